@@ -1,0 +1,87 @@
+"""Noether's Razor: learn Hamiltonians from trajectories together with their conserved quantities.
+
+The names below are the whole public interface; each is loaded when first used, so that importing the
+package allocates nothing and starts at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from noethers_razor import plot, systems
+    from noethers_razor.config import FitConfig
+    from noethers_razor.conserved import KnownQuadratic, NoSymmetry, Quadratic, QuadraticForm
+    from noethers_razor.data.readers import load_trajectories
+    from noethers_razor.data.trajectories import Trajectories
+    from noethers_razor.errors import (
+        DataError,
+        NoetherError,
+        RunFolderError,
+        TrainingDiverged,
+        UsageError,
+    )
+    from noethers_razor.fitting import fit
+    from noethers_razor.result import Prediction, Result, load
+    from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
+
+_WHERE = {
+    "DataError": "errors",
+    "FitConfig": "config",
+    "KnownQuadratic": "conserved",
+    "NoSymmetry": "conserved",
+    "NoetherError": "errors",
+    "Prediction": "result",
+    "Quadratic": "conserved",
+    "QuadraticForm": "conserved",
+    "Result": "result",
+    "RunFolderError": "errors",
+    "SymmetryReport": "symmetry.report",
+    "TrainingDiverged": "errors",
+    "Trajectories": "data.trajectories",
+    "UsageError": "errors",
+    "find_symmetries": "symmetry.report",
+    "fit": "fitting",
+    "load": "result",
+    "load_trajectories": "data.readers",
+    "plot": "",
+    "systems": "",
+}
+
+__all__ = [
+    "DataError",
+    "FitConfig",
+    "KnownQuadratic",
+    "NoSymmetry",
+    "NoetherError",
+    "Prediction",
+    "Quadratic",
+    "QuadraticForm",
+    "Result",
+    "RunFolderError",
+    "SymmetryReport",
+    "TrainingDiverged",
+    "Trajectories",
+    "UsageError",
+    "find_symmetries",
+    "fit",
+    "load",
+    "load_trajectories",
+    "plot",
+    "systems",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _WHERE[name]:
+        return importlib.import_module(f"{__name__}.{name}")
+    value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

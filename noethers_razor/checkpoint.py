@@ -1,0 +1,101 @@
+"""Folders of arrays and JSON with a SHA-256 manifest: written beside and renamed, verified on load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noethers_razor.errors import RunFolderError, UsageError
+
+MANIFEST = "manifest.json"
+
+
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a target folder that holds anything.
+
+    Raises:
+        UsageError: when the folder is not empty, is a file, or its parent is missing.
+    """
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; expected a folder to write a run into")
+    if not folder.resolve().parent.is_dir():
+        raise UsageError(f"folder {folder.resolve().parent} does not exist; create it first")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise UsageError(f"folder {folder} is not empty; choose another, or pass --overwrite")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_folder(
+    folder: str | os.PathLike[str],
+    *,
+    arrays: Mapping[str, Mapping[str, np.ndarray]],
+    documents: Mapping[str, Any],
+    texts: Mapping[str, str],
+    overwrite: bool = False,
+) -> Path:
+    """Write .npz files, .json files and text files as one folder that appears whole or not at all.
+
+    Raises:
+        UsageError: see `require_free`.
+    """
+    target = Path(folder)
+    require_free(target, overwrite=overwrite)
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.resolve().parent))
+    try:
+        for name, group in arrays.items():
+            np.savez(beside / name, **dict(group))  # type: ignore[arg-type]
+        for name, value in documents.items():
+            (beside / name).write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+        for name, text in texts.items():
+            (beside / name).write_text(text)
+        manifest = {path.name: _digest(path) for path in sorted(beside.iterdir())}
+        (beside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        beside.chmod(0o755)
+        if target.is_dir():
+            shutil.rmtree(target)
+        beside.replace(target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return target
+
+
+def read_folder(
+    folder: str | os.PathLike[str], *, arrays: str, document: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """One .npz and one .json file of a folder, after comparing every listed file with the manifest.
+
+    Raises:
+        RunFolderError: when the folder or a file is missing, or a file was changed.
+    """
+    source = Path(folder)
+    if not source.is_dir():
+        raise RunFolderError(f"{source} is no run folder; expected one that fit has written")
+    try:
+        manifest = json.loads((source / MANIFEST).read_text())
+        named = {str(k): str(v) for k, v in manifest.items()}
+    except (OSError, ValueError, AttributeError):
+        raise RunFolderError(f"{source}: no readable {MANIFEST}; the run is incomplete, fit again") from None
+    for name in (arrays, document):
+        if name not in named:
+            raise RunFolderError(f"{source}: {MANIFEST} lists no {name}; the run is incomplete, fit again")
+    for name, digest in named.items():
+        path = source / Path(name).name
+        if not path.is_file():
+            raise RunFolderError(f"{path} is missing; restore it or fit again")
+        if _digest(path) != digest:
+            raise RunFolderError(f"{path} differs from its checksum in {MANIFEST}; restore it or fit again")
+    with np.load(source / arrays, allow_pickle=False) as archive:
+        loaded = {name: archive[name] for name in archive.files}
+    return loaded, json.loads((source / document).read_text())

@@ -1,0 +1,393 @@
+"""The command line: parses, calls, prints, exit codes. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from noethers_razor.config import FitConfig
+from noethers_razor.errors import NoetherError, UsageError
+from noethers_razor.systems import SYSTEMS
+
+if TYPE_CHECKING:
+    from noethers_razor.conserved import ConservedFamily
+    from noethers_razor.systems.base import System
+    from noethers_razor.training import Row
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One flag for each field of FitConfig: a setting exists in one place only."""
+    kinds = {"int": int, "float": float, "str": str, "float | None": float, "int | None": int}
+    for field in reversed(dataclasses.fields(FitConfig)):
+        flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
+        if field.type == "bool":
+            option = click.option(
+                f"{flag}/--no-{flag[2:]}", default=field.default, show_default=True, help=text
+            )
+        else:
+            option = click.option(
+                flag, type=kinds[str(field.type)], default=field.default, show_default=True, help=text
+            )
+        command = option(command)
+    return command
+
+
+def _system_options(purpose: str) -> Decorator:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--parameter",
+                "parameters",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help=f"Further parameter of {purpose}, JSON; for example frequencies=[1,1.41,1.57].",
+            ),
+            click.option("--dim", type=int, default=None, help=f"Dimension of space of {purpose}."),
+            click.option(
+                "--n", type=int, default=None, help=f"Number of oscillators or bodies of {purpose}."
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _build_system(
+    name: str,
+    n: int | None,
+    dim: int | None,
+    parameters: tuple[str, ...],
+    metadata: dict[str, Any] | None = None,
+) -> System:
+    """A system by name; sizes not given come from the metadata of data of the same system."""
+    from noethers_razor.systems import build, system_class
+
+    values: dict[str, Any] = {}
+    saved = (metadata or {}).get("system", {})
+    if isinstance(saved, dict) and saved.get("name") == system_class(name).name:
+        values |= saved.get("parameters", {})
+    if n is not None:
+        # Parameters of another number of bodies do not carry over.
+        values = {}
+    for text in parameters:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"--parameter {text!r}; expected NAME=VALUE")
+        try:
+            values[key.strip()] = json.loads(value)
+        except ValueError:
+            raise UsageError(f"--parameter {text!r}; expected a JSON value such as 2 or [1,1.5]") from None
+    return build(name, {"n": n, "dim": dim}, **values)
+
+
+def _seed(seed: int | None) -> int:
+    if seed is not None:
+        return seed
+    drawn = secrets.randbelow(2**31)
+    click.echo(f"seed {drawn} (drawn; pass --seed {drawn} to repeat this run)", err=True)
+    return drawn
+
+
+def _names() -> str:
+    return ", ".join(SYSTEMS)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="noethers_razor")
+def cli() -> None:
+    """Learn what is conserved in trajectory data, and predict with it (Noether's Razor)."""
+
+
+@cli.command(epilog=f"Systems: {_names()}.")
+@click.argument("system")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write, .npz.")
+@_system_options("the system")
+@click.option("--n-trajectories", default=200, show_default=True, help="Number of trajectories.")
+@click.option("--n-steps", default=50, show_default=True, help="Transitions in each trajectory.")
+@click.option("--dt", default=0.2, show_default=True, help="Time between stored states, system units.")
+@click.option("--noise", default=0.0, show_default=True, help="Standard deviation of noise on stored states.")
+@click.option(
+    "--seed", type=int, default=None, help="Seed of initial states and noise; drawn and printed if unset."
+)
+@click.option(
+    "--stream", default="train", show_default=True, help="Random stream; other names share no initial state."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+def simulate(
+    system: str,
+    out: Path,
+    n: int | None,
+    dim: int | None,
+    parameters: tuple[str, ...],
+    n_trajectories: int,
+    n_steps: int,
+    dt: float,
+    noise: float,
+    seed: int | None,
+    stream: str,
+    overwrite: bool,
+) -> None:
+    """Simulate trajectories of SYSTEM in float64 and store them."""
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; choose another name or pass --overwrite")
+    data = _build_system(system, n, dim, parameters).simulate(
+        _seed(seed), n_trajectories=n_trajectories, n_steps=n_steps, dt=dt, noise=noise, stream=stream
+    )
+    path = data.save(out, overwrite=overwrite)
+    click.echo(f"{path}: {data.count} trajectories x {data.q.shape[1]} states, {data.dof} degrees of freedom")
+
+
+def _family(family: str, conserved: int, start: str, oracle: System | None) -> ConservedFamily:
+    from noethers_razor.conserved import KnownQuadratic, NoSymmetry, Quadratic
+
+    if oracle is not None:
+        return KnownQuadratic.of(oracle.conserved())
+    return NoSymmetry() if family == "none" else Quadratic(conserved, start)
+
+
+class _Progress:
+    """A tqdm bar over the steps of each stage: nll, KL, rank; the first line says that it compiles."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet, self._stage = quiet, ""
+        self._bar: Any = None
+
+    def __enter__(self) -> _Progress:
+        if not self._quiet:
+            click.echo("compiling the training step ...", err=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self, row: Row, total: int) -> None:
+        from tqdm import tqdm
+
+        if self._quiet:
+            return
+        if row.stage != self._stage:
+            self.close()
+            self._bar, self._stage = (
+                tqdm(total=total, desc=row.stage, unit="step", file=sys.stderr),
+                row.stage,
+            )
+        self._bar.update(row.step - self._bar.n)
+        self._bar.set_postfix_str(f"nll {row.nll:.3f} KL {row.kl:.3f} rank {row.rank}")
+
+    def close(self) -> None:
+        """End the bar of the stage."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+@cli.command(epilog=f"Systems for --oracle: {_names()}.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--conserved", default=15, show_default=True, help="Largest number K of conserved quantities.")
+@click.option(
+    "--family",
+    type=click.Choice(["quadratic", "none"]),
+    default="quadratic",
+    show_default=True,
+    help="Family of conserved quantities; none fits without symmetry.",
+)
+@click.option(
+    "--start",
+    type=click.Choice(["proposal", "random"]),
+    default="proposal",
+    show_default=True,
+    help="Null-space proposal, or the paper's small random start.",
+)
+@click.option("--oracle", default=None, metavar="SYSTEM", help="Give the true quantities of SYSTEM, fixed.")
+@_system_options("the oracle, where the data do not say")
+@click.option("--seed", type=int, default=None, help="Seed of the fit; drawn and printed if unset.")
+@click.option("--overwrite", is_flag=True, help="Replace a run folder that is not empty.")
+@click.option("--quiet", is_flag=True, help="No progress lines.")
+@_config_options
+def fit(
+    file: Path,
+    out: Path,
+    conserved: int,
+    family: str,
+    start: str,
+    oracle: str | None,
+    n: int | None,
+    dim: int | None,
+    parameters: tuple[str, ...],
+    seed: int | None,
+    overwrite: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
+    if family == "quadratic" and conserved < 1:
+        raise UsageError(
+            f"--conserved {conserved} with family quadratic; expected at least 1 (or --family none)"
+        )
+    config = FitConfig(**settings)
+    from noethers_razor.checkpoint import require_free
+    from noethers_razor.data.readers import load_trajectories
+    from noethers_razor.workflow import train
+
+    require_free(out, overwrite=overwrite)
+    data = load_trajectories(file)
+    known = None if oracle is None else _build_system(oracle, n, dim, parameters, data.metadata)
+    with _Progress(quiet) as progress:
+        result, report = train(
+            data,
+            out,
+            _family(family, conserved, start, known),
+            _seed(seed),
+            config,
+            overwrite=overwrite,
+            command=sys.argv[1:],
+            watch=progress,
+        )
+    click.echo(
+        f"{report}\n{out}: {result.metrics['seconds_total']:.1f} s, ELBO {result.elbo:.3f} per transition"
+    )
+
+
+@cli.command(epilog=f"Systems: {_names()}.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--truth", default=None, metavar="SYSTEM", help="Compare with the true quantities of SYSTEM.")
+@_system_options("the true system, where the data do not say")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--figures", type=click.Path(path_type=Path), default=None, help="Folder to draw figures into.")
+def inspect(
+    run: Path,
+    truth: str | None,
+    n: int | None,
+    dim: int | None,
+    parameters: tuple[str, ...],
+    as_json: bool,
+    figures: Path | None,
+) -> None:
+    """Print the answer sheet of RUN: what is conserved, how sure, which algebra."""
+    from noethers_razor.result import load
+    from noethers_razor.symmetry.report import find_symmetries
+    from noethers_razor.workflow import figures_of, write_figures
+
+    result = load(run)
+    system = None if truth is None else _build_system(truth, n, dim, parameters, result.metadata)
+    report = find_symmetries(result, system)
+    click.echo(json.dumps(report.as_json(), allow_nan=False) if as_json else str(report))
+    if figures is not None:
+        write_figures(figures, figures_of(report, result))
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--data", "file", required=True, type=click.Path(path_type=Path), help="Trajectories to follow."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write, .npz.")
+@click.option("--samples", default=32, show_default=True, help="Posterior samples for the spread, up to 32.")
+@click.option("--figure", type=click.Path(path_type=Path), default=None, help="PNG of the first rollout.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+def predict(run: Path, file: Path, out: Path, samples: int, figure: Path | None, overwrite: bool) -> None:
+    """Roll out from the first state of each trajectory of a file, and compare."""
+    import numpy as np
+
+    from noethers_razor.data.readers import load_trajectories
+    from noethers_razor.result import load
+    from noethers_razor.workflow import compare, rollout_figure
+
+    for target in (out, figure):
+        if target is not None and target.exists() and not overwrite:
+            raise UsageError(f"{target} exists; choose another name or pass --overwrite")
+        if target is not None and not target.resolve().parent.is_dir():
+            raise UsageError(f"folder {target.resolve().parent} does not exist; create it first")
+    result, data = load(run), load_trajectories(file)
+    outcome, followed, summary = compare(result, data, samples)
+    with out.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            t=outcome.t,
+            mean=outcome.mean,
+            deviation=outcome.deviation if samples else np.zeros_like(outcome.mean),
+            energy_drift=outcome.energy_drift,
+            summary=np.array(json.dumps(summary)),
+        )
+    if figure is not None:
+        rollout_figure(outcome, followed, result.coordinates).savefig(figure, dpi=130)
+    click.echo("\n".join(f"{name:<22} {value:.4g}" for name, value in summary.items()))
+
+
+@cli.command()
+@click.option(
+    "--out", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder to write."
+)
+@click.option("--seed", type=int, default=11, show_default=True, help="Seed of data and fit.")
+@click.option("--overwrite", is_flag=True, help="Replace a folder that is not empty.")
+@click.option("--steps", default=FitConfig.steps, show_default=True, help="Optimiser steps, see fit.")
+def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
+    """Three oscillators from simulation to answer: data, fit, report, prediction, pictures."""
+    from noethers_razor.checkpoint import require_free
+    from noethers_razor.conserved import Quadratic
+    from noethers_razor.symmetry.report import find_symmetries
+    from noethers_razor.systems import Oscillators
+    from noethers_razor.workflow import compare, figures_of, rollout_figure, train, write_figures
+
+    require_free(out, overwrite=overwrite)
+    system = Oscillators(n=3)
+    click.echo("simulating 200 trajectories of 3 oscillators ...", err=True)
+    data = system.simulate(seed)
+    test = system.simulate(seed, n_trajectories=50, n_steps=50, stream="test")
+    out.mkdir(exist_ok=True)
+    data.save(out / "data.npz", overwrite=overwrite)
+    with _Progress(quiet=False) as progress:
+        result, _ = train(
+            data,
+            out / "run",
+            Quadratic(15),
+            seed,
+            FitConfig(steps=steps),
+            overwrite=overwrite,
+            command=sys.argv[1:],
+            watch=progress,
+        )
+    report = find_symmetries(result, system)
+    outcome, followed, summary = compare(result, test, 32)
+    figures = figures_of(report, result)
+    figures["rollout.png"] = rollout_figure(outcome, followed, result.coordinates)
+    write_figures(out, figures)
+    text = f"{report}\n" + "\n".join(f"{name:<22} {value:.4g}" for name, value in summary.items())
+    (out / "report.txt").write_text(text + "\n")
+    click.echo(f"{text}\npictures and run in {out}")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"noethers-razor: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point: every expected failure is one line on standard error and an exit code."""
+    try:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except NoetherError as error:
+        _fail(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; nothing was written", 130)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}; check path, permissions and space", 2)
+    except ValueError as error:
+        _fail(str(error), 2)
+
+
+if __name__ == "__main__":
+    main()

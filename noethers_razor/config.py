@@ -1,0 +1,75 @@
+"""The settings of a fit: frozen, checked when made, the same names as on the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from noethers_razor.errors import UsageError
+
+# Names only: the functions behind them live where JAX is loaded, and `--help` must not wait for it.
+ACTIVATIONS = ("squareplus", "softplus", "tanh", "elu", "gelu")
+MEASURES = ("uniform", "ball", "normal")
+SAMPLINGS = ("plain", "antithetic", "quasi")
+INTEGRATORS = ("euler", "midpoint", "rk4", "implicit_midpoint")
+DTYPES = ("float32", "float64")
+
+
+def _setting(default: Any, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """Everything that a fit depends on besides data, family and seed.
+
+    Raises:
+        UsageError: for a value out of range, naming it and what is expected.
+    """
+
+    steps: int = _setting(4000, "optimiser steps of the fit, over the stages without symmetry and joint")
+    warmup: float = _setting(0.6, "largest share of the steps spent without symmetry first; 0 skips it")
+    width: int = _setting(64, "units of a hidden layer")
+    depth: int = _setting(2, "number of hidden layers")
+    activation: str = _setting("squareplus", f"one of {', '.join(ACTIVATIONS)}")
+    orbit_samples: int = _setting(4, "S, orbit points that H is averaged over")
+    measure: str = _setting("ball", f"law of the flow times: one of {', '.join(MEASURES)}")
+    sampling: str = _setting("quasi", f"how they are drawn: one of {', '.join(SAMPLINGS)}")
+    weight_samples: int = _setting(1, "weight samples per step")
+    batch: int = _setting(128, "transitions per step")
+    learning_rate: float = _setting(0.01, "Adam step size of the posterior, first stage")
+    joint_learning_rate: float = _setting(0.005, "Adam step size of the posterior, joint stage")
+    conserved_learning_rate: float = _setting(0.003, "Adam step size of the conserved quantities")
+    noise_learning_rate: float = _setting(0.01, "Adam step size of the log noise deviation")
+    initial_deviation: float = _setting(0.3, "posterior deviation at the start, times sqrt(fan-in)")
+    noise_variance: float | None = _setting(None, "fixed noise variance in data units; learned if unset")
+    integrator: str = _setting("rk4", f"step over a transition: one of {', '.join(INTEGRATORS)}")
+    substeps: int | None = _setting(None, "integrator steps per transition; from the data if unset")
+    judge: bool = _setting(True, "let the bound decide on directions that stand apart in the spectrum")
+    chunk: int = _setting(200, "steps per compiled call: progress, history and guard are once a chunk")
+    dtype: str = _setting("float32", "float32 or float64")
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "width", "depth", "orbit_samples", "weight_samples", "batch", "chunk"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate", "joint_learning_rate", "initial_deviation"):
+            self._require(name, 0 < getattr(self, name) < math.inf, "a positive number")
+        for name in ("conserved_learning_rate", "noise_learning_rate"):
+            self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        self._require("warmup", 0 <= self.warmup < 1, "a share in [0, 1)")
+        for name in ("noise_variance", "substeps"):
+            value = getattr(self, name)
+            self._require(name, value is None or value > 0, "a positive number, or unset")
+        for name, choices in (
+            ("activation", ACTIVATIONS),
+            ("measure", MEASURES),
+            ("sampling", SAMPLINGS),
+            ("integrator", INTEGRATORS),
+            ("dtype", DTYPES),
+        ):
+            self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+
+    def _require(self, name: str, good: bool, expected: str) -> None:
+        if not good:
+            raise UsageError(f"{name} = {getattr(self, name)!r}; expected {expected}")

@@ -1,0 +1,102 @@
+"""Quadratic observables whose bracket with a fitted Hamiltonian is smallest, by one eigenproblem.
+
+A c = w B c with A = mean {phi_i, H} {phi_j, H} and B = mean grad phi_i . grad phi_j over data states.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+
+from noethers_razor.conserved.base import FieldSamples, Proposal
+
+_TRIVIAL = 1e-8
+"""Share of the largest displacement below which an observable counts as not moving any datum."""
+
+_DOUBT = 3.0
+"""A defect this many times what the posterior explains halves the initial orbit, and so on by squares."""
+
+
+def second_moment(states: np.ndarray) -> np.ndarray:
+    """E (x, 1)(x, 1)' of states (B, M), its states scaled to unit root-mean-square length: (M+1, M+1).
+
+    With it `embed` measures an observable by the displacement that its flow causes on the data.
+    """
+    size = np.sqrt(np.mean(np.sum(states**2, axis=-1)))
+    lifted = np.concatenate([states, np.ones((len(states), 1))], axis=1) / size
+    return lifted.T @ lifted / len(states)
+
+
+def embed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Observables (K, M, M), (K, M) as vectors (K, M (M+1)) whose length is their displacement.
+
+    |embed(C)|^2 = mean |grad C|^2 / mean |x|^2: the squared root-mean-square displacement per unit tau,
+    relative to the size of the data; inner products are mean grad C . grad D.
+    """
+    values, vectors = np.linalg.eigh(moment)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    rows = np.concatenate([form, linear[..., None]], axis=-1) @ root
+    return rows.reshape(len(rows), -1)
+
+
+def basis(dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """All products x_i x_j (i <= j), then all x_i, as forms (D, M, M) and linear parts (D, M)."""
+    rows, columns = np.triu_indices(dim)
+    form = np.zeros((len(rows) + dim, dim, dim))
+    index = np.arange(len(rows))
+    form[index, rows, columns] += 0.5
+    form[index, columns, rows] += 0.5
+    linear = np.zeros((len(rows) + dim, dim))
+    linear[len(rows) + np.arange(dim), np.arange(dim)] = 1.0
+    return form, linear
+
+
+def brackets(states: np.ndarray, velocities: np.ndarray) -> np.ndarray:
+    """{phi_i, H} = grad phi_i . velocity for every element of `basis`: (B, D)."""
+    rows, columns = np.triu_indices(states.shape[-1])
+    products = states[:, rows] * velocities[:, columns] + velocities[:, rows] * states[:, columns]
+    return np.concatenate([0.5 * products, velocities], axis=1)
+
+
+def proposal(samples: FieldSamples, count: int) -> Proposal:
+    """The observables of least relative defect, each as long as its defect leaves it credible.
+
+    Args:
+        samples: states and posterior samples of the velocity.
+        count: how many to return.
+    """
+    states, mean = samples.states, samples.velocities.mean(axis=0)
+    form, linear = basis(states.shape[-1])
+    rows = embed(form, linear, second_moment(states))
+    speed = np.sqrt(np.mean(np.sum(mean**2, axis=-1)))
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    moving = values > _TRIVIAL * values[-1]
+    whiten = vectors[:, moving] / np.sqrt(values[moving])  # columns: displacement 1, orthogonal
+    size = np.sqrt(np.mean(np.sum(states**2, axis=-1)))
+    scaled = brackets(states, mean) @ whiten / (speed * size)
+    squared, turned = scipy.linalg.eigh(scaled.T @ scaled / len(states))
+    keep = slice(0, min(count, len(squared)))
+    directions = whiten @ turned[:, keep]
+    defect = np.sqrt(np.maximum(squared[keep], 0.0))
+    draws = len(samples.velocities)
+    noise = np.zeros(directions.shape[1])
+    for velocity in samples.velocities:
+        deviation = brackets(states, velocity - mean) @ directions / (speed * size)
+        noise += np.mean(deviation**2, axis=0) / max(draws - 1, 1)
+    expected = np.sqrt(noise)
+    length = 1.0 / (1.0 + (defect / (_DOUBT * np.maximum(expected, 1e-12))) ** 2)
+    weights = (directions * length).T
+    # Observables that move no datum leave their places empty: the bound could not tell them apart.
+    empty = count - len(defect)
+    params = {
+        "form": jnp.asarray(np.pad(np.einsum("kd,dij->kij", weights, form), [(0, empty), (0, 0), (0, 0)])),
+        "linear": jnp.asarray(np.pad(weights @ linear, [(0, empty), (0, 0)])),
+    }
+    unknown = np.full(empty, np.nan)
+    return Proposal(
+        params,
+        np.concatenate([defect, unknown]),
+        np.concatenate([expected, unknown]),
+        np.concatenate([length, np.zeros(empty)]),
+    )

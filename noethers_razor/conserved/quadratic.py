@@ -1,0 +1,211 @@
+"""Quadratic conserved quantities C(x) = x'Ax/2 + b'x: their flows are affine and exact."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Array, Key, Params
+from noethers_razor.conserved import nullspace
+from noethers_razor.conserved.base import FieldSamples, Proposal
+from noethers_razor.data.frame import Frame
+from noethers_razor.flows import affine_flow, affine_generator, apply_affine
+from noethers_razor.orbit import Orbit
+
+STARTS = ("proposal", "random")
+
+_RANDOM_START = 0.02
+"""Deviation of the entries of a random start: small, so that a direction grows by evidence only."""
+
+
+class QuadraticForm(NamedTuple):
+    """One quadratic observable x'Ax/2 + b'x: A (M, M) symmetric, b (M,)."""
+
+    form: np.ndarray
+    linear: np.ndarray
+
+
+def largest_count(dim: int) -> int:
+    """M (M + 1) / 2 + M, the number of independent quadratic and linear observables."""
+    return dim * (dim + 1) // 2 + dim
+
+
+def quadratic_value(form: Array, linear: Array, x: Array) -> Array:
+    """C(x) of forms (K, M, M), (K, M) at states (..., M) -> (..., K)."""
+    return 0.5 * jnp.einsum("...i,kij,...j->...k", x, form, x) + x @ linear.T
+
+
+def quadratic_orbit(form: Array, linear: Array, tau: Array) -> Orbit:
+    """Orbit points under the flows of sum_k tau_k C_k; the S exponentials are taken once, here."""
+    maps = affine_flow(affine_generator(form, linear), tau)
+    return lambda x: apply_affine(maps, x)
+
+
+def principal_forms(form: Array, linear: Array, states: np.ndarray) -> tuple[np.ndarray, Params]:
+    """Displacement singular values (K,) of forms (K, M, M), (K, M), and the forms rotated to them."""
+    wide, tall = np.asarray(form, np.float64), np.asarray(linear, np.float64)
+    rows = nullspace.embed(wide, tall, nullspace.second_moment(states))
+    rotation, values, _ = np.linalg.svd(rows, full_matrices=False)
+    rotated = {
+        "form": jnp.asarray(np.einsum("kr,kij->rij", rotation, wide), form.dtype),
+        "linear": jnp.asarray(rotation.T @ tall, linear.dtype),
+    }
+    return values, rotated
+
+
+@dataclasses.dataclass(frozen=True)
+class Quadratic:
+    """K learnable quadratic conserved quantities (paper, section 3.2).
+
+    Args:
+        count: K, the largest number to look for; the evidence decides how many stay.
+        start: ``proposal`` (null space of the brackets, then the bound) or ``random`` (the paper's).
+    Raises:
+        ValueError: for a count below 1 or an unknown start.
+    """
+
+    count: int = 15
+    start: str = "proposal"
+    name = "quadratic"
+    trainable = True
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(
+                f"{self.count} quadratic conserved quantities; expected at least 1 "
+                "(family 'none' fits without symmetry)"
+            )
+        if self.start not in STARTS:
+            raise ValueError(f"unknown start {self.start!r}; expected one of {', '.join(STARTS)}")
+
+    def fitted_to(self, frame: Frame) -> Quadratic:
+        """At most as many as there are independent quadratics on this phase space."""
+        return dataclasses.replace(self, count=min(self.count, largest_count(frame.dim)))
+
+    def settings(self) -> dict[str, Any]:
+        """Count and start."""
+        return {"count": self.count, "start": self.start}
+
+    @classmethod
+    def restored(cls, settings: dict[str, Any], params: Params) -> Quadratic:
+        """From `settings`."""
+        return cls(**settings)
+
+    def init(self, key: Key, dim: int) -> Params:
+        """Entries N(0, .02^2), the paper's kind of start."""
+        form_key, linear_key = jax.random.split(key)
+        return {
+            "form": _RANDOM_START * jax.random.normal(form_key, (self.count, dim, dim)),
+            "linear": _RANDOM_START * jax.random.normal(linear_key, (self.count, dim)),
+        }
+
+    @staticmethod
+    def forms(params: Params) -> tuple[Array, Array]:
+        """The symmetric A (K, M, M) and b (K, M) that the parameters stand for."""
+        form = params["form"]
+        return 0.5 * (form + jnp.swapaxes(form, -1, -2)), params["linear"]
+
+    def value(self, params: Params, x: Array) -> Array:
+        """C(x): (..., M) -> (..., K)."""
+        return quadratic_value(*self.forms(params), x)
+
+    def orbit(self, params: Params, tau: Array) -> Orbit:
+        """Affine maps of tau (S, K), exponentiated once."""
+        return quadratic_orbit(*self.forms(params), tau)
+
+    def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
+        """Singular values (K,) and the parameters in principal directions, see `principal_forms`."""
+        return principal_forms(*self.forms(params), states)
+
+    def propose(self, samples: FieldSamples, key: Key) -> Proposal:
+        """The K directions of least bracket defect, or a random start of the same size."""
+        found = nullspace.proposal(samples, self.count)
+        if self.start == "proposal":
+            return found
+        length = np.full(self.count, np.nan)
+        return dataclasses.replace(found, params=self.init(key, samples.states.shape[-1]), length=length)
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownQuadratic:
+    """Given quadratic quantities, kept fixed: the oracle of the paper's tables.
+
+    Args:
+        form: A (K, M, M), symmetric, in data units.
+        linear: b (K, M).
+    """
+
+    form: np.ndarray
+    linear: np.ndarray
+    name = "oracle"
+    trainable = False
+
+    @classmethod
+    def of(cls, named: Mapping[str, QuadraticForm]) -> KnownQuadratic:
+        """From named quantities, such as ``system.conserved()``."""
+        return cls(*stack_forms(named))
+
+    @property
+    def count(self) -> int:
+        """Number K of given quantities."""
+        return self.form.shape[0]
+
+    def fitted_to(self, frame: Frame) -> KnownQuadratic:
+        """The same quantities in the frame.
+
+        Raises:
+            ValueError: when the quantities belong to another phase space.
+        """
+        if self.form.shape[-1] != frame.dim:
+            raise ValueError(
+                f"the given quantities live on phase space of dimension {self.form.shape[-1]}, "
+                f"the data on {frame.dim}; choose the system that made the data"
+            )
+        return KnownQuadratic(*frame.quadratic_into(self.form, self.linear))
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing: the quantities are the parameters."""
+        return {}
+
+    @classmethod
+    def restored(cls, settings: dict[str, Any], params: Params) -> KnownQuadratic:
+        """From the parameters."""
+        return cls(np.asarray(params["form"]), np.asarray(params["linear"]))
+
+    def init(self, key: Key, dim: int) -> Params:
+        """The given quantities; nothing is random."""
+        return {"form": jnp.asarray(self.form), "linear": jnp.asarray(self.linear)}
+
+    def value(self, params: Params, x: Array) -> Array:
+        """C(x): (..., M) -> (..., K)."""
+        return quadratic_value(params["form"], params["linear"], x)
+
+    def orbit(self, params: Params, tau: Array) -> Orbit:
+        """Affine maps of tau (S, K), exponentiated once."""
+        return quadratic_orbit(params["form"], params["linear"], tau)
+
+    def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
+        """Singular values (K,) and the parameters in principal directions, see `principal_forms`."""
+        return principal_forms(params["form"], params["linear"], states)
+
+    def propose(self, samples: FieldSamples, key: Key) -> Proposal:
+        """The given quantities, each scaled to a root-mean-square displacement of 1 per unit tau."""
+        rows = nullspace.embed(self.form, self.linear, nullspace.second_moment(samples.states))
+        scale = np.linalg.norm(rows, axis=1)
+        params = {
+            "form": jnp.asarray(self.form / scale[:, None, None]),
+            "linear": jnp.asarray(self.linear / scale[:, None]),
+        }
+        nothing = np.full(self.count, np.nan)
+        return Proposal(params, nothing, nothing, np.ones(self.count))
+
+
+def stack_forms(named: Mapping[str, QuadraticForm]) -> tuple[np.ndarray, np.ndarray]:
+    """Named quadratic forms as arrays (K, M, M) and (K, M)."""
+    forms = list(named.values())
+    return np.stack([c.form for c in forms]), np.stack([c.linear for c in forms])

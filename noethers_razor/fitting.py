@@ -1,0 +1,177 @@
+"""`fit`: from trajectories to a posterior over Hamiltonians and their conserved quantities."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor.config import FitConfig
+from noethers_razor.conserved import ConservedFamily, Quadratic
+from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
+from noethers_razor.data.trajectories import Trajectories, Transitions
+from noethers_razor.model import NOISE, Batch, initial_params
+from noethers_razor.result import Result, build_model, precision
+from noethers_razor.stages import Control, FitState, Joint, Judge, Propose, Stage, WithoutSymmetry
+from noethers_razor.training import Estimate, Rates, Watcher
+
+_HOLD_OUT = 0.05
+_FEWEST_TO_HOLD_OUT = 20
+_STATES_KEPT = 1024
+_NOISE_START = 0.25
+"""Noise deviation at the start, relative to the mean displacement of a transition: well above any fit."""
+
+
+def _split(data: Trajectories) -> tuple[Trajectories, np.ndarray, bool]:
+    """Training trajectories, states kept for defects, and whether training has not seen them."""
+    held = int(_HOLD_OUT * data.count) if data.count >= _FEWEST_TO_HOLD_OUT else 0
+    train = data.select(slice(0, data.count - held))
+    states = (data.select(slice(data.count - held, None)) if held else data).observed()
+    return train, states[:: max(1, len(states) // _STATES_KEPT)][:_STATES_KEPT], held > 0
+
+
+def _batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
+    return Batch(
+        jnp.asarray(frame.into(transitions.start), dtype),
+        jnp.asarray(transitions.duration / frame.time, dtype),
+        jnp.asarray(frame.into(transitions.end), dtype),
+    )
+
+
+def plan(config: FitConfig, family: ConservedFamily) -> list[Stage]:
+    """The stages of a fit in order."""
+    first = round(config.warmup * config.steps)
+    joint_rates = Rates(
+        config.joint_learning_rate, config.conserved_learning_rate, config.noise_learning_rate
+    )
+    bare_rates = Rates(config.learning_rate, 0.0, config.noise_learning_rate)
+    stages: list[Stage] = []
+    if first:
+        stages.append(WithoutSymmetry(first, bare_rates, stop_when_slow=True))
+    if family.count:
+        stages += [Propose(), Joint(config.steps - first, joint_rates)]
+    if first or not family.count:
+        stages.append(Control(config.steps - first, joint_rates._replace(conserved=0.0)))
+    if family.trainable and config.judge:
+        stages.append(Judge(max(config.chunk, (config.steps - first) // 2), joint_rates))
+    return stages
+
+
+def fit(
+    data: Trajectories,
+    *,
+    seed: int,
+    conserved: ConservedFamily | int | None = None,
+    config: FitConfig | None = None,
+    watch: Watcher | None = None,
+) -> Result:
+    """Train a Hamiltonian and its conserved quantities together under the lower bound.
+
+    Args:
+        data: trajectories in data units.
+        seed: of initialisation, minibatches, weights and orbits; same seed, same result.
+        conserved: family of conserved quantities, a number of quadratic ones, or None for 15;
+            ``NoSymmetry()`` fits without, ``KnownQuadratic.of(system.conserved())`` with given ones.
+        config: settings; the defaults suit noise from 0 to a twentieth of the spread.
+        watch: called after each chunk of steps, for progress.
+    Raises:
+        TrainingDiverged: when the bound is not finite.
+        ValueError: when the family does not fit the phase space.
+    """
+    began = time.perf_counter()
+    config = config or FitConfig()
+    family = Quadratic(conserved) if isinstance(conserved, int) else conserved or Quadratic()
+    train, states, held_out = _split(data)
+    transitions = train.transitions()
+    isotropic = None if config.noise_variance is None else np.ones(2 * data.dof)
+    frame = fit_frame(train.observed(), transitions, noise_scale=isotropic)
+    family = family.fitted_to(frame)
+    substeps = config.substeps or suggested_substeps(frame, transitions)
+    with precision(config.dtype):
+        batch = _batch(frame, transitions, config.dtype)
+        base = jax.random.key(seed)
+        init_key, fit_key = jax.random.split(base)
+        model = build_model(
+            config, family, (), frame, key=init_key, substeps=substeps, total=transitions.total
+        )
+        start = initial_params(model.network, config.initial_deviation, _log_noise(config, frame, batch))
+        state = FitState(
+            model, batch, start, fit_key, config.batch, config.weight_samples, config.chunk, watch
+        )
+        for stage in plan(config, family):
+            stage.run(state)
+        frame_noise = _noise_variance(state, frame)
+        step = float(np.median(transitions.duration)) / substeps
+        best = state.bounds[family.name]
+        metrics = _metrics(state, best, frame_noise, began, transitions.total)
+        return Result(
+            model=state.model,
+            params=state.params,
+            frame=frame,
+            config=config,
+            seed=seed,
+            metrics=metrics,
+            evidence=_evidence(state),
+            history=state.history,
+            states=states,
+            held_out=held_out,
+            step=step,
+            metadata={**data.metadata, "sha256": data.digest},
+        )
+
+
+def _log_noise(config: FitConfig, frame: Frame, batch: Batch) -> float | None:
+    if config.noise_variance is not None:
+        return None
+    moved = np.asarray(batch.end - batch.start, np.float64) @ frame.residual_matrix.T
+    return math.log(_NOISE_START * math.sqrt(float(np.mean(moved**2))) + 1e-12)
+
+
+def _noise_variance(state: FitState, frame: Frame) -> float:
+    fixed = state.model.likelihood.noise
+    deviation = float(jnp.exp(state.params[NOISE])) if fixed is None else fixed
+    return deviation**2 * float(np.mean(frame.noise_scale**2))
+
+
+def _metrics(state: FitState, best: Estimate, noise: float, began: float, total: int) -> dict[str, Any]:
+    clock = state.clock
+    return {
+        "elbo_per_transition": -best.negative_elbo,
+        "elbo_standard_error": best.error,
+        "elbo_total": -best.negative_elbo * total,
+        "nll": best.nll,
+        "kl": best.kl,
+        "noise_variance": noise,
+        "transitions": total,
+        "steps": clock.steps,
+        "seconds_total": time.perf_counter() - began,
+        "seconds_compile": clock.compiling,
+        "seconds_per_step": clock.training / max(clock.steps, 1),
+    }
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _evidence(state: FitState) -> dict[str, Any]:
+    """Bounds, judgements and proposal as plain JSON values."""
+    record: dict[str, Any] = {
+        "bounds": {name: value._asdict() for name, value in state.bounds.items()},
+        "judgements": [
+            {
+                "kept": judgement.kept,
+                "singular_values": list(judgement.singular_values),
+                **judgement.estimate._asdict(),
+            }
+            for judgement in state.judgements
+        ],
+    }
+    if state.proposal is not None:
+        fields = ("defect", "expected", "length")
+        record["proposal"] = {name: _plain(getattr(state.proposal, name)) for name in fields}
+    return record

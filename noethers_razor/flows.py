@@ -1,0 +1,51 @@
+"""Flows that observables generate: exact for quadratic ones, integrated for all others."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from noethers_razor import integrators
+from noethers_razor._types import Array, Observable
+from noethers_razor.mechanics import apply_form, hamiltonian_field
+
+
+def affine_generator(form: Array, linear: Array) -> Array:
+    """The matrix G = [[J A, J b], [0, 0]] of the flow of C(x) = x'Ax/2 + b'x, acting on (x, 1).
+
+    Args:
+        form: symmetric A (..., M, M).
+        linear: b (..., M).
+    Returns:
+        (..., M+1, M+1).
+    """
+    rotated = jnp.swapaxes(apply_form(jnp.swapaxes(form, -1, -2)), -1, -2)
+    top = jnp.concatenate([rotated, apply_form(linear)[..., None]], axis=-1)
+    return jnp.concatenate([top, jnp.zeros_like(top[..., :1, :])], axis=-2)
+
+
+def affine_flow(generators: Array, tau: Array) -> Array:
+    """g_tau = expm(sum_k tau_k G_k): time-one flows of combinations of quadratic observables.
+
+    The linear and the constant part share one exponential, which stays exact for singular J A.
+
+    Args:
+        generators: (K, M+1, M+1), see `affine_generator`.
+        tau: (S, K).
+    Returns:
+        (S, M+1, M+1).
+    """
+    return jax.vmap(jax.scipy.linalg.expm)(jnp.einsum("sk,kij->sij", tau, generators))
+
+
+def apply_affine(maps: Array, x: Array) -> Array:
+    """States (..., M) moved by affine maps (S, M+1, M+1) -> (S, ..., M)."""
+    shape = (maps.shape[0],) + (1,) * (x.ndim - 1) + (x.shape[-1],)
+    return jnp.einsum("sij,...j->s...i", maps[:, :-1, :-1], x) + maps[:, :-1, -1].reshape(shape)
+
+
+def hamiltonian_flow(
+    observable: Observable, x: Array, time: float, steps: int, method: str = "implicit_midpoint"
+) -> Array:
+    """States (..., M) after a time along the flow of any observable, by a fixed-step method."""
+    return integrators.advance(method, hamiltonian_field(observable), x, time, steps)

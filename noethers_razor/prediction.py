@@ -1,0 +1,109 @@
+"""The posterior-mean Hamiltonian, and rollouts of it and of posterior samples; all in the frame.
+
+The network at the posterior-mean weights is *not* this mean: averages are over weight samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from noethers_razor import integrators
+from noethers_razor._types import Array, Key
+from noethers_razor.hamiltonian import field_of
+from noethers_razor.model import Model, conserved_of
+from noethers_razor.orbit import sample_tau
+from noethers_razor.training import FlatParams
+
+
+class PosteriorDraws(NamedTuple):
+    """Weight samples, leaves (W, out, in), and for each its own S flow times (W S, K)."""
+
+    weights: list[Array]
+    tau: Array
+
+
+def posterior_draws(
+    model: Model, params: FlatParams, key: Key, draws: int, orbit_samples: int
+) -> PosteriorDraws:
+    """Samples of theta and tau; without symmetry each weight sample has one orbit point."""
+    weight_key, orbit_key = jax.random.split(key)
+    weights = jax.vmap(lambda k: model.sample_weights(params, k))(jax.random.split(weight_key, draws))
+    if model.family.count == 0:
+        return PosteriorDraws(weights, jnp.zeros((draws, 0)))
+    tau = jax.vmap(
+        lambda k: sample_tau(
+            k,
+            orbit_samples,
+            model.family.count,
+            measure=model.orbits.measure,
+            sampling=model.orbits.sampling,
+            dtype=weights[0].dtype,
+        )
+    )(jax.random.split(orbit_key, draws))
+    return PosteriorDraws(weights, tau.reshape(-1, model.family.count))
+
+
+def mean_energy(model: Model, params: FlatParams, samples: PosteriorDraws) -> Callable[[Array], Array]:
+    """E_q[H_theta]: states (..., M) -> (...,); the flows of all draws are computed once, here."""
+    draws = samples.weights[0].shape[0]
+    points = _orbit(model, params, samples.tau)
+
+    def energy(x: Array) -> Array:
+        moved = points(x)
+        grouped = moved.reshape((draws, -1, *x.shape)) if model.family.count else moved[None]
+        grouped = jnp.broadcast_to(grouped, (draws, *grouped.shape[1:]))
+        return jnp.mean(jax.vmap(model.network.apply)(samples.weights, grouped), axis=(0, 1))
+
+    return energy
+
+
+def _orbit(model: Model, params: FlatParams, tau: Array) -> Callable[[Array], Array]:
+    if model.family.count == 0:
+        return lambda x: x[None]
+    return model.family.orbit(conserved_of(params), tau)
+
+
+def mean_rollout(
+    model: Model,
+    params: FlatParams,
+    samples: PosteriorDraws,
+    start: Array,
+    intervals: Array,
+    substeps: int,
+) -> Array:
+    """Path (T + 1, B, M) of the posterior-mean Hamiltonian from states (B, M)."""
+    field = field_of(mean_energy(model, params, samples))
+    return integrators.trajectory(model.likelihood.integrator, field, start, intervals, substeps)
+
+
+def sample_rollouts(
+    model: Model,
+    params: FlatParams,
+    samples: PosteriorDraws,
+    start: Array,
+    intervals: Array,
+    substeps: int,
+) -> Array:
+    """Paths (W, T + 1, B, M), one for each posterior sample of the Hamiltonian."""
+    draws = samples.weights[0].shape[0]
+    # One set of S flows serves all samples; a set each would move every state W times as often.
+    shared = samples.tau[: max(1, samples.tau.shape[0] // draws)]
+    points = _orbit(model, params, shared)
+
+    def energy(x: Array) -> Array:
+        energies = jax.vmap(model.network.apply, in_axes=(0, 1))(samples.weights, points(x))
+        return jnp.mean(energies, axis=1)
+
+    field = field_of(energy)
+    paths = integrators.trajectory(
+        model.likelihood.integrator,
+        field,
+        jnp.broadcast_to(start, (draws, *start.shape)),
+        intervals,
+        substeps,
+    )
+    return jnp.moveaxis(paths, 0, 1)

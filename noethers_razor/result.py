@@ -1,0 +1,348 @@
+"""What a fit returns: energies, fields and rollouts in data units, the bound, save and load."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import functools
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor import prediction
+from noethers_razor._types import Array, ArrayLike
+from noethers_razor.checkpoint import read_folder, write_folder
+from noethers_razor.config import FitConfig
+from noethers_razor.conserved import FAMILIES
+from noethers_razor.data.frame import Frame
+from noethers_razor.errors import RunFolderError, UsageError
+from noethers_razor.hamiltonian import network_function
+from noethers_razor.mechanics import energy_drift
+from noethers_razor.model import Likelihood, Model, OrbitSampling, conserved_of
+from noethers_razor.training import FlatParams, Row
+
+FORMAT = 1
+_DRAWS = 32
+_ORBIT_SAMPLES = 8
+_MODEL_FILE, _RUN_FILE = "model.npz", "run.json"
+
+
+@contextlib.contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """float64 arithmetic inside the block when asked for; nothing is changed otherwise."""
+    if dtype == "float64":
+        with jax.enable_x64(True):
+            yield
+    else:
+        yield
+
+
+class Prediction(NamedTuple):
+    """Rollouts in data units, from B starts over T times.
+
+    Args:
+        t: times (T,) or (B, T).
+        mean: (B, T, M), of the posterior-mean Hamiltonian.
+        samples: (W, B, T, M), of W Hamiltonians drawn from the posterior.
+        energy_drift: (B,), largest relative change of the posterior-mean energy along ``mean``.
+    """
+
+    t: np.ndarray
+    mean: np.ndarray
+    samples: np.ndarray
+    energy_drift: np.ndarray
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation over posterior samples (B, T, M)."""
+        return self.samples.std(axis=0)
+
+
+def build_model(
+    config: FitConfig,
+    family: Any,
+    conserved_names: tuple[str, ...],
+    frame: Frame,
+    *,
+    key: Array,
+    substeps: int,
+    total: int,
+) -> Model:
+    """The model that a configuration, a family and a frame describe."""
+    dtype = jnp.dtype(config.dtype)
+    network = network_function(
+        key,
+        frame.dim,
+        width=config.width,
+        depth=config.depth,
+        activation=config.activation,
+        dtype=dtype,
+    )
+    likelihood = Likelihood(
+        residual=jnp.asarray(frame.residual_matrix, dtype),
+        log_density=frame.log_density,
+        integrator=config.integrator,
+        substeps=substeps,
+        noise=None if config.noise_variance is None else float(config.noise_variance) ** 0.5,
+        total=total,
+    )
+    orbits = OrbitSampling(config.orbit_samples, config.measure, config.sampling)
+    return Model(network, family, conserved_names, orbits, likelihood)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A fitted model: see `fit` for how to get one, `find_symmetries` for what it says.
+
+    Args:
+        model, params: the model in its frame and the parameters of posterior, symmetry and noise.
+        frame: from data units to the frame and back.
+        config, seed: what it was made with.
+        metrics: bound, noise, steps and seconds, as in metrics.json.
+        evidence: bounds of the alternatives, judgements and the proposal, as plain JSON values.
+        history: averages over chunks of steps.
+        states: held-out states (count, M), data units; training states when ``held_out`` is False.
+        step: median data time of one integrator step in training.
+        metadata: of the data.
+    """
+
+    model: Model
+    params: FlatParams
+    frame: Frame
+    config: FitConfig
+    seed: int
+    metrics: dict[str, Any]
+    evidence: dict[str, Any]
+    history: list[Row]
+    states: np.ndarray
+    held_out: bool
+    step: float
+    metadata: dict[str, Any]
+
+    @property
+    def elbo(self) -> float:
+        """Evidence lower bound per transition, nats, in data units."""
+        return self.metrics["elbo_per_transition"]
+
+    @property
+    def coordinates(self) -> list[str]:
+        """Names of the M coordinates, positions first."""
+        names = self.metadata.get("coordinates")
+        n = self.frame.dim // 2
+        if isinstance(names, list) and len(names) == 2 * n:
+            return [str(name) for name in names]
+        return [f"{half}{i + 1}" for half in "qp" for i in range(n)]
+
+    @functools.cached_property
+    def _draws(self) -> prediction.PosteriorDraws:
+        key = jax.random.key(self.seed)
+        return prediction.posterior_draws(self.model, self.params, key, _DRAWS, _ORBIT_SAMPLES)
+
+    @functools.cached_property
+    def _energy(self) -> Callable[[Array], Array]:
+        return jax.jit(prediction.mean_energy(self.model, self.params, self._draws))
+
+    @functools.cached_property
+    def _gradient(self) -> Callable[[Array], Array]:
+        mean = prediction.mean_energy(self.model, self.params, self._draws)
+        return jax.jit(lambda z: jax.grad(lambda states: jnp.sum(mean(states)))(z))
+
+    def _into(self, x: ArrayLike) -> Array:
+        array = np.asarray(x, np.float64)
+        if array.shape[-1:] != (self.frame.dim,):
+            raise UsageError(
+                f"states of shape {array.shape}; expected the last axis {self.frame.dim} (positions, momenta)"
+            )
+        return jnp.asarray(self.frame.into(array), self.config.dtype)
+
+    def hamiltonian(self, x: ArrayLike) -> np.ndarray:
+        """Posterior-mean energy of states (..., M), data units, up to a constant."""
+        with precision(self.config.dtype):
+            return np.asarray(self._energy(self._into(x)), np.float64) * self.frame.energy
+
+    def gradient(self, x: ArrayLike) -> np.ndarray:
+        """Gradient of the posterior-mean energy at states (..., M), data units."""
+        with precision(self.config.dtype):
+            inner = np.asarray(self._gradient(self._into(x)), np.float64)
+        return inner @ self.frame.matrix * self.frame.energy
+
+    def field(self, x: ArrayLike) -> np.ndarray:
+        """Posterior-mean velocity x' = J grad H at states (..., M), data units."""
+        dq, dp = np.split(self.gradient(x), 2, axis=-1)
+        return np.concatenate([dp, -dq], axis=-1)
+
+    def quadratic_forms(self) -> tuple[np.ndarray, np.ndarray]:
+        """The learned quantities x'Ax/2 + b'x in the frame: (K, M, M), (K, M), float64.
+
+        Raises:
+            UsageError: when the family is not quadratic.
+        """
+        own = conserved_of(self.params)
+        if set(own) != {"form", "linear"} and own:
+            raise UsageError(f"family {self.model.family.name} has no quadratic forms")
+        if not own:
+            return np.zeros((0, self.frame.dim, self.frame.dim)), np.zeros((0, self.frame.dim))
+        form = np.asarray(own["form"], np.float64)
+        return 0.5 * (form + form.transpose(0, 2, 1)), np.asarray(own["linear"], np.float64)
+
+    def predict(self, x0: ArrayLike, t: ArrayLike, *, samples: int = 32) -> Prediction:
+        """Trajectories from starts, with their posterior spread.
+
+        Args:
+            x0: (B, M) or (M,), data units.
+            t: increasing times (T,), or (B, T) for times of each start's own; the first is the start's.
+            samples: number of posterior samples for the spread, at most 32; 0 for none.
+        Raises:
+            UsageError: for shapes or times that do not fit.
+        """
+        start = np.atleast_2d(np.asarray(x0, np.float64))
+        times = np.asarray(t, np.float64)
+        fits = times.ndim == 1 or times.shape[:-1] == start.shape[:1]
+        if not fits or times.shape[-1] < 2 or not (np.diff(times) > 0).all():
+            raise UsageError(f"times of shape {times.shape}; expected at least 2, increasing, (T,) or (B, T)")
+        if not 0 <= samples <= _DRAWS:
+            raise UsageError(f"samples = {samples}; expected 0 to {_DRAWS}")
+        substeps = max(1, int(np.ceil(np.diff(times).max() / self.step - 1e-6)))
+        with precision(self.config.dtype):
+            inner = self._into(start)
+            intervals = jnp.asarray(np.diff(times) / self.frame.time, inner.dtype)
+            intervals = intervals if times.ndim == 1 else intervals.T[..., None]
+            rollout = jax.jit(
+                lambda z, dt, draws: prediction.mean_rollout(self.model, self.params, draws, z, dt, substeps)
+            )
+            mean = rollout(inner, intervals, self._draws)
+            drift = energy_drift(self._energy, jnp.moveaxis(mean, 0, 1))
+            spread = np.zeros((0, *mean.shape))
+            if samples:
+                few = prediction.PosteriorDraws(
+                    [w[:samples] for w in self._draws.weights],
+                    self._draws.tau[: samples * (self._draws.tau.shape[0] // _DRAWS)],
+                )
+                spread = jax.jit(
+                    lambda z, dt, draws: prediction.sample_rollouts(
+                        self.model, self.params, draws, z, dt, substeps
+                    )
+                )(inner, intervals, few)
+        out = [self.frame.out_of(np.asarray(a, np.float64)) for a in (mean, spread)]
+        return Prediction(times, np.moveaxis(out[0], 0, 1), np.moveaxis(out[1], 1, 2), np.asarray(drift))
+
+    def _record(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "config": dataclasses.asdict(self.config),
+            "seed": self.seed,
+            "family": {
+                "name": self.model.family.name,
+                "settings": self.model.family.settings(),
+                "names": list(self.model.conserved_names),
+            },
+            "substeps": self.model.likelihood.substeps,
+            "transitions": self.model.likelihood.total,
+            "step": self.step,
+            "held_out": self.held_out,
+            "frame_time": self.frame.time,
+            "metrics": self.metrics,
+            "evidence": self.evidence,
+            "history": [dataclasses.asdict(row) for row in self.history],
+            "data": self.metadata,
+            "versions": versions(),
+            "device": str(jax.devices()[0]),
+        }
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        documents: dict[str, Any] | None = None,
+        texts: dict[str, str] | None = None,
+    ) -> Path:
+        """Write a run folder that `load` reads back; no pickle.
+
+        Args:
+            folder: target, new or empty.
+            overwrite: replace a folder that holds something.
+            documents, texts: further files by name, JSON values and text.
+        Raises:
+            UsageError: when the folder cannot be used.
+        """
+        arrays = {f"params/{k}": np.asarray(v) for k, v in self.params.items()}
+        arrays |= {
+            "frame/centre": self.frame.centre,
+            "frame/matrix": self.frame.matrix,
+            "frame/noise_scale": self.frame.noise_scale,
+            "states": self.states,
+        }
+        history = io.StringIO()
+        fields = [f.name for f in dataclasses.fields(Row)]
+        writer = csv.DictWriter(history, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in self.history)
+        return write_folder(
+            folder,
+            arrays={_MODEL_FILE: arrays},
+            documents={_RUN_FILE: self._record(), "metrics.json": self.metrics, **(documents or {})},
+            texts={"history.csv": history.getvalue(), **(texts or {})},
+            overwrite=overwrite,
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    import importlib.metadata
+
+    names = ("noethers_razor", "jax", "jaxlib", "flax", "numpyro", "optax", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def load(folder: str | os.PathLike[str]) -> Result:
+    """A saved result.
+
+    Raises:
+        RunFolderError: when the folder is incomplete, was changed, or is of another format.
+    """
+    arrays, record = read_folder(folder, arrays=_MODEL_FILE, document=_RUN_FILE)
+    if record.get("format") != FORMAT:
+        raise RunFolderError(f"{folder}: run format {record.get('format')!r}; this version reads {FORMAT}")
+    config = FitConfig(**record["config"])
+    frame = Frame(
+        arrays["frame/centre"], arrays["frame/matrix"], record["frame_time"], arrays["frame/noise_scale"]
+    )
+    with precision(config.dtype):
+        params = {
+            name.removeprefix("params/"): jnp.asarray(value)
+            for name, value in arrays.items()
+            if name.startswith("params/")
+        }
+        saved = record["family"]
+        family = FAMILIES[saved["name"]].restored(saved["settings"], conserved_of(params))
+        model = build_model(
+            config,
+            family,
+            tuple(saved["names"]),
+            frame,
+            key=jax.random.key(record["seed"]),
+            substeps=record["substeps"],
+            total=record["transitions"],
+        )
+    return Result(
+        model=model,
+        params=params,
+        frame=frame,
+        config=config,
+        seed=record["seed"],
+        metrics=record["metrics"],
+        evidence=record["evidence"],
+        history=[Row(**row) for row in record["history"]],
+        states=arrays["states"],
+        held_out=record["held_out"],
+        step=record["step"],
+        metadata=record["data"],
+    )

@@ -1,0 +1,1 @@
+"""From learned generators to an answer: span, algebra, formulas, report. Knows no network."""

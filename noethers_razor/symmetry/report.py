@@ -1,0 +1,290 @@
+"""The answer sheet: what is conserved, how sure, which algebra; the same object for text and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor.conserved.nullspace import embed, second_moment
+from noethers_razor.conserved.quadratic import QuadraticForm, stack_forms
+from noethers_razor.data.frame import Frame
+from noethers_razor.errors import UsageError
+from noethers_razor.mechanics import bracket_defect
+from noethers_razor.symmetry.algebra import Algebra, analyse
+from noethers_razor.symmetry.formulas import form_of, readable
+from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
+
+Truth = Mapping[str, QuadraticForm] | Callable[[], Mapping[str, QuadraticForm]]
+
+
+class Fitted(Protocol):
+    """What the analysis needs of a fitted model; `Result` is one, another program's may be."""
+
+    @property
+    def frame(self) -> Frame:
+        """From data units to the frame of the quantities."""
+        ...
+
+    @property
+    def states(self) -> np.ndarray:
+        """Held-out states, data units."""
+        ...
+
+    @property
+    def held_out(self) -> bool:
+        """Whether training has not seen them."""
+        ...
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """Bounds and judgements, may be empty."""
+        ...
+
+    @property
+    def coordinates(self) -> list[str]:
+        """Names of the coordinates."""
+        ...
+
+    def quadratic_forms(self) -> tuple[np.ndarray, np.ndarray]:
+        """Learned quantities in the frame."""
+        ...
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        """Gradient of H at states, data units."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SymmetryReport:
+    """Conserved quantities of a fit.
+
+    Args:
+        span: all learned quantities by size, in the frame.
+        form, linear: accepted quantities (rank, M, M), (rank, M), data units.
+        algebra_detail: closure, structure constants and invariants.
+        formulas, readable_forms: a readable basis of the accepted span, and its (A, b), data units.
+        conservation_defect: median |{C, H}| / (|grad C| |grad H|) over held-out states, model's H.
+        bounds: -ELBO per transition of the alternatives, with standard errors.
+        judgements: cuts of the spectrum that the bound decided on.
+        parallelness, largest_angle, truth_angles, true_conservation_defect: with ground truth, or None.
+        warnings: what to keep in mind when reading this.
+    """
+
+    span: Span
+    form: np.ndarray
+    linear: np.ndarray
+    algebra_detail: Algebra
+    formulas: list[str]
+    readable_forms: list[tuple[np.ndarray, np.ndarray]]
+    conservation_defect: float | None
+    bounds: dict[str, Any]
+    judgements: list[dict[str, Any]]
+    parallelness: np.ndarray | None = None
+    parallelness_all: np.ndarray | None = None
+    largest_angle: float | None = None
+    truth_angles: dict[str, float] | None = None
+    true_conservation_defect: float | None = None
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def rank(self) -> int:
+        """Number of accepted conserved quantities, constants aside."""
+        return self.span.rank
+
+    @property
+    def algebra(self) -> str | None:
+        """Name of the algebra, or None when it is not identified."""
+        return self.algebra_detail.name
+
+    @property
+    def singular_values(self) -> np.ndarray:
+        """(K,), largest first."""
+        return self.span.singular_values
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values, finite numbers only."""
+        out: dict[str, Any] = {
+            "rank": self.rank,
+            "singular_values": [float(v) for v in self.singular_values],
+            "gap": self.span.gap,
+            "algebra": self.algebra,
+            "dimension": self.algebra_detail.dimension,
+            "closure_defect": self.algebra_detail.closure_defect,
+            "centre": self.algebra_detail.centre,
+            "conservation_defect": self.conservation_defect,
+            "formulas": self.formulas,
+            "quadratic_forms": [
+                {"form": a.tolist(), "linear": b.tolist()}
+                for a, b in zip(self.form, self.linear, strict=True)
+            ],
+            "bounds": self.bounds,
+            "judgements": self.judgements,
+            "warnings": self.warnings,
+        }
+        if self.parallelness is not None and self.parallelness_all is not None:
+            out["parallelness"] = [float(v) for v in self.parallelness]
+            out["parallelness_all"] = [float(v) for v in self.parallelness_all]
+            out["largest_angle"] = self.largest_angle
+            out["truth_angles"] = self.truth_angles
+            out["true_conservation_defect"] = self.true_conservation_defect
+        return out
+
+    def plot(self) -> Any:
+        """Figure of singular values and, with truth, parallelness (paper, figure 3)."""
+        from noethers_razor import plot
+
+        return plot.spectrum(self.singular_values, self.rank, self.parallelness_all)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def _numbers(values: Sequence[float] | np.ndarray) -> str:
+    return " ".join(f"{v:.3g}" for v in values)
+
+
+def _lines(report: SymmetryReport) -> list[str]:
+    name = report.algebra or "not identified"
+    noun = "quantity" if report.rank == 1 else "quantities"
+    lines = [f"{report.rank} conserved {noun}; algebra {name}"]
+    if report.rank:
+        lines[0] += f", closed to {100 * report.algebra_detail.closure_defect:.2g} %"
+    values, rank = report.singular_values, report.rank
+    if len(values):
+        lines.append(f"singular values  {_numbers(values[:rank])} | {_numbers(values[rank:])}".rstrip(" |"))
+    if report.span.gap is not None:
+        lines.append(f"gap              {report.span.gap:.3g}")
+    if report.parallelness is not None and report.largest_angle is not None:
+        lines.append(f"parallelness     {' '.join(f'{v:.4f}' for v in report.parallelness)}")
+        lines.append(f"largest angle    {report.largest_angle:.3g} degrees to the true span, both ways")
+    if report.conservation_defect is not None:
+        lines.append(f"defect of {{C,H}}  {report.conservation_defect:.2g} (model's H)")
+    if report.true_conservation_defect is not None:
+        lines.append(f"                 {report.true_conservation_defect:.2g} (true H)")
+    for label, bound in report.bounds.items():
+        lines.append(
+            f"-ELBO {label:<10} {bound['negative_elbo']:.3f} +- {bound['error']:.3f} nats per transition"
+        )
+    for i, formula in enumerate(report.formulas):
+        lines.append(f"C{i + 1:<3} = {formula}")
+    return lines + [f"warning: {text}" for text in report.warnings]
+
+
+def named_truth(truth: Truth | Any) -> Mapping[str, QuadraticForm]:
+    """Ground truth from a mapping, a system, or its ``conserved`` method."""
+    if isinstance(truth, Mapping):
+        return truth
+    if hasattr(truth, "conserved"):
+        truth = truth.conserved
+    if not callable(truth):
+        raise UsageError(
+            f"truth of type {type(truth).__name__}; expected a system, its conserved method or a mapping"
+        )
+    return truth()
+
+
+def _true_gradient(truth: Any, states: np.ndarray) -> np.ndarray | None:
+    hamiltonian = getattr(getattr(truth, "__self__", truth), "hamiltonian", None)
+    if hamiltonian is None:
+        return None
+    with jax.enable_x64(True):
+        return np.asarray(jax.vmap(jax.grad(hamiltonian))(jnp.asarray(states)))
+
+
+def _median_defect(form: np.ndarray, linear: np.ndarray, states: np.ndarray, gradient: np.ndarray) -> float:
+    own = np.einsum("kij,bj->kbi", form, states) + linear[:, None]
+    return float(np.median(np.asarray(bracket_defect(jnp.asarray(own), jnp.asarray(gradient)[None]))))
+
+
+def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> SymmetryReport:
+    """The conserved quantities of a fit.
+
+    Args:
+        result: a fitted model, see `Fitted`.
+        truth: a system, its ``conserved`` method, or named quadratic forms in data units; optional.
+    Raises:
+        UsageError: when the truth belongs to another phase space, or the family is not quadratic.
+    """
+    frame, states = result.frame, np.asarray(result.states, np.float64)
+    moment = second_moment(frame.into(states))
+    span = span_of(*result.quadratic_forms(), moment)
+    rank = span.rank
+    inner = span.form[:rank], span.linear[:rank]
+    form, linear = frame.quadratic_out_of(*inner)
+    gradient = result.gradient(states)
+    algebra = analyse(*inner, moment)
+    dim = frame.dim
+
+    def defect(row: np.ndarray) -> float:
+        a, b = form_of(row, dim)
+        return _median_defect(a[None], b[None], states, gradient)
+
+    basis = readable(form, linear, result.coordinates, defect)
+    report = SymmetryReport(
+        span=span,
+        form=form,
+        linear=linear,
+        algebra_detail=algebra,
+        formulas=[text for text, _ in basis],
+        readable_forms=[form_of(row, dim) for _, row in basis],
+        conservation_defect=_median_defect(form, linear, states, gradient) if rank else None,
+        bounds=result.evidence.get("bounds", {}),
+        judgements=result.evidence.get("judgements", []),
+        warnings=_warnings(result, span),
+    )
+    return report if truth is None else _with_truth(report, result, truth, moment, states)
+
+
+def _with_truth(
+    report: SymmetryReport, result: Fitted, truth: Any, moment: np.ndarray, states: np.ndarray
+) -> SymmetryReport:
+    named = named_truth(truth)
+    form, linear = stack_forms(named)
+    if form.shape[-1] != result.frame.dim:
+        raise UsageError(
+            f"the truth lives on phase space of dimension {form.shape[-1]}, the fit on {result.frame.dim}; "
+            "give the sizes of the system that made the data"
+        )
+    rows = embed(*result.frame.quadratic_into(form, linear), moment)
+    span, rank = report.span, report.rank
+    gradient = _true_gradient(truth, states)
+    angles = angles_of(rows, span.vectors[:rank]) if rank else np.full(len(rows), 90.0)
+    return dataclasses.replace(
+        report,
+        parallelness=parallelness(span.vectors[:rank], rows),
+        parallelness_all=parallelness(span.vectors, rows),
+        largest_angle=largest_angle(span.vectors[:rank], rows) if rank else 90.0,
+        truth_angles={name: float(a) for name, a in zip(named, angles, strict=True)},
+        true_conservation_defect=(
+            None
+            if gradient is None or not rank
+            else _median_defect(report.form, report.linear, states, gradient)
+        ),
+    )
+
+
+def _warnings(result: Fitted, span: Span) -> list[str]:
+    found = []
+    if not result.held_out:
+        found.append("fewer than 20 trajectories: defects are measured on training states")
+    bounds = result.evidence.get("bounds", {})
+    none = bounds.get("none")
+    own = next((value for name, value in bounds.items() if name != "none"), None)
+    if none and own and span.rank:
+        error = float(np.hypot(none["error"], own["error"]))
+        if own["negative_elbo"] > none["negative_elbo"] + 2 * error:
+            found.append(
+                f"the bound is better without symmetry (-ELBO {none['negative_elbo']:.3f} against "
+                f"{own['negative_elbo']:.3f}): do not trust these quantities"
+            )
+    judged = result.evidence.get("judgements", [])
+    if judged and judged[-1]["kept"] < len(judged[-1]["singular_values"]):
+        values = judged[-1]["singular_values"][judged[-1]["kept"] :]
+        removed = [v for v in values if v > 0.05]
+        found.append(f"the bound rejected directions with singular values {_numbers(removed)}")
+    return found

@@ -1,0 +1,145 @@
+"""What a dynamical system offers; gradient, brackets and simulation come from here."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Array, Key
+from noethers_razor.conserved.quadratic import QuadraticForm
+from noethers_razor.data.trajectories import Trajectories
+from noethers_razor.errors import UsageError
+from noethers_razor.mechanics import hamiltonian_field
+
+_TOLERANCE = 1e-10
+_ENERGY_TOLERANCE = 1e-8
+
+
+def named_stream(seed: int, name: str) -> Key:
+    """A random key for a purpose: streams of different name share no number."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+class System(ABC):
+    """A Hamiltonian system with named ground truth.
+
+    A subclass is a frozen dataclass whose fields are its parameters; it sets ``name`` and ``group``.
+    A field's metadata ``flag`` names the command-line option (``n``, ``dim``) that fills it.
+    """
+
+    name: ClassVar[str]
+    group: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def dof(self) -> int:
+        """Degrees of freedom n; states have dimension M = 2 n."""
+
+    @abstractmethod
+    def hamiltonian(self, x: Array) -> Array:
+        """Energy of one state (M,)."""
+
+    @abstractmethod
+    def initial_states(self, key: Key, count: int) -> Array:
+        """Random initial states (count, M)."""
+
+    @abstractmethod
+    def conserved(self) -> Mapping[str, QuadraticForm]:
+        """The quadratic conserved quantities, by their usual names; a basis of their span."""
+
+    @property
+    def coordinates(self) -> list[str]:
+        """Names of the M coordinates, positions first."""
+        return [f"{half}{i + 1}" for half in "qp" for i in range(self.dof)]
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as plain JSON values."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    def simulate(
+        self,
+        seed: int,
+        *,
+        n_trajectories: int = 200,
+        n_steps: int = 50,
+        dt: float = 0.2,
+        noise: float = 0.0,
+        stream: str = "train",
+    ) -> Trajectories:
+        """Trajectories from random initial states, in float64 by Dormand-Prince 8(7).
+
+        Args:
+            seed: of the initial states and the noise.
+            n_trajectories, n_steps: how many, and transitions in each.
+            dt: time between stored states.
+            noise: standard deviation of Gaussian noise on the stored states.
+            stream: name of the random stream; ``train`` and ``test`` share no initial state.
+        Returns:
+            trajectories of n_steps + 1 states.
+        Raises:
+            UsageError: for counts, steps or noise out of range, or when energy is not conserved.
+        """
+        for label, value, good in (
+            ("n_trajectories", n_trajectories, n_trajectories >= 1),
+            ("n_steps", n_steps, n_steps >= 1),
+            ("dt", dt, np.isfinite(dt) and dt > 0),
+            ("noise", noise, np.isfinite(noise) and noise >= 0),
+        ):
+            if not good:
+                raise UsageError(f"{label} = {value}; expected a positive number (noise: 0 or more)")
+        with jax.enable_x64(True):
+            start_key, noise_key = jax.random.split(named_stream(seed, stream))
+            start = self.initial_states(start_key, n_trajectories).astype(jnp.float64)
+            times = jnp.arange(n_steps + 1) * float(dt)
+            path, energy = jax.jit(self._solve)(start, times)
+            scale = np.maximum(np.abs(energy).max(axis=1, keepdims=True), 1e-300)
+            drift = float(np.max(np.abs(energy - energy[:, :1]) / scale))
+            if not drift <= _ENERGY_TOLERANCE:
+                raise UsageError(
+                    f"{self.name}: relative energy error {drift:.1e} in simulation, expected below "
+                    f"{_ENERGY_TOLERANCE:.0e}; shorten the trajectories or soften close encounters"
+                )
+            path = path + noise * jax.random.normal(noise_key, path.shape, jnp.float64)
+            states = np.asarray(path)
+        metadata = {
+            "system": {"name": self.name, "parameters": self.parameters()},
+            "coordinates": self.coordinates,
+            "seed": int(seed),
+            "stream": stream,
+            "noise": float(noise),
+        }
+        q, p = states[..., : self.dof], states[..., self.dof :]
+        return Trajectories(q=q, p=p, t=np.asarray(times), metadata=metadata, source=self.name)
+
+    def _solve(self, start: Array, times: Array) -> tuple[Array, Array]:
+        import diffrax
+
+        field = hamiltonian_field(self.hamiltonian)
+
+        def one(x: Array) -> Array:
+            solution = diffrax.diffeqsolve(
+                diffrax.ODETerm(lambda t, y, args: field(y)),
+                diffrax.Dopri8(),
+                times[0],
+                times[-1],
+                None,
+                x,
+                saveat=diffrax.SaveAt(ts=times),
+                # Steps land on the stored times: dense output would lose three digits of energy.
+                stepsize_controller=diffrax.ClipStepSizeController(
+                    diffrax.PIDController(rtol=_TOLERANCE, atol=_TOLERANCE), step_ts=times
+                ),
+                max_steps=16**5,
+            )
+            return solution.ys
+
+        path = jax.vmap(one)(start)
+        return path, jax.vmap(jax.vmap(self.hamiltonian))(path)

@@ -1,0 +1,71 @@
+"""n harmonic oscillators, H = sum_i w_i (p_i^2 + q_i^2) / 2: U(n) when all frequencies agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Array, Key
+from noethers_razor.conserved.quadratic import QuadraticForm
+from noethers_razor.errors import UsageError
+from noethers_razor.systems.base import System
+
+
+@dataclasses.dataclass(frozen=True)
+class Oscillators(System):
+    """n oscillators; initial states are standard normal (paper, section 5.1).
+
+    Args:
+        n: number of oscillators.
+        frequencies: w_i, all 1 by default; different ones break U(n) to a product of smaller U(k).
+    Raises:
+        UsageError: for n < 1, a wrong number of frequencies, or one that is not positive.
+    """
+
+    n: int = dataclasses.field(default=3, metadata={"flag": "n", "help": "number of oscillators"})
+    frequencies: tuple[float, ...] = ()
+    name = "oscillators"
+    group = "U(n)"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise UsageError(f"n = {self.n} oscillators; expected at least 1")
+        frequencies = tuple(float(w) for w in self.frequencies) or (1.0,) * self.n
+        if len(frequencies) != self.n or not all(w > 0 for w in frequencies):
+            raise UsageError(f"frequencies = {frequencies}; expected {self.n} positive numbers")
+        object.__setattr__(self, "frequencies", frequencies)
+
+    @property
+    def dof(self) -> int:
+        """n."""
+        return self.n
+
+    def hamiltonian(self, x: Array) -> Array:
+        """Energy of a state (2 n,)."""
+        weights = jnp.asarray(self.frequencies * 2, dtype=x.dtype)
+        return 0.5 * jnp.sum(weights * x**2)
+
+    def initial_states(self, key: Key, count: int) -> Array:
+        """Standard normal (count, 2 n)."""
+        return jax.random.normal(key, (count, 2 * self.n), jnp.float64)
+
+    def conserved(self) -> dict[str, QuadraticForm]:
+        """H_i of each oscillator; rotations R_ij and F_ij of each pair with equal frequencies."""
+        n, found = self.n, {}
+        for i in range(n):
+            found[f"H{i + 1}"] = self._form({(i, i): 1.0, (n + i, n + i): 1.0})
+        for i, j in itertools.combinations(range(n), 2):
+            if self.frequencies[i] == self.frequencies[j]:
+                found[f"R{i + 1}{j + 1}"] = self._form({(i, n + j): 1.0, (j, n + i): -1.0})
+                found[f"F{i + 1}{j + 1}"] = self._form({(i, j): 1.0, (n + i, n + j): 1.0})
+        return found
+
+    def _form(self, entries: dict[tuple[int, int], float]) -> QuadraticForm:
+        form = np.zeros((2 * self.n, 2 * self.n))
+        for (i, j), value in entries.items():
+            form[i, j] = form[j, i] = value
+        return QuadraticForm(form, np.zeros(2 * self.n))

@@ -1,0 +1,239 @@
+"""Stochastic optimisation of the bound: one compiled scan over steps, fed in chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from noethers_razor._types import Array, Key
+from noethers_razor.errors import TrainingDiverged
+from noethers_razor.model import NOISE, Batch, Model
+
+FlatParams = dict[str, Array]
+
+
+class Rates(NamedTuple):
+    """Peak Adam step sizes of the three groups of parameters; cosine to zero over a stage."""
+
+    posterior: float
+    conserved: float
+    noise: float
+
+
+class Estimate(NamedTuple):
+    """A bound per transition in nats: -ELBO, its standard error, and its two terms."""
+
+    negative_elbo: float
+    error: float
+    nll: float
+    kl: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the history: averages over a chunk of steps, nats per transition."""
+
+    stage: str
+    step: int
+    negative_elbo: float
+    nll: float
+    kl: float
+    noise_deviation: float
+    rank: int
+    seconds: float
+
+
+@dataclasses.dataclass
+class Clock:
+    """Seconds spent compiling and training, and the steps done, over all stages of a fit."""
+
+    compiling: float = 0.0
+    training: float = 0.0
+    steps: int = 0
+
+
+Watcher = Callable[[Row, int], None]
+"""Called after each chunk with the newest row and the number of steps of the stage."""
+
+SLOW = 0.02
+"""Nats per transition and dimension of phase space: less than this in a chunk is a slow improvement."""
+
+
+@dataclasses.dataclass
+class Trainer:
+    """Optimises and evaluates one model on one set of transitions.
+
+    Args:
+        model: with its family of conserved quantities.
+        data: all transitions, in the frame.
+        batch_size: transitions per step, all of them when there are fewer.
+        draws: weight samples per step.
+        chunk: steps per compiled call; progress, history and guard are once a chunk.
+        clock: shared by the stages of a fit.
+        rank_of: number of conserved quantities in use, for the progress line.
+    """
+
+    model: Model
+    data: Batch
+    batch_size: int
+    draws: int
+    chunk: int
+    clock: Clock
+    rank_of: Callable[[FlatParams], int] = lambda params: 0
+    _compiled: Callable[..., tuple[FlatParams, optax.OptState, Array, Array]] | None = None
+
+    def __post_init__(self) -> None:
+        self._optimiser = optax.scale_by_adam()
+
+    def _minibatch(self, key: Key) -> Batch:
+        total = self.data.start.shape[0]
+        if total <= self.batch_size:
+            return self.data
+        index = jax.random.randint(key, (self.batch_size,), 0, total)
+        return Batch(*(array[index] for array in self.data))
+
+    def _run_chunk(
+        self, params: FlatParams, state: optax.OptState, key: Key, scales: Array, active: Array
+    ) -> tuple[FlatParams, optax.OptState, Array, Array]:
+        """``chunk`` steps; scales (chunk, 3) are step sizes, active (K,) masks conserved quantities."""
+
+        def group(name: str) -> int:
+            return {"posterior": 0, "conserved": 1, "noise": 2}[name.partition("/")[0]]
+
+        def masked(name: str, update: Array) -> Array:
+            if group(name) != 1:
+                return update
+            return update * active.reshape((-1,) + (1,) * (update.ndim - 1))
+
+        def one(
+            carry: tuple[FlatParams, optax.OptState], inputs: tuple[Key, Array]
+        ) -> tuple[tuple[FlatParams, optax.OptState], Array]:
+            params, state = carry
+            step_key, scale = inputs
+            batch_key, draw_key = jax.random.split(step_key)
+            loss, gradient = jax.value_and_grad(self.model.negative_elbo)(
+                params, draw_key, self._minibatch(batch_key), self.draws
+            )
+            updates, state = self._optimiser.update(gradient, state, params)
+            assert isinstance(updates, dict)
+            moved = {k: v - scale[group(k)] * masked(k, updates[k]) for k, v in params.items()}
+            return (moved, state), loss
+
+        keys = jax.random.split(key, self.chunk)
+        (params, state), losses = jax.lax.scan(one, (params, state), (keys, scales))
+        return params, state, losses, self.model.divergence(params)
+
+    def _call(
+        self, params: FlatParams, state: optax.OptState, key: Key, scales: np.ndarray, active: np.ndarray
+    ) -> tuple[FlatParams, optax.OptState, np.ndarray, float]:
+        dtype = self.data.start.dtype
+        arguments = (params, state, key, jnp.asarray(scales, dtype), jnp.asarray(active, dtype))
+        if self._compiled is None:
+            began = time.perf_counter()
+            self._compiled = jax.jit(self._run_chunk).lower(*arguments).compile()
+            self.clock.compiling += time.perf_counter() - began
+        began = time.perf_counter()
+        params, state, losses, divergence = self._compiled(*arguments)
+        values = np.asarray(losses, dtype=np.float64)
+        self.clock.training += time.perf_counter() - began
+        return params, state, values, float(divergence) / self.model.likelihood.total
+
+    def train(
+        self,
+        params: FlatParams,
+        key: Key,
+        *,
+        stage: str,
+        steps: int,
+        rates: Rates,
+        active: np.ndarray | None = None,
+        stop_when_slow: bool = False,
+        watch: Watcher | None = None,
+    ) -> tuple[FlatParams, list[Row]]:
+        """Optimise for a number of steps (rounded up to whole chunks), step sizes falling by cosine.
+
+        Args:
+            params: flat parameters at the start.
+            key: of minibatches, weights and orbits.
+            stage: name for the history.
+            steps: number of optimiser steps, at most.
+            rates: peak step sizes.
+            active: (K,) ones where a conserved quantity may move; all by default.
+            stop_when_slow: end when a chunk improves the bound by less than `SLOW` per dimension.
+            watch: called after each chunk.
+        Raises:
+            TrainingDiverged: when the bound or a parameter is not finite, naming it.
+        """
+        chunks = max(1, -(-steps // self.chunk))
+        active = np.ones(self.model.family.count) if active is None else active
+        state, rows = self._optimiser.init(params), []
+        progress = np.arange(chunks * self.chunk) / (chunks * self.chunk)
+        scales = 0.5 * (1 + np.cos(np.pi * progress))[:, None] * np.asarray(rates)
+        for i, chunk_key in enumerate(jax.random.split(key, chunks)):
+            part = scales[i * self.chunk : (i + 1) * self.chunk]
+            after, state, losses, kl = self._call(params, state, chunk_key, part, active)
+            self.clock.steps += self.chunk
+            self._guard(after, losses, stage, (i + 1) * self.chunk)
+            params = after
+            rows.append(self._row(params, losses, kl, stage, (i + 1) * self.chunk))
+            if watch is not None:
+                watch(rows[-1], chunks * self.chunk)
+            if stop_when_slow and self._is_slow(rows):
+                break
+        return params, rows
+
+    def _is_slow(self, rows: list[Row]) -> bool:
+        """Two chunks against the two before: single ones are too noisy to stop at."""
+        if len(rows) < 6:
+            return False
+        recent = [row.negative_elbo for row in rows[-4:]]
+        gain = (sum(recent[:2]) - sum(recent[2:])) / 4
+        return gain < SLOW * self.data.start.shape[-1]
+
+    def _guard(self, params: FlatParams, losses: np.ndarray, stage: str, step: int) -> None:
+        broken = [name for name, value in params.items() if not bool(jnp.all(jnp.isfinite(value)))]
+        if np.isfinite(losses).all() and not broken:
+            return
+        first = int(np.argmax(~np.isfinite(losses))) if not np.isfinite(losses).all() else self.chunk
+        where = ", ".join(broken[:3]) or "the bound alone"
+        raise TrainingDiverged(
+            f"training diverged in stage {stage}, step {step - self.chunk + first}: not finite in {where}; "
+            "use a smaller learning rate, more integrator substeps, or check the data for outliers"
+        )
+
+    def _row(self, params: FlatParams, losses: np.ndarray, kl: float, stage: str, step: int) -> Row:
+        mean = float(losses.mean())
+        return Row(
+            stage=stage,
+            step=step,
+            negative_elbo=mean,
+            nll=mean - kl,
+            kl=kl,
+            noise_deviation=self.noise_deviation(params),
+            rank=self.rank_of(params),
+            seconds=self.clock.compiling + self.clock.training,
+        )
+
+    def noise_deviation(self, params: FlatParams) -> float:
+        """sigma in noise units."""
+        fixed = self.model.likelihood.noise
+        return float(jnp.exp(params[NOISE])) if fixed is None else fixed
+
+    def estimate(self, params: FlatParams, key: Key, chunks: int = 2) -> Estimate:
+        """The bound at fixed parameters: the training step with step sizes zero, so nothing compiles."""
+        state = self._optimiser.init(params)
+        still, frozen = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
+        losses, kl = [], 0.0
+        for chunk_key in jax.random.split(key, chunks):
+            _, _, values, kl = self._call(params, state, chunk_key, still, frozen)
+            losses.append(values)
+        values = np.concatenate(losses)
+        mean = float(values.mean())
+        return Estimate(mean, float(values.std() / np.sqrt(len(values))), mean - kl, kl)

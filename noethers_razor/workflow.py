@@ -1,0 +1,118 @@
+"""Whole jobs that the command line and the experiments share: fit into a run folder, compare with data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noethers_razor import plot
+from noethers_razor.checkpoint import require_free
+from noethers_razor.config import FitConfig
+from noethers_razor.conserved import ConservedFamily
+from noethers_razor.data.trajectories import Trajectories
+from noethers_razor.errors import UsageError
+from noethers_razor.fitting import fit
+from noethers_razor.result import Prediction, Result, versions
+from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
+from noethers_razor.training import Watcher
+
+
+def figures_of(report: SymmetryReport, result: Result) -> dict[str, Any]:
+    """File name -> figure: training, spectrum, generators."""
+    titles = [f"C{i + 1} = {text}" for i, text in enumerate(report.formulas)]
+    forms = [form for form, _ in report.readable_forms]
+    figures = {"training.png": plot.training(result.history)}
+    if len(report.singular_values):
+        figures["spectrum.png"] = report.plot()
+    if forms:
+        figures["generators.png"] = plot.generators(forms, titles, result.coordinates)
+    return figures
+
+
+def write_figures(folder: Path, figures: dict[str, Any]) -> None:
+    """Draw figures into a folder, made if missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=130)
+
+
+def _card(result: Result, report: SymmetryReport) -> str:
+    metrics = result.metrics
+    return (
+        f"# Run of noethers_razor {versions()['noethers_razor']}\n\n"
+        f"Family {result.model.family.name}, seed {result.seed}, {metrics['transitions']} transitions, "
+        f"{metrics['steps']} optimiser steps in {metrics['seconds_total']:.1f} s.\n"
+        f"ELBO {metrics['elbo_per_transition']:.3f} nats per transition; noise variance "
+        f"{metrics['noise_variance']:.3g} (data units squared).\n\n```\n{report}\n```\n\n"
+        "Read it again with `noethers-razor inspect`; predictions are averages over posterior samples, "
+        "not the network at its mean weights.\n"
+    )
+
+
+def train(
+    data: Trajectories,
+    folder: Path,
+    family: ConservedFamily,
+    seed: int,
+    config: FitConfig,
+    *,
+    overwrite: bool,
+    command: list[str],
+    watch: Watcher | None = None,
+) -> tuple[Result, SymmetryReport]:
+    """Fit, report, and one run folder with everything in it.
+
+    Raises:
+        UsageError: when the folder is not empty, before any work is done.
+    """
+    require_free(folder, overwrite=overwrite)
+    result = fit(data, seed=seed, conserved=family, config=config, watch=watch)
+    report = find_symmetries(result)
+    result.save(
+        folder,
+        overwrite=overwrite,
+        documents={"symmetry.json": report.as_json(), "command.json": command},
+        texts={"README.md": _card(result, report)},
+    )
+    write_figures(folder, figures_of(report, result))
+    return result, report
+
+
+def compare(
+    result: Result, data: Trajectories, samples: int
+) -> tuple[Prediction, Trajectories, dict[str, float]]:
+    """Rollouts from the first state of each trajectory, those trajectories, and errors against them.
+
+    Raises:
+        UsageError: when the data are of another phase space.
+    """
+    if data.dof * 2 != result.frame.dim:
+        raise UsageError(
+            f"the data have {data.dof} degrees of freedom, the run {result.frame.dim // 2}; "
+            "choose data of the same system"
+        )
+    usable = data.present[:, 0]
+    chosen = data.select(np.flatnonzero(usable))
+    times = chosen.times if data.t.ndim == 2 else data.t
+    outcome = result.predict(chosen.states[:, 0], times, samples=samples)
+    error = (outcome.mean - chosen.states)[:, 1:][chosen.present[:, 1:]]
+    one = (outcome.mean - chosen.states)[:, 1][chosen.present[:, 1]]
+    return (
+        outcome,
+        chosen,
+        {
+            "mse_rollout": float(np.mean(error**2)),
+            "mse_first_step": float(np.mean(one**2)),
+            "mean_deviation": float(outcome.deviation.mean()) if samples else 0.0,
+            "largest_energy_drift": float(outcome.energy_drift.max()),
+        },
+    )
+
+
+def rollout_figure(outcome: Prediction, data: Trajectories, names: list[str]) -> Any:
+    """The first trajectory of a comparison."""
+    t = outcome.t if outcome.t.ndim == 1 else outcome.t[0]
+    spread = outcome.deviation[0] if len(outcome.samples) else 0 * outcome.mean[0]
+    return plot.rollouts(t, outcome.mean[0], spread, data.states[0], names)
