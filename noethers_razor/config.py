@@ -44,8 +44,10 @@ class FitConfig:
     noise_learning_rate: float = _setting(0.01, "Adam step size of the log noise deviation")
     initial_deviation: float = _setting(0.3, "posterior deviation at the start, times sqrt(fan-in)")
     noise_variance: float | None = _setting(None, "fixed noise variance in data units; learned if unset")
+    noise_floor: float = _setting(0.01, "smallest learned noise deviation, relative to the data's spread")
     integrator: str = _setting("rk4", f"step over a transition: one of {', '.join(INTEGRATORS)}")
     substeps: int | None = _setting(None, "integrator steps per transition; from the data if unset")
+    held_out: float = _setting(0.05, "share of 20 or more trajectories kept out of training, for defects")
     judge: bool = _setting(True, "let the bound decide on directions that stand apart in the spectrum")
     chunk: int = _setting(200, "steps per compiled call: progress, history and guard are once a chunk")
     dtype: str = _setting("float32", "float32 or float64")
@@ -55,9 +57,10 @@ class FitConfig:
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "joint_learning_rate", "initial_deviation"):
             self._require(name, 0 < getattr(self, name) < math.inf, "a positive number")
-        for name in ("conserved_learning_rate", "noise_learning_rate"):
+        for name in ("conserved_learning_rate", "noise_learning_rate", "noise_floor"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
-        self._require("warmup", 0 <= self.warmup < 1, "a share in [0, 1)")
+        for name in ("warmup", "held_out"):
+            self._require(name, 0 <= getattr(self, name) < 1, "a share in [0, 1)")
         for name in ("noise_variance", "substeps"):
             value = getattr(self, name)
             self._require(name, value is None or value > 0, "a positive number, or unset")

@@ -19,16 +19,15 @@ from noethers_razor.result import Result, build_model, precision
 from noethers_razor.stages import Control, FitState, Joint, Judge, Propose, Stage, WithoutSymmetry
 from noethers_razor.training import Estimate, Rates, Watcher
 
-_HOLD_OUT = 0.05
 _FEWEST_TO_HOLD_OUT = 20
 _STATES_KEPT = 1024
 _NOISE_START = 0.25
 """Noise deviation at the start, relative to the mean displacement of a transition: well above any fit."""
 
 
-def _split(data: Trajectories) -> tuple[Trajectories, np.ndarray, bool]:
+def _split(data: Trajectories, share: float) -> tuple[Trajectories, np.ndarray, bool]:
     """Training trajectories, states kept for defects, and whether training has not seen them."""
-    held = int(_HOLD_OUT * data.count) if data.count >= _FEWEST_TO_HOLD_OUT else 0
+    held = int(share * data.count) if data.count >= _FEWEST_TO_HOLD_OUT else 0
     train = data.select(slice(0, data.count - held))
     states = (data.select(slice(data.count - held, None)) if held else data).observed()
     return train, states[:: max(1, len(states) // _STATES_KEPT)][:_STATES_KEPT], held > 0
@@ -85,7 +84,7 @@ def fit(
     began = time.perf_counter()
     config = config or FitConfig()
     family = Quadratic(conserved) if isinstance(conserved, int) else conserved or Quadratic()
-    train, states, held_out = _split(data)
+    train, states, held_out = _split(data, config.held_out)
     transitions = train.transitions()
     isotropic = None if config.noise_variance is None else np.ones(2 * data.dof)
     frame = fit_frame(train.observed(), transitions, noise_scale=isotropic)
@@ -95,10 +94,10 @@ def fit(
         batch = _batch(frame, transitions, config.dtype)
         base = jax.random.key(seed)
         init_key, fit_key = jax.random.split(base)
-        model = build_model(
-            config, family, (), frame, key=init_key, substeps=substeps, total=transitions.total
+        model = build_model(config, family, (), frame, substeps=substeps, total=transitions.total)
+        start = initial_params(
+            model.network, init_key, config.initial_deviation, _log_noise(config, frame, batch)
         )
-        start = initial_params(model.network, config.initial_deviation, _log_noise(config, frame, batch))
         state = FitState(
             model, batch, start, fit_key, config.batch, config.weight_samples, config.chunk, watch
         )
@@ -132,8 +131,7 @@ def _log_noise(config: FitConfig, frame: Frame, batch: Batch) -> float | None:
 
 
 def _noise_variance(state: FitState, frame: Frame) -> float:
-    fixed = state.model.likelihood.noise
-    deviation = float(jnp.exp(state.params[NOISE])) if fixed is None else fixed
+    deviation = float(state.model.likelihood.deviation(state.params.get(NOISE)))
     return deviation**2 * float(np.mean(frame.noise_scale**2))
 
 

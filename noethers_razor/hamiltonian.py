@@ -52,28 +52,37 @@ class NetworkFunction(NamedTuple):
 
     Args:
         shapes: of the matrices.
-        initial: matrices at initialisation.
+        dtype: of the matrices.
+        init: key -> matrices at initialisation.
         apply: (matrices, states (..., M)) -> energies (...,).
     """
 
     shapes: tuple[tuple[int, int], ...]
-    initial: tuple[Array, ...]
+    dtype: jnp.dtype
+    init: Callable[[Key], list[Array]]
     apply: Callable[[Sequence[Array], Array], Array]
 
 
 def network_function(
-    key: Key, dim: int, *, width: int, depth: int, activation: str, dtype: jnp.dtype = jnp.float32
+    dim: int, *, width: int, depth: int, activation: str, dtype: jnp.dtype
 ) -> NetworkFunction:
     """A flax network split into its structure and the matrices that the posterior covers."""
-    network = Network(dim, width, depth, activation, rngs=nnx.Rngs(params=key))
-    structure, state = nnx.split(network)
-    layers = [state["hidden"][i] for i in range(depth)] + [state["readout"]]
-    matrices = []
-    for layer in layers:
-        columns = [layer["kernel"][...].T]
-        if "bias" in layer:
-            columns.append(layer["bias"][...][:, None])
-        matrices.append(jnp.concatenate(columns, axis=1).astype(dtype))
+
+    def create(rngs: nnx.Rngs) -> Network:
+        return Network(dim, width, depth, activation, rngs=rngs)
+
+    structure, _ = nnx.split(nnx.eval_shape(lambda: create(nnx.Rngs(params=0))))
+
+    @jax.jit
+    def init(key: Key) -> list[Array]:
+        state = nnx.state(create(nnx.Rngs(params=key)))
+        matrices = []
+        for layer in [*(state["hidden"][i] for i in range(depth)), state["readout"]]:
+            columns = [layer["kernel"][...].T]
+            if "bias" in layer:
+                columns.append(layer["bias"][...][:, None])
+            matrices.append(jnp.concatenate(columns, axis=1).astype(dtype))
+        return matrices
 
     def layer_state(matrix: Array, biased: bool) -> dict[str, nnx.Param]:
         if not biased:
@@ -90,7 +99,9 @@ def network_function(
         )
         return nnx.merge(structure, filled)(x)
 
-    return NetworkFunction(tuple((m.shape[0], m.shape[1]) for m in matrices), tuple(matrices), apply)
+    sizes = [dim] + [width] * depth
+    shapes = [(after, before + 1) for before, after in itertools.pairwise(sizes)]
+    return NetworkFunction((*shapes, (1, sizes[-1])), jnp.dtype(dtype), init, apply)
 
 
 def orbit_hamiltonian(energy: Callable[[Array], Array], orbit: Orbit) -> Callable[[Array], Array]:

@@ -49,6 +49,7 @@ class Likelihood:
         integrator: method of the step, see `integrators.ORDERS`.
         substeps: steps per transition.
         noise: fixed deviation in noise units, or None when it is learned.
+        floor: smallest learned deviation, noise units.
         total: number N of transitions that a batch stands for.
     """
 
@@ -57,7 +58,14 @@ class Likelihood:
     integrator: str
     substeps: int
     noise: float | None
+    floor: float
     total: int
+
+    def deviation(self, log_deviation: Array | None) -> Array:
+        """Sigma in noise units. Without a floor, noise-free data would make the bound a race to zero."""
+        if self.noise is not None or log_deviation is None:
+            return jnp.asarray(self.noise, self.residual.dtype)
+        return jnp.sqrt(self.floor**2 + jnp.exp(2.0 * log_deviation))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Model:
             self.family.count,
             measure=self.orbits.measure,
             sampling=self.orbits.sampling,
-            dtype=self.network.initial[0].dtype,
+            dtype=self.network.dtype,
         )
         return self.family.orbit(conserved, tau)
 
@@ -118,8 +126,7 @@ class Model:
         conserved = {name: numpyro.param(f"conserved/{name}") for name in names}
         orbit = self.orbit(conserved, key)
         likelihood = self.likelihood
-        log_noise = numpyro.param(NOISE) if likelihood.noise is None else jnp.log(likelihood.noise)
-        deviation = jnp.exp(log_noise)
+        deviation = likelihood.deviation(numpyro.param(NOISE) if likelihood.noise is None else None)
         predicted = self.step(weights, orbit, batch.start, batch.duration)
         size = batch.start.shape[0]
         with numpyro.plate("transitions", likelihood.total, subsample_size=size):
@@ -144,7 +151,7 @@ class Model:
 
     def divergence(self, params: Params) -> Array:
         """KL(q(theta) || p(theta)) of all layers, nats, in total."""
-        total = jnp.zeros((), self.network.initial[0].dtype)
+        total = jnp.zeros((), self.network.dtype)
         for i in range(self.layers):
             q = layer_distribution(params, i)
             total = total + kl_divergence(q, posterior.empirical_prior(q))
@@ -173,12 +180,14 @@ def conserved_of(params: Params) -> Params:
     return {k[len(prefix) :]: v for k, v in params.items() if k.startswith(prefix)}
 
 
-def initial_params(network: NetworkFunction, deviation: float, log_noise: float | None) -> dict[str, Array]:
+def initial_params(
+    network: NetworkFunction, key: Key, deviation: float, log_noise: float | None
+) -> dict[str, Array]:
     """Parameters at the start: posterior around the initial weights, deviation / sqrt(fan-in)."""
     params: dict[str, Array] = {}
-    for i, weights in enumerate(network.initial):
+    for i, weights in enumerate(network.init(key)):
         layer = posterior.initial_layer(weights, deviation / weights.shape[1] ** 0.5)
         params |= {f"posterior/{i}/{leaf}": value for leaf, value in layer.items()}
     if log_noise is not None:
-        params[NOISE] = jnp.asarray(log_noise, network.initial[0].dtype)
+        params[NOISE] = jnp.asarray(log_noise, network.dtype)
     return params

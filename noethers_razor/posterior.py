@@ -6,6 +6,7 @@ W = M + L_row E L_col', E standard normal, both factors lower triangular with po
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions.kl import kl_divergence
 
@@ -17,7 +18,9 @@ LEAVES = ("mean", "row", "column")
 
 def factor(raw: Array) -> Array:
     """Lower-triangular factor with positive diagonal from unconstrained (D, D): the diagonal is log."""
-    return jnp.tril(raw, -1) + jnp.diag(jnp.exp(jnp.diag(raw)))
+    # Constant masks compile several times faster than tril and diag, and the bound is compiled often.
+    one, below = np.eye(raw.shape[-1], dtype=raw.dtype), np.tri(raw.shape[-1], k=-1, dtype=raw.dtype)
+    return raw * below + jnp.exp(raw * one) * one
 
 
 def initial_layer(weights: Array, deviation: float) -> dict[str, Array]:
@@ -26,14 +29,15 @@ def initial_layer(weights: Array, deviation: float) -> dict[str, Array]:
     out, into = weights.shape
     return {
         "mean": weights,
-        "row": log_half * jnp.eye(out, dtype=weights.dtype),
-        "column": log_half * jnp.eye(into, dtype=weights.dtype),
+        "row": log_half * np.eye(out, dtype=weights.dtype),
+        "column": log_half * np.eye(into, dtype=weights.dtype),
     }
 
 
 def layer_posterior(mean: Array, row: Array, column: Array) -> dist.MatrixNormal:
     """The distribution of one layer from its parameters, see `initial_layer`."""
-    return dist.MatrixNormal(mean, factor(row), factor(column))
+    # Valid by construction; NumPyro's own check would compile a dozen small programs at start-up.
+    return dist.MatrixNormal(mean, factor(row), factor(column), validate_args=False)
 
 
 def empirical_prior(posterior: dist.MatrixNormal) -> dist.Distribution:

@@ -71,14 +71,12 @@ def build_model(
     conserved_names: tuple[str, ...],
     frame: Frame,
     *,
-    key: Array,
     substeps: int,
     total: int,
 ) -> Model:
     """The model that a configuration, a family and a frame describe."""
     dtype = jnp.dtype(config.dtype)
     network = network_function(
-        key,
         frame.dim,
         width=config.width,
         depth=config.depth,
@@ -91,6 +89,7 @@ def build_model(
         integrator=config.integrator,
         substeps=substeps,
         noise=None if config.noise_variance is None else float(config.noise_variance) ** 0.5,
+        floor=config.noise_floor,
         total=total,
     )
     orbits = OrbitSampling(config.orbit_samples, config.measure, config.sampling)
@@ -142,8 +141,10 @@ class Result:
 
     @functools.cached_property
     def _draws(self) -> prediction.PosteriorDraws:
-        key = jax.random.key(self.seed)
-        return prediction.posterior_draws(self.model, self.params, key, _DRAWS, _ORBIT_SAMPLES)
+        draw = jax.jit(
+            lambda params, key: prediction.posterior_draws(self.model, params, key, _DRAWS, _ORBIT_SAMPLES)
+        )
+        return draw(self.params, jax.random.key(self.seed))
 
     @functools.cached_property
     def _energy(self) -> Callable[[Array], Array]:
@@ -328,7 +329,6 @@ def load(folder: str | os.PathLike[str]) -> Result:
             family,
             tuple(saved["names"]),
             frame,
-            key=jax.random.key(record["seed"]),
             substeps=record["substeps"],
             total=record["transitions"],
         )

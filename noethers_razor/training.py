@@ -223,8 +223,7 @@ class Trainer:
 
     def noise_deviation(self, params: FlatParams) -> float:
         """sigma in noise units."""
-        fixed = self.model.likelihood.noise
-        return float(jnp.exp(params[NOISE])) if fixed is None else fixed
+        return float(self.model.likelihood.deviation(params.get(NOISE)))
 
     def estimate(self, params: FlatParams, key: Key, chunks: int = 2) -> Estimate:
         """The bound at fixed parameters: the training step with step sizes zero, so nothing compiles."""

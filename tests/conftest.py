@@ -1,14 +1,22 @@
-"""Settings that hold for every test."""
+"""Precision as fixtures: float64, and no silent promotion.
+
+Strict promotion cannot hold for the whole session: the optimiser's own arithmetic (optax) mixes
+integers and floats. The lower rooms ask for it with ``pytestmark``.
+"""
 
 import jax
 import pytest
-
-# A float32 array that meets a float64 one is a mistake here, never a convenience.
-jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.fixture
 def x64():
     """float64 arithmetic for one test."""
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def strict():
+    """A float32 array that meets a float64 one is an error, not a convenience."""
+    with jax.numpy_dtype_promotion("strict"):
         yield

@@ -8,6 +8,8 @@ import scipy.linalg
 
 from noethers_razor import mechanics
 
+pytestmark = pytest.mark.usefixtures("strict")
+
 DIM = 4
 ROUNDING = 1e-12
 """A few hundred operations on numbers of size one in float64."""
@@ -159,6 +161,13 @@ def test_normaliser_is_symplectic_positive_and_equalises(dim):
     moved = normaliser @ covariance @ normaliser.T
     # Equal spread in q and p of each mode: the covariance commutes with J.
     np.testing.assert_allclose(moved @ form, form @ moved, atol=1e-10 * np.abs(moved).max())
+
+
+def test_normaliser_of_a_nearly_resting_mode_is_symplectic():
+    # Modes of spread 1 and 1e-4, mixed: products of covariances would lose the square of their ratio.
+    form, mixed = mechanics.symplectic_form(4), random_symplectic(np.random.default_rng(6), 4, 0.3)
+    normaliser = mechanics.symplectic_normaliser(mixed @ np.diag([1.0, 1e-4, 1.0, 1e-4]) @ mixed.T)
+    np.testing.assert_allclose(normaliser @ form @ normaliser.T, form, atol=1e-10)
 
 
 def test_normaliser_of_one_squeezed_mode():

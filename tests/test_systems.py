@@ -1,0 +1,295 @@
+"""Every registered system: its ground truth is conserved, its simulation is honest."""
+
+import dataclasses
+import functools
+import itertools
+import json
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+
+from noethers_razor import systems
+from noethers_razor.conserved.quadratic import quadratic_value
+from noethers_razor.errors import UsageError
+from noethers_razor.mechanics import hamiltonian_field, poisson_bracket, symplectic_form
+from noethers_razor.systems import SYSTEMS, Oscillators, System, build, named_stream, system_class
+
+ANISOTROPIC = (1.0, 2**0.5, np.pi / 2)
+INSTANCES = {
+    **{name: build(name) for name in SYSTEMS},
+    "anisotropic": Oscillators(n=3, frequencies=ANISOTROPIC),
+    "mixed": Oscillators(n=3, frequencies=(1.0, 1.0, 2.0)),
+    "one": Oscillators(n=1),
+}
+
+
+@pytest.fixture(params=list(INSTANCES))
+def system(request):
+    return INSTANCES[request.param]
+
+
+def states_of(system, count=4):
+    return system.initial_states(jax.random.key(0), count)
+
+
+def value_of(quantity):
+    form, linear = jnp.asarray(quantity.form)[None], jnp.asarray(quantity.linear)[None]
+    return lambda x: quadratic_value(form, linear, x)[0]
+
+
+def test_conserved_quantities_commute_with_the_energy(system, x64):
+    named = system.conserved()
+    assert named
+    for name, quantity in named.items():
+        dim = 2 * system.dof
+        assert quantity.form.shape == (dim, dim), name
+        assert quantity.linear.shape == (dim,), name
+        np.testing.assert_array_equal(quantity.form, quantity.form.T)
+        bracket = jax.jit(jax.vmap(poisson_bracket(value_of(quantity), system.hamiltonian)))
+        gradient = jax.jit(jax.vmap(jax.grad(value_of(quantity))))
+        force = jax.jit(jax.vmap(jax.grad(system.hamiltonian)))
+        x = states_of(system)
+        scale = np.linalg.norm(gradient(x), axis=1) * np.linalg.norm(force(x), axis=1)
+        # A sum of 2 n products that cancel: their rounding.
+        np.testing.assert_array_less(np.abs(bracket(x)), 1e-13 * scale, err_msg=name)
+
+
+def test_conserved_quantities_are_a_basis(system):
+    rows = [np.append(c.form.ravel(), c.linear) for c in system.conserved().values()]
+    assert np.linalg.matrix_rank(np.stack(rows)) == len(rows)
+
+
+def test_brackets_stay_in_the_span(system):
+    # Poisson: the bracket of two conserved quantities is conserved, so a complete list is closed.
+    named, form = list(system.conserved().values()), symplectic_form(2 * system.dof)
+    rows = np.stack([np.append(c.form.ravel(), c.linear) for c in named])
+    for (a, slope_a), (b, slope_b) in itertools.combinations(named, 2):
+        # {C, D} = (A x + a) J (B x + b), up to a constant.
+        product = a @ form @ b - b @ form @ a
+        row = np.append(product.ravel(), a @ form @ slope_b - b @ form @ slope_a)
+        rest = row - rows.T @ np.linalg.lstsq(rows.T, row, rcond=None)[0]
+        np.testing.assert_allclose(rest, 0.0, atol=1e-12)
+
+
+@functools.cache
+def simulated(name):
+    """A real simulation; compiling the solver takes seconds, so each system is solved once."""
+    return build(name).simulate(3, n_trajectories=3, n_steps=5)
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_simulation_conserves_what_it_should(name, x64):
+    system, data = build(name), simulated(name)
+    states = jnp.asarray(data.states)
+    assert states.shape == (3, 6, 2 * system.dof)
+    for value in (system.hamiltonian, *map(value_of, system.conserved().values())):
+        path = np.asarray(jax.jit(jax.vmap(jax.vmap(value)))(states))
+        scale = np.abs(path).max()
+        # The relative energy error that simulations promise.
+        np.testing.assert_allclose(path, np.broadcast_to(path[:, :1], path.shape), atol=1e-8 * scale)
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_simulation_follows_the_field(name, x64):
+    data = simulated(name)
+    field = jax.jit(hamiltonian_field(build(name).hamiltonian))
+    solution = scipy.integrate.solve_ivp(
+        lambda _, x: np.asarray(field(jnp.asarray(x))),
+        (0.0, data.t[-1]),
+        data.states[0, 0],
+        t_eval=data.t,
+        method="DOP853",
+        rtol=1e-10,
+        atol=1e-10,
+    )
+    # Two solvers of tolerance 1e-10 a step, a few dozen steps.
+    np.testing.assert_allclose(data.states[0], solution.y.T, atol=1e-7)
+    assert np.abs(data.states[0, -1] - data.states[0, 0]).max() > 0.01
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_same_seed_same_data(name):
+    again = build(name).simulate(3, n_trajectories=3, n_steps=5)
+    np.testing.assert_array_equal(again.states, simulated(name).states)
+    assert again.digest == simulated(name).digest
+
+
+@pytest.fixture
+def at_rest(monkeypatch):
+    """Simulations without solving: every state of a trajectory is its first."""
+
+    def rest(self, start, times):
+        path = jnp.broadcast_to(start[:, None], (start.shape[0], times.shape[0], start.shape[1]))
+        return path, jnp.ones(path.shape[:2])
+
+    monkeypatch.setattr(System, "_solve", rest)
+
+
+def test_streams_share_no_initial_state(system, at_rest):
+    def starts(seed, stream):
+        return system.simulate(seed, n_trajectories=50, n_steps=1, stream=stream).states[:, 0]
+
+    train = starts(0, "train")
+    for other in (starts(0, "test"), starts(1, "train")):
+        distance = np.linalg.norm(train[:, None] - other[None], axis=-1)
+        assert distance.min() > 1e-6
+
+
+def test_noise_has_the_deviation_asked_for(at_rest):
+    system = Oscillators(n=2)
+    clean, noisy = (system.simulate(0, n_trajectories=50, n_steps=20, noise=s) for s in (0.0, 0.05))
+    error = noisy.states - clean.states
+    assert abs(error.std() / 0.05 - 1) < 5 / np.sqrt(2 * error.size)
+    assert abs(error.mean()) < 5 * 0.05 / np.sqrt(error.size)
+    # A key used twice would give the same numbers in the same order, whatever the shapes.
+    start = clean.states[:, 0].ravel()
+    assert abs(np.corrcoef(start, error.ravel()[: start.size])[0, 1]) < 5 / np.sqrt(start.size)
+
+
+def test_data_say_where_they_come_from(system, at_rest):
+    data = system.simulate(7, n_trajectories=1, n_steps=2, dt=0.5, noise=0.01, stream="test")
+    np.testing.assert_allclose(data.t, [0.0, 0.5, 1.0])
+    metadata = json.loads(json.dumps(data.metadata))
+    assert metadata["seed"] == 7
+    assert metadata["stream"] == "test"
+    assert metadata["noise"] == 0.01
+    assert len(set(metadata["coordinates"])) == 2 * system.dof
+    # The metadata are enough to build the system again.
+    again = build(metadata["system"]["name"], **metadata["system"]["parameters"])
+    assert again == system
+    assert isinstance(again, System)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"n_trajectories": 0}, "n_trajectories = 0"),
+        ({"n_steps": 0}, "n_steps = 0"),
+        ({"dt": 0.0}, r"dt = 0\.0"),
+        ({"dt": np.inf}, "dt = inf"),
+        ({"noise": -0.1}, r"noise = -0\.1"),
+        ({"noise": np.nan}, "noise = nan"),
+    ],
+)
+def test_simulation_settings_out_of_range_are_refused(setting, message):
+    with pytest.raises(UsageError, match=f"{message}; expected a positive number"):
+        Oscillators(n=1).simulate(0, **setting)
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaking(System):
+    """A system whose energy is not what moves it."""
+
+    name = "leaking"
+    group = "none"
+
+    @property
+    def dof(self):
+        return 1
+
+    def hamiltonian(self, x):
+        # The gradient sees nothing of the second term, the energy does.
+        return 0.5 * jnp.sum(x**2) + 1e-6 * jax.lax.stop_gradient(x[0])
+
+    def initial_states(self, key, count):
+        return jax.random.normal(key, (count, 2), jnp.float64)
+
+    def conserved(self):
+        return {}
+
+
+def test_simulation_that_loses_energy_is_refused():
+    with pytest.raises(UsageError, match=r"leaking: relative energy error .* expected below 1e-08"):
+        Leaking().simulate(0, n_trajectories=1, n_steps=2)
+
+
+def test_named_streams_differ_in_name_and_seed():
+    data = {
+        tuple(np.asarray(jax.random.key_data(named_stream(seed, name))).tolist())
+        for seed in range(5)
+        for name in ("train", "test", "noise")
+    }
+    assert len(data) == 15
+    # The key of a name is part of every recorded result: it must not change between versions.
+    expected = jax.random.fold_in(jax.random.key(2), zlib.crc32(b"train"))
+    assert named_stream(2, "train") == expected
+
+
+def test_equal_frequencies_make_the_unitary_group():
+    for n in (1, 2, 4):
+        assert len(Oscillators(n=n).conserved()) == n**2
+    assert set(Oscillators(n=2).conserved()) == {"H1", "H2", "R12", "F12"}
+
+
+def test_unequal_frequencies_leave_the_single_energies():
+    assert set(Oscillators(n=3, frequencies=ANISOTROPIC).conserved()) == {"H1", "H2", "H3"}
+
+
+def test_mixed_frequencies_rotate_equal_oscillators_only():
+    named = set(Oscillators(n=3, frequencies=(1, 1, 2)).conserved())
+    assert named == {"H1", "H2", "H3", "R12", "F12"}
+
+
+def test_oscillator_quantities_are_the_textbook_ones(x64):
+    named = Oscillators(n=2).conserved()
+    q1, q2, p1, p2 = x = np.array([0.3, -1.1, 0.7, 2.0])
+    expected = {
+        "H1": (q1**2 + p1**2) / 2,
+        "H2": (q2**2 + p2**2) / 2,
+        "R12": q1 * p2 - q2 * p1,
+        "F12": q1 * q2 + p1 * p2,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(value_of(named[name])(jnp.asarray(x)), value, rtol=1e-14)
+
+
+def test_oscillators_turn_with_their_frequencies():
+    system = Oscillators(n=2, frequencies=(1.0, 2.5))
+    data = system.simulate(0, n_trajectories=3, n_steps=4, dt=0.3)
+    angle = np.outer(data.t, system.frequencies)
+    q, p = data.q[:, :1], data.p[:, :1]
+    # Dormand-Prince with tolerance 1e-10 a step.
+    np.testing.assert_allclose(data.q, q * np.cos(angle) + p * np.sin(angle), atol=1e-8)
+    np.testing.assert_allclose(data.p, p * np.cos(angle) - q * np.sin(angle), atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n": 0}, "n = 0 oscillators; expected at least 1"),
+        ({"n": 2, "frequencies": (1.0,)}, r"frequencies = \(1\.0,\); expected 2 positive numbers"),
+        ({"n": 1, "frequencies": (-1.0,)}, "expected 1 positive numbers"),
+        ({"n": 1, "frequencies": (float("nan"),)}, "expected 1 positive numbers"),
+        ({"n": 1, "frequencies": (float("inf"),)}, "expected 1 positive numbers"),
+    ],
+)
+def test_impossible_oscillators_are_refused(parameters, message):
+    with pytest.raises(UsageError, match=message):
+        Oscillators(**parameters)
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_names_may_be_written_with_either_dash(name):
+    assert system_class(name.upper().replace("_", "-")) is system_class(name)
+    assert system_class(name).name == name
+    assert getattr(systems, system_class(name).__name__) is system_class(name)
+
+
+def test_flags_fill_the_fields_that_claim_them():
+    assert build("oscillators", {"n": 4, "dim": None}) == Oscillators(n=4)
+    assert build("oscillators", {"n": 2}, frequencies=[1.0, 2.0]) == Oscillators(2, (1.0, 2.0))
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UsageError, match=r"unknown system 'pendulums'; expected one of .*oscillators"):
+        build("pendulums")
+    with pytest.raises(UsageError, match=r"system oscillators takes no --dim; it has n"):
+        build("oscillators", {"dim": 2})
+    with pytest.raises(UsageError, match=r"system oscillators has no parameter mass; it has n, frequencies"):
+        build("oscillators", mass=1.0)
+    with pytest.raises(AttributeError, match="has no attribute 'Pendulums'"):
+        systems.Pendulums  # noqa: B018
