@@ -54,7 +54,7 @@ def write_folder(
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.resolve().parent))
     try:
         for name, group in arrays.items():
-            np.savez(beside / name, **dict(group))  # type: ignore[arg-type]
+            np.savez(beside / name, allow_pickle=False, **dict(group))
         for name, value in documents.items():
             (beside / name).write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
         for name, text in texts.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from noethers_razor.systems import SYSTEMS
 if TYPE_CHECKING:
     from noethers_razor.conserved import ConservedFamily
     from noethers_razor.systems.base import System
-    from noethers_razor.training import Row
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -155,42 +155,6 @@ def _family(family: str, conserved: int, start: str, oracle: System | None) -> C
     return NoSymmetry() if family == "none" else Quadratic(conserved, start)
 
 
-class _Progress:
-    """A tqdm bar over the steps of each stage: nll, KL, rank; the first line says that it compiles."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet, self._stage = quiet, ""
-        self._bar: Any = None
-
-    def __enter__(self) -> _Progress:
-        if not self._quiet:
-            click.echo("compiling the training step ...", err=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __call__(self, row: Row, total: int) -> None:
-        from tqdm import tqdm
-
-        if self._quiet:
-            return
-        if row.stage != self._stage:
-            self.close()
-            self._bar, self._stage = (
-                tqdm(total=total, desc=row.stage, unit="step", file=sys.stderr),
-                row.stage,
-            )
-        self._bar.update(row.step - self._bar.n)
-        self._bar.set_postfix_str(f"nll {row.nll:.3f} KL {row.kl:.3f} rank {row.rank}")
-
-    def close(self) -> None:
-        """End the bar of the stage."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
 @cli.command(epilog=f"Systems for --oracle: {_names()}.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
@@ -238,12 +202,13 @@ def fit(
     config = FitConfig(**settings)
     from noethers_razor.checkpoint import require_free
     from noethers_razor.data.readers import load_trajectories
+    from noethers_razor.progress import Progress
     from noethers_razor.workflow import train
 
     require_free(out, overwrite=overwrite)
     data = load_trajectories(file)
     known = None if oracle is None else _build_system(oracle, n, dim, parameters, data.metadata)
-    with _Progress(quiet) as progress:
+    with Progress(quiet) as progress:
         result, report = train(
             data,
             out,
@@ -314,6 +279,7 @@ def predict(run: Path, file: Path, out: Path, samples: int, figure: Path | None,
     with out.open("wb") as stream:
         np.savez_compressed(
             stream,
+            allow_pickle=False,
             t=outcome.t,
             mean=outcome.mean,
             deviation=outcome.deviation if samples else np.zeros_like(outcome.mean),
@@ -336,6 +302,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     """Three oscillators from simulation to answer: data, fit, report, prediction, pictures."""
     from noethers_razor.checkpoint import require_free
     from noethers_razor.conserved import Quadratic
+    from noethers_razor.progress import Progress
     from noethers_razor.symmetry.report import find_symmetries
     from noethers_razor.systems import Oscillators
     from noethers_razor.workflow import compare, figures_of, rollout_figure, train, write_figures
@@ -347,7 +314,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     test = system.simulate(seed, n_trajectories=50, n_steps=50, stream="test")
     out.mkdir(exist_ok=True)
     data.save(out / "data.npz", overwrite=overwrite)
-    with _Progress(quiet=False) as progress:
+    with Progress(quiet=False) as progress:
         result, _ = train(
             data,
             out / "run",
@@ -368,6 +335,13 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     click.echo(f"{text}\npictures and run in {out}")
 
 
+def _keep_compiled_programs() -> None:
+    """Point JAX's compilation cache at the user's cache folder, unless the environment says otherwise."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(home) / "noethers_razor" / "jax"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
 def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"noethers-razor: {' '.join(message.split())}", err=True)
     sys.exit(code)
@@ -375,6 +349,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point: every expected failure is one line on standard error and an exit code."""
+    _keep_compiled_programs()
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:

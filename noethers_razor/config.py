@@ -20,6 +20,10 @@ def _setting(default: Any, text: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": text})
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
 @dataclasses.dataclass(frozen=True)
 class FitConfig:
     """Everything that a fit depends on besides data, family and seed.
@@ -54,16 +58,20 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "width", "depth", "orbit_samples", "weight_samples", "batch", "chunk"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
+            self._require(name, _is_count(getattr(self, name)), "a whole number, at least 1")
         for name in ("learning_rate", "joint_learning_rate", "initial_deviation"):
             self._require(name, 0 < getattr(self, name) < math.inf, "a positive number")
         for name in ("conserved_learning_rate", "noise_learning_rate", "noise_floor"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
         for name in ("warmup", "held_out"):
             self._require(name, 0 <= getattr(self, name) < 1, "a share in [0, 1)")
-        for name in ("noise_variance", "substeps"):
-            value = getattr(self, name)
-            self._require(name, value is None or value > 0, "a positive number, or unset")
+        variance, substeps = self.noise_variance, self.substeps
+        self._require(
+            "noise_variance", variance is None or 0 < variance < math.inf, "a positive number, or unset"
+        )
+        self._require(
+            "substeps", substeps is None or _is_count(substeps), "a whole number, at least 1, or unset"
+        )
         for name, choices in (
             ("activation", ACTIVATIONS),
             ("measure", MEASURES),

@@ -12,6 +12,7 @@ import numpy as np
 
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, Quadratic
+from noethers_razor.conserved.nullspace import second_moment
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
 from noethers_razor.model import NOISE, Batch, initial_params
@@ -116,6 +117,7 @@ def fit(
             metrics=metrics,
             evidence=_evidence(state),
             history=state.history,
+            moment=second_moment(frame.into(transitions.start)),
             states=states,
             held_out=held_out,
             step=step,

@@ -111,7 +111,8 @@ def symplectic_normaliser(covariance: np.ndarray) -> np.ndarray:
     skew = root @ form @ root
     # S'S = W'W is a smooth function of the covariance: root^-1 |skew| root^-1 with |skew| = (skew' skew)^1/2
     inverse_root = (vectors / np.sqrt(eigenvalues)) @ vectors.T
-    squared, modes = np.linalg.eigh(skew.T @ skew)
-    modulus = (modes * np.sqrt(np.maximum(squared, 0.0))) @ modes.T
+    # Singular values, not eigenvalues of skew' skew: squares would lose the small modes.
+    _, moduli, modes = np.linalg.svd(skew)
+    modulus = (modes.T * moduli) @ modes
     gram = inverse_root @ modulus @ inverse_root
     return np.real(scipy.linalg.sqrtm((gram + gram.T) / 2))

@@ -132,14 +132,16 @@ def training(rows: Sequence[Any]) -> Figure:
     """-ELBO and KL per transition over the optimiser steps of each stage."""
     figure = _figure(6.0, 3.2)
     ax: Any = figure.subplots()
-    offset, stages = 0, list(dict.fromkeys(row.stage for row in rows))
+    stages = list(dict.fromkeys(row.stage for row in rows))
+    last = {stage: max(row.step for row in rows if row.stage == stage) for stage in stages}
+    # The control trains beside the joint stage, and the cuts of a judgement beside each other.
+    first = last.get("without symmetry", 0)
     palette = [GREY, BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#F0E442"]
     for stage, colour in zip(stages, palette * 3, strict=False):
+        start = first + last.get("joint", 0) if stage.startswith("judgement") else first
         part = [row for row in rows if row.stage == stage]
-        steps = [offset + row.step for row in part]
+        steps = [(0 if stage == "without symmetry" else start) + row.step for row in part]
         ax.plot(steps, [row.negative_elbo for row in part], "o-", ms=3, color=colour, label=stage)
-        # The control trains beside the joint stage, not after it.
-        offset = offset if stage == "control" else steps[-1]
     ax.set(xlabel="optimiser step", ylabel="-ELBO per transition (nats)")
     ax.legend(fontsize=8, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)

@@ -107,6 +107,7 @@ class Result:
         metrics: bound, noise, steps and seconds, as in metrics.json.
         evidence: bounds of the alternatives, judgements and the proposal, as plain JSON values.
         history: averages over chunks of steps.
+        moment: second moment of the training states in the frame, see `nullspace.second_moment`.
         states: held-out states (count, M), data units; training states when ``held_out`` is False.
         step: median data time of one integrator step in training.
         metadata: of the data.
@@ -120,6 +121,7 @@ class Result:
     metrics: dict[str, Any]
     evidence: dict[str, Any]
     history: list[Row]
+    moment: np.ndarray
     states: np.ndarray
     held_out: bool
     step: float
@@ -279,6 +281,7 @@ class Result:
             "frame/centre": self.frame.centre,
             "frame/matrix": self.frame.matrix,
             "frame/noise_scale": self.frame.noise_scale,
+            "moment": self.moment,
             "states": self.states,
         }
         history = io.StringIO()
@@ -341,6 +344,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
         metrics=record["metrics"],
         evidence=record["evidence"],
         history=[Row(**row) for row in record["history"]],
+        moment=arrays["moment"],
         states=arrays["states"],
         held_out=record["held_out"],
         step=record["step"],

@@ -87,7 +87,7 @@ class FitState:
 
     def spectrum(self, params: FlatParams) -> tuple[np.ndarray, FlatParams]:
         """Singular values of the family's quantities, and params in principal directions."""
-        states = thinned(np.asarray(self.data.start, np.float64))
+        states = np.asarray(self.data.start, np.float64)
         values, rotated = self.family.principal(conserved_of(params), states)
         return values, {**params, **{f"conserved/{k}": v for k, v in rotated.items()}}
 

@@ -35,6 +35,7 @@ LAYERS = {
     "result": 7.5,
     "fitting": 8,
     "workflow": 8.5,
+    "progress": 8,
     "cli": 9,
     "__init__": 9,
 }

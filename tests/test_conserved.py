@@ -1,5 +1,6 @@
 """Families of conserved quantities: what all promise, and the null space against known answers."""
 
+import functools
 import json
 
 import jax
@@ -18,7 +19,7 @@ from noethers_razor.conserved import (
     Quadratic,
     nullspace,
 )
-from noethers_razor.conserved.quadratic import largest_count
+from noethers_razor.conserved.quadratic import largest_count, stack_forms
 from noethers_razor.data.frame import Frame
 from noethers_razor.systems import Oscillators
 
@@ -37,17 +38,14 @@ def make(name):
 def parameters(family):
     """Parameters that move states: a random start alone hardly would."""
     params = family.init(jax.random.key(0), DIM)
-    if not family.trainable:
-        return params
-    keys = jax.random.split(jax.random.key(1), len(params))
-    return {
-        k: v + 0.1 * jax.random.normal(key, v.shape) for key, (k, v) in zip(keys, params.items(), strict=True)
-    }
+    rng, size = np.random.default_rng(1), 0.1 if family.trainable else 0.0
+    return {name: value + jnp.asarray(size * rng.normal(size=value.shape)) for name, value in params.items()}
 
 
-def moved(family, params, tau, x):
-    """Orbit points of states, compiled: an exponential done operation by operation is slow."""
-    return jax.jit(lambda p, t, y: family.orbit(p, t)(y))(params, tau, x)
+@functools.cache
+def orbit_of(name):
+    """(parameters, tau, states) -> orbit points, compiled once for a family."""
+    return jax.jit(lambda params, tau, x: make(name).orbit(params, tau)(x))
 
 
 def states_of(seed, count=200):
@@ -97,7 +95,7 @@ def test_flows_start_at_the_state_and_conserve_their_generator(name, x64):
     x = jnp.asarray(states_of(2, 5))
     for k in (0, family.count - 1):
         tau = jnp.zeros((3, family.count)).at[:, k].set(jnp.asarray([0.0, 0.3, -0.6]))
-        points = moved(family, params, tau, x)
+        points = orbit_of(name)(params, tau, x)
         assert points.shape == (3, 5, DIM)
         np.testing.assert_allclose(points[0], x, atol=1e-12)
         assert jnp.abs(points[1:] - x).max() > 0.05
@@ -170,14 +168,14 @@ def test_quadratic_looks_for_no_more_than_phase_space_holds():
 
 
 def test_only_the_symmetric_part_of_a_form_counts(x64):
-    family = Quadratic(4)
+    family = make("quadratic")
     params = parameters(family)
     transposed = params | {"form": jnp.swapaxes(params["form"], -1, -2)}
     assert not np.allclose(params["form"], transposed["form"])
-    x, tau = jnp.asarray(states_of(6, 5)), jnp.full((3, 4), 0.2)
+    x, tau = jnp.asarray(states_of(6, 5)), jnp.full((3, family.count), 0.05)
     np.testing.assert_allclose(family.value(params, x), family.value(transposed, x), rtol=1e-12)
-    points, again = (moved(family, p, tau, x) for p in (params, transposed))
-    np.testing.assert_allclose(points, again, rtol=1e-12)
+    points, again = (orbit_of("quadratic")(p, tau, x) for p in (params, transposed))
+    np.testing.assert_allclose(points, again, rtol=1e-12, atol=1e-12)
 
 
 def test_value_is_half_the_form_plus_the_linear_part(x64):
@@ -205,15 +203,31 @@ def test_known_quantities_of_another_phase_space_are_refused():
         oracle.fitted_to(identity_frame(DIM))
 
 
-def test_known_quantities_start_with_unit_displacement(x64):
+@pytest.mark.parametrize("size", [1.0, 40.0, 1e-9])
+def test_known_rotations_turn_once_in_two_pi(size, x64):
+    # Whatever the units of the given quantities: the average over [-pi, pi] is then exact.
+    named = Oscillators(n=N).conserved()
+    oracle = KnownQuadratic(*(size * part for part in stack_forms(named)))
     samples = exact_samples(np.ones(N))
-    oracle = KnownQuadratic.of(Oscillators(n=N).conserved())
-    proposal = oracle.propose(samples, jax.random.key(0))
-    x = jnp.asarray(samples.states)
-    gradients = jax.vmap(jax.jacobian(lambda y: oracle.value(proposal.params, y)))(x)
+    params = oracle.propose(samples, jax.random.key(0)).params
+    assert largest_angle(params, named) < 1e-7
+    x = jnp.asarray(samples.states[:5])
+    points = orbit_of("oracle")(params, jnp.pi * jnp.eye(oracle.count), x)
+    twice = orbit_of("oracle")(params, 2 * jnp.pi * jnp.eye(oracle.count), x)
+    np.testing.assert_allclose(twice, jnp.broadcast_to(x, twice.shape), atol=1e-9)
+    assert jnp.abs(points - x).max(axis=(1, 2)).min() > 0.5
+
+
+@pytest.mark.parametrize("size", [1.0, 40.0, 1e-9])
+def test_other_known_quantities_start_with_unit_displacement(size, x64):
+    # A translation, a shear and a squeeze never come back.
+    form, linear = np.zeros((3, DIM, DIM)), np.zeros((3, DIM))
+    linear[0, N] = form[1, N, N] = form[2, 0, N] = form[2, N, 0] = size
+    samples, oracle = exact_samples(np.ones(N)), KnownQuadratic(form, linear)
+    params = oracle.propose(samples, jax.random.key(0)).params
+    gradients = jax.vmap(jax.jacobian(lambda y: oracle.value(params, y)))(jnp.asarray(samples.states))
     displacement = np.sum(gradients**2, axis=(0, 2)) / np.sum(samples.states**2)
     np.testing.assert_allclose(displacement, 1.0, rtol=1e-10)
-    np.testing.assert_allclose(largest_angle(proposal.params, Oscillators(n=N).conserved()), 0, atol=1e-7)
 
 
 def test_embedding_measures_displacement(x64):

@@ -1,5 +1,7 @@
 """The network as a function of its matrices, and the Hamiltonian that the orbits make of it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,7 @@ REFERENCE = {
 }
 
 
+@functools.cache
 def make(depth=2, activation="squareplus", dtype=jnp.float64):
     return hamiltonian.network_function(DIM, width=WIDTH, depth=depth, activation=activation, dtype=dtype)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 
 from noethers_razor.conserved.base import FieldSamples, Proposal
 
@@ -37,7 +36,7 @@ def embed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> np.ndarra
     values, vectors = np.linalg.eigh(moment)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     rows = np.concatenate([form, linear[..., None]], axis=-1) @ root
-    return rows.reshape(len(rows), -1)
+    return rows.reshape(len(rows), rows.shape[1] * rows.shape[2])
 
 
 def basis(dim: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,10 +74,13 @@ def proposal(samples: FieldSamples, count: int) -> Proposal:
     whiten = vectors[:, moving] / np.sqrt(values[moving])  # columns: displacement 1, orthogonal
     size = np.sqrt(np.mean(np.sum(states**2, axis=-1)))
     scaled = brackets(states, mean) @ whiten / (speed * size)
-    squared, turned = scipy.linalg.eigh(scaled.T @ scaled / len(states))
-    keep = slice(0, min(count, len(squared)))
-    directions = whiten @ turned[:, keep]
-    defect = np.sqrt(np.maximum(squared[keep], 0.0))
+    # Singular values, not eigenvalues of a product: squares would turn rounding of 1e-16 into 1e-8.
+    triangle = np.linalg.qr(scaled / np.sqrt(len(states)), mode="r")
+    _, values, turned = np.linalg.svd(triangle, full_matrices=True)
+    defect = np.zeros(whiten.shape[1])
+    defect[len(defect) - len(values) :] = values[::-1]
+    keep = slice(0, min(count, len(defect)))
+    directions, defect = whiten @ turned[::-1].T[:, keep], defect[keep]
     draws = len(samples.velocities)
     noise = np.zeros(directions.shape[1])
     for velocity in samples.velocities:

@@ -99,6 +99,8 @@ def fit_frame(observed: np.ndarray, transitions: Transitions, noise_scale: np.nd
     n = dim // 2
     centre = observed.mean(axis=0)
     variance = observed.var(axis=0)
+    # A coordinate that never moves has the rounding of its mean for a spread.
+    variance[np.sqrt(variance) <= 1e-12 * np.abs(centre)] = 0.0
     spread_q, spread_p = np.sqrt(variance[:n].mean()), np.sqrt(variance[n:].mean())
     # A resting half of phase space takes the other's number: any positive unit will do there.
     spread_q, spread_p = spread_q or spread_p, spread_p or spread_q

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,19 @@ import numpy as np
 
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError
+
+# RuntimeError: encrypted members, unknown compression, JSON nested too deep; MemoryError: absurd sizes.
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    MemoryError,
+    AttributeError,
+    TypeError,
+)
 
 
 def read_npz(path: Path) -> Trajectories:
@@ -21,7 +35,8 @@ def read_npz(path: Path) -> Trajectories:
         DataError: when the file is no such archive; pickled contents are never read.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves the file open when the archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = set(archive.files)
             missing = [name for name in ("q", "p", "t") if name not in names]
             if missing:
@@ -35,7 +50,7 @@ def read_npz(path: Path) -> Trajectories:
             q, p, t = (archive[name] for name in ("q", "p", "t"))
     except DataError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError("NR108", f"{path}: not a readable .npz archive of plain arrays ({reason})") from None
     if not isinstance(metadata, dict):

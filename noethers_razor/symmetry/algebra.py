@@ -9,8 +9,10 @@ import numpy as np
 from noethers_razor.conserved.nullspace import embed
 from noethers_razor.mechanics import symplectic_form
 
-_CLOSED = 0.05
+_CLOSED = 0.1
 """Largest relative closure defect at which structure constants are read at all."""
+_COMMUTING = 0.2
+"""Brackets all below this share of what their quantities could give count as error of commuting ones."""
 _LARGEST_CENTROID = 35
 """Dimension up to which the number of simple ideals is computed: its cost grows with the sixth power."""
 
@@ -21,7 +23,8 @@ class Algebra:
 
     Args:
         dimension: of the span.
-        closure_defect: part of the brackets that leaves the span, relative to all brackets.
+        closure_defect: part of the brackets that leaves the span, relative to all brackets; for
+            commuting quantities the brackets themselves, relative to what such quantities could give.
         structure: c[i, j, k] with {C_i, C_j} = sum_k c_ijk C_k, in the given basis.
         centre: dimension of the centre.
         killing: eigenvalues of the Killing form, scaled to largest modulus 1, ascending.
@@ -64,12 +67,12 @@ def analyse(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algebra
     size = np.linalg.norm(flat, axis=1)
     structure = solution.T.reshape(count, count, count)
     structure = 0.5 * (structure - structure.transpose(1, 0, 2))
-    # Commuting quantities have brackets that are all error: their size is judged against the quantities'.
-    natural = float(np.sqrt(np.mean(np.linalg.norm(basis, axis=1) ** 2)))
-    abelian = bool(np.sqrt(np.mean(size**2)) < _CLOSED * natural)
-    closure = float(
-        np.sqrt(np.sum(residual**2)) / (np.sqrt(np.sum(size**2)) if not abelian else count * natural)
-    )
+    # Commuting quantities have brackets that are all error: judged against the quantities themselves.
+    lengths = np.linalg.norm(basis, axis=1)
+    relative = size / np.outer(lengths, lengths).ravel()
+    abelian = bool(relative.max() < _COMMUTING)
+    rms = float(np.sqrt(np.mean(relative**2)))
+    closure = rms if abelian else float(np.linalg.norm(residual) / np.linalg.norm(size))
     killing = np.einsum("ikl,jlk->ij", structure, structure)
     eigenvalues = np.linalg.eigvalsh(killing)
     scale = np.abs(eigenvalues).max()
@@ -112,7 +115,8 @@ def _is_simple_of_rank(structure: np.ndarray, killing: np.ndarray, rank: int, to
     singular = np.linalg.svd(first, compute_uv=False)
     cartan = int(np.sum(singular < max(tolerance, 1e-6) * singular[0]))
     one = np.eye(len(inner))
-    commutant = np.concatenate([np.kron(a, one) - np.kron(one, a.T) for a in (first, second)])
-    singular = np.linalg.svd(commutant, compute_uv=False)
-    ideals = int(np.sum(singular < max(tolerance, 1e-6) * singular[0]))
+    # The eigenvalues of the normal equations are squares of singular values, at a tenth of their cost.
+    commutators = [np.kron(a, one) - np.kron(one, a.T) for a in (first, second)]
+    squares = np.linalg.eigvalsh(sum(c.T @ c for c in commutators))
+    ideals = int(np.sum(squares < max(tolerance, 1e-6) ** 2 * squares[-1]))
     return cartan == rank and ideals == 1

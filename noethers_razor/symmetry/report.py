@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor.conserved.nullspace import embed, second_moment
+from noethers_razor.conserved.nullspace import embed
 from noethers_razor.conserved.quadratic import QuadraticForm, stack_forms
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
@@ -28,6 +28,11 @@ class Fitted(Protocol):
     @property
     def frame(self) -> Frame:
         """From data units to the frame of the quantities."""
+        ...
+
+    @property
+    def moment(self) -> np.ndarray:
+        """Second moment of the data in the frame, see `nullspace.second_moment`."""
         ...
 
     @property
@@ -211,7 +216,7 @@ def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> Symmetr
         UsageError: when the truth belongs to another phase space, or the family is not quadratic.
     """
     frame, states = result.frame, np.asarray(result.states, np.float64)
-    moment = second_moment(frame.into(states))
+    moment = result.moment
     span = span_of(*result.quadratic_forms(), moment)
     rank = span.rank
     inner = span.form[:rank], span.linear[:rank]

@@ -98,7 +98,7 @@ class System(ABC):
         with jax.enable_x64(True):
             start_key, noise_key = jax.random.split(named_stream(seed, stream))
             start = self.initial_states(start_key, n_trajectories).astype(jnp.float64)
-            times = jnp.arange(n_steps + 1) * float(dt)
+            times = jnp.arange(n_steps + 1, dtype=jnp.float64) * float(dt)
             path, energy = jax.jit(self._solve)(start, times)
             scale = np.maximum(np.abs(energy).max(axis=1, keepdims=True), 1e-300)
             drift = float(np.max(np.abs(energy - energy[:, :1]) / scale))

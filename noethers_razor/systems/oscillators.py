@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class Oscillators(System):
         if self.n < 1:
             raise UsageError(f"n = {self.n} oscillators; expected at least 1")
         frequencies = tuple(float(w) for w in self.frequencies) or (1.0,) * self.n
-        if len(frequencies) != self.n or not all(w > 0 for w in frequencies):
+        if len(frequencies) != self.n or not all(0 < w < math.inf for w in frequencies):
             raise UsageError(f"frequencies = {frequencies}; expected {self.n} positive numbers")
         object.__setattr__(self, "frequencies", frequencies)
 

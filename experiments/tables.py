@@ -1,0 +1,55 @@
+"""Medians with ranges, and results as JSON and Markdown beside the command that made them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noethers_razor.result import versions
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Arguments that every experiment takes."""
+    out = argparse.ArgumentParser(description=description)
+    out.add_argument("--seeds", type=int, default=5, help="number of seeds, from 1 on")
+    out.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    return out
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Median and range, such as ``1.2 (1.1 to 1.4)``."""
+    numbers = [f"{v:.{digits}g}" for v in (np.median(values), np.min(values), np.max(values))]
+    return f"{numbers[0]} ({numbers[1]} to {numbers[2]})"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    return {"cores": os.cpu_count(), "processor": platform.machine(), "versions": versions()}
+
+
+def write(
+    folder: Path, name: str, *, title: str, command: str, table: str, remarks: str, runs: Mapping[str, Any]
+) -> None:
+    """NAME.md and NAME.json, and the table on standard output."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = machine()
+    note = f"Command: `{command}`, {about['cores']} cores. Medians over seeds, ranges in brackets."
+    (folder / f"{name}.md").write_text(f"# {title}\n\n{note}\n\n{table}\n{remarks}".rstrip() + "\n")
+    record = {"command": command, "machine": about, "runs": runs}
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(f"{title}\n\n{table}\n{remarks}")

@@ -1,0 +1,209 @@
+"""The command line: the whole path on a tiny fit, and one clear line with an exit code for wrong use."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from noethers_razor import cli
+from noethers_razor.config import FitConfig
+from noethers_razor.systems import SYSTEMS
+
+TINY = ["--steps", "40", "--chunk", "20", "--width", "8", "--depth", "1", "--orbit-samples", "2", "--quiet"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the program in this process: (exit code, standard output, standard error)."""
+    monkeypatch.setattr(cli, "_keep_compiled_programs", lambda: None)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["noethers-razor", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A data file and a run made by the program itself."""
+    folder = tmp_path_factory.mktemp("cli")
+    words = ["simulate", "oscillators", "--n", "2", "--out", str(folder / "d.npz"), "--seed", "1"]
+    cli.cli([*words, "--n-trajectories", "24", "--n-steps", "8"], standalone_mode=False)
+    words = ["fit", str(folder / "d.npz"), "--out", str(folder / "r"), "--conserved", "3", "--seed", "1"]
+    cli.cli([*words, *TINY], standalone_mode=False)
+    return folder
+
+
+def test_a_run_folder_holds_what_is_promised(files):
+    names = {path.name for path in (files / "r").iterdir()}
+    assert names >= {
+        "run.json",
+        "metrics.json",
+        "history.csv",
+        "model.npz",
+        "symmetry.json",
+        "manifest.json",
+        "README.md",
+        "training.png",
+        "spectrum.png",
+    }
+    metrics = json.loads((files / "r" / "metrics.json").read_text())
+    assert metrics.keys() >= {
+        "elbo_per_transition",
+        "nll",
+        "kl",
+        "noise_variance",
+        "steps",
+        "seconds_total",
+        "seconds_compile",
+        "seconds_per_step",
+    }
+    assert metrics["elbo_per_transition"] == pytest.approx(-metrics["nll"] - metrics["kl"])
+    record = json.loads((files / "r" / "run.json").read_text())
+    assert record["seed"] == 1 and record["config"]["width"] == 8 and "jax" in record["versions"]
+    assert len(record["data"]["sha256"]) == 64
+
+
+def test_inspect_as_json_and_text(run, files):
+    code, out, _ = run("inspect", files / "r", "--truth", "oscillators", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report.keys() >= {
+        "rank",
+        "singular_values",
+        "parallelness",
+        "largest_angle",
+        "algebra",
+        "dimension",
+        "closure_defect",
+        "conservation_defect",
+        "true_conservation_defect",
+        "formulas",
+        "warnings",
+    }
+    assert len(report["singular_values"]) == 3
+    code, out, _ = run("inspect", files / "r", "--figures", files / "figures")
+    assert code == 0 and "conserved quantit" in out
+    assert (files / "figures" / "spectrum.png").stat().st_size > 1000
+
+
+def test_predict_writes_rollouts_and_prints_errors(run, files):
+    target = files / "p.npz"
+    words = ["predict", files / "r", "--data", files / "d.npz", "--out", target, "--samples", "4"]
+    code, out, _ = run(*words, "--figure", files / "p.png")
+    assert code == 0 and "mse_rollout" in out
+    with np.load(target) as archive:
+        assert archive["mean"].shape == (24, 9, 4)
+        assert archive["deviation"].shape == (24, 9, 4)
+        assert json.loads(str(archive["summary"]))["mse_rollout"] > 0
+    assert (files / "p.png").stat().st_size > 1000
+    before = target.read_bytes()
+    code, _, err = run(*words)
+    assert code == 2 and "exists" in err and target.read_bytes() == before
+
+
+def test_oracle_and_no_symmetry(run, files):
+    code, out, _ = run("fit", files / "d.npz", "--out", files / "o", "--oracle", "oscillators", *TINY)
+    assert code == 0 and out.startswith("4 conserved quantities; algebra u(2)")
+    code, out, err = run("fit", files / "d.npz", "--out", files / "n", "--family", "none", *TINY)
+    assert code == 0 and out.startswith("0 conserved quantities")
+    assert "pass --seed" in err  # a drawn seed is told
+
+
+def test_frequencies_reach_the_system(run, tmp_path):
+    words = ["simulate", "oscillators", "--n", "2", "--parameter", "frequencies=[1, 1.5]"]
+    code, _, _ = run(*words, "--out", tmp_path / "a.npz", "--n-trajectories", "2", "--seed", "0")
+    assert code == 0
+    with np.load(tmp_path / "a.npz") as archive:
+        parameters = json.loads(str(archive["metadata"]))["system"]["parameters"]
+    assert parameters == {"n": 2, "frequencies": [1.0, 1.5]}
+
+
+WRONG = {
+    "unknown system": (["simulate", "pendulums", "--out", "{t}/x.npz"], 2, "unknown system 'pendulums'"),
+    "unknown truth": (["inspect", "{f}/r", "--truth", "kepplr"], 2, "unknown system 'kepplr'"),
+    "no quantities": (["fit", "{f}/d.npz", "--out", "{t}/r", "--conserved", "0"], 2, "expected at least 1"),
+    "missing file": (["fit", "{t}/no.npz", "--out", "{t}/r"], 3, "NR109 .*no such file"),
+    "folder in use": (["fit", "{f}/d.npz", "--out", "{f}/r"], 2, "not empty"),
+    "file in use": (["simulate", "oscillators", "--out", "{f}/d.npz"], 2, "exists"),
+    "no such run": (["inspect", "{t}/r"], 5, "no run folder"),
+    "setting": (["fit", "{f}/d.npz", "--out", "{t}/r", "--width", "0"], 2, "width = 0; expected at least 1"),
+    "choice": (
+        ["fit", "{f}/d.npz", "--out", "{t}/r", "--activation", "relu6"],
+        2,
+        "expected one of squareplus",
+    ),
+    "flag": (["fit", "{f}/d.npz"], 2, "Missing option '--out'"),
+    "command": (["fitt"], 2, "No such command 'fitt'"),
+    "size flag": (["simulate", "oscillators", "--dim", "2", "--out", "{t}/x.npz"], 2, "takes no --dim"),
+    "parameter": (
+        ["simulate", "oscillators", "--parameter", "w=1", "--out", "{t}/x.npz"],
+        2,
+        "no parameter w",
+    ),
+    "parent": (["simulate", "oscillators", "--out", "{t}/no/x.npz", "--seed", "1"], 2, "does not exist"),
+    "noise": (["simulate", "oscillators", "--noise", "-1", "--out", "{t}/x.npz"], 2, "noise = -1.0"),
+    "truth size": (
+        ["inspect", "{f}/r", "--truth", "oscillators", "--n", "3"],
+        2,
+        "dimension 6, the fit on 4",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_is_one_line_and_an_exit_code(run, files, tmp_path, case):
+    words, expected, message = WRONG[case]
+    filled = [word.format(f=files, t=tmp_path) for word in words]
+    before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    code, out, err = run(*filled)
+    lines = [line for line in err.splitlines() if not line.startswith("seed ")]
+    assert code == expected and out == ""
+    assert len(lines) == 1 and lines[0].startswith("noethers-razor: ")
+    import re
+
+    assert re.search(message, lines[0])
+    assert not any(tmp_path.iterdir())
+    assert before == {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
+
+
+def test_interrupt_is_exit_code_130(run, files, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("noethers_razor.workflow.fit", interrupted)
+    code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", "--seed", "1", *TINY)
+    assert code == 130 and "interrupted" in err
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["simulate"], ["fit"], ["inspect"], ["predict"], ["demo"]])
+def test_help_on_every_level_loads_no_jax(words):
+    program = (
+        "import sys; from noethers_razor.cli import cli; "
+        f"cli({[*words, '--help']!r}, standalone_mode=False); "
+        "assert not {'jax', 'numpy', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+
+
+def test_every_setting_is_a_flag_with_text_and_default():
+    flags = {option.name: option for option in cli.fit.params}
+    for field in dataclasses.fields(FitConfig):
+        option = flags[field.name]
+        assert option.help and option.default == field.default
+
+
+def test_help_lists_every_system(run):
+    _, out, _ = run("simulate", "--help")
+    for name in SYSTEMS:
+        assert name in out

@@ -1,0 +1,210 @@
+"""Small fits end to end: what is found, what is returned, that the same seed repeats, what is refused."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import noethers_razor as nr
+from noethers_razor.config import ACTIVATIONS, INTEGRATORS, MEASURES, FitConfig
+from noethers_razor.conserved import FAMILIES
+from noethers_razor.fitting import plan
+from noethers_razor.hamiltonian import ACTIVATIONS as ACTIVATION_FUNCTIONS
+from noethers_razor.integrators import ORDERS
+from noethers_razor.orbit import MEASURES as MEASURE_FUNCTIONS
+from noethers_razor.systems import Oscillators
+
+TINY = FitConfig(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
+
+
+@pytest.fixture(scope="module")
+def oscillators():
+    """Two oscillators and a fit with the default settings but for fewer steps."""
+    system = Oscillators(n=2)
+    data = system.simulate(5, n_trajectories=100, n_steps=30)
+    result = nr.fit(data, seed=2, conserved=10, config=FitConfig(steps=2400))
+    return system, data, result, nr.find_symmetries(result, system)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return Oscillators(n=1).simulate(1, n_trajectories=8, n_steps=5)
+
+
+def test_u2_is_found_with_its_four_quantities(oscillators):
+    _, _, _, report = oscillators
+    assert report.rank == 4
+    assert report.algebra == "u(2)"
+    assert report.parallelness.min() > 0.999
+    assert report.largest_angle < 2.0
+    assert report.span.gap > 20
+    assert report.conservation_defect < 0.02
+    assert report.true_conservation_defect < 0.02
+    assert set(report.formulas) == {"q1^2 + p1^2", "q2^2 + p2^2", "q1*p2 - q2*p1", "q1*q2 + p1*p2"}
+
+
+def test_symmetry_improves_the_bound(oscillators):
+    bounds = oscillators[2].evidence["bounds"]
+    assert bounds["quadratic"]["negative_elbo"] < bounds["none"]["negative_elbo"]
+
+
+def test_posterior_mean_hamiltonian_is_the_true_one_up_to_a_constant(oscillators):
+    system, _data, result, _ = oscillators
+    x = result.states[:200]
+    error = result.gradient(x) - np.asarray(jax.vmap(jax.grad(system.hamiltonian))(x))
+    assert np.sqrt(np.mean(error**2)) < 0.05
+    energy = result.hamiltonian(x) - np.asarray(jax.vmap(system.hamiltonian)(x))
+    assert energy.std() < 0.05
+    dq, dp = np.split(result.gradient(x), 2, axis=-1)
+    np.testing.assert_allclose(result.field(x), np.concatenate([dp, -dq], axis=-1))
+
+
+def test_mean_weights_are_not_the_posterior_mean(oscillators):
+    # The finding of the design: predictions must average over weights.
+    _, _, result, _ = oscillators
+    params = {k: (v if not k.endswith("mean") else 0 * v) for k, v in result.params.items()}
+    shifted = dataclasses.replace(result, params=params)
+    assert not np.allclose(shifted.gradient(result.states[:5]), result.gradient(result.states[:5]))
+
+
+def test_rollouts_follow_unseen_trajectories_with_spread(oscillators):
+    system, _, result, _ = oscillators
+    test = system.simulate(5, n_trajectories=6, n_steps=20, stream="test")
+    outcome = result.predict(test.states[:, 0], test.t, samples=8)
+    assert outcome.mean.shape == (6, 21, 4)
+    assert outcome.samples.shape == (8, 6, 21, 4)
+    np.testing.assert_allclose(outcome.mean[:, 0], test.states[:, 0], atol=1e-5)
+    assert np.mean((outcome.mean - test.states) ** 2) < 0.01
+    assert np.all(outcome.energy_drift < 0.01)
+    assert outcome.deviation[:, 1:].min() > 0
+    own = result.predict(test.states[:, 0], test.times, samples=0)
+    np.testing.assert_allclose(own.mean, outcome.mean, atol=1e-5)
+
+
+def test_a_saved_result_is_the_same_result(oscillators, tmp_path):
+    _, data, result, report = oscillators
+    folder = result.save(tmp_path / "run")
+    loaded = nr.load(folder)
+    x = data.states[:4, 0]
+    np.testing.assert_array_equal(loaded.hamiltonian(x), result.hamiltonian(x))
+    assert nr.find_symmetries(loaded).formulas == report.formulas
+    assert loaded.metrics == result.metrics
+    with pytest.raises(nr.UsageError, match="not empty"):
+        result.save(tmp_path / "run")
+    with pytest.raises(nr.RunFolderError, match="no run folder"):
+        nr.load(tmp_path / "nowhere")
+
+
+def test_same_seed_same_parameters_and_another_seed_others(small):
+    first, second, other = (nr.fit(small, seed=seed, conserved=2, config=TINY).params for seed in (3, 3, 4))
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
+    assert any(not np.array_equal(value, other[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize(
+    "family",
+    [nr.NoSymmetry(), nr.Quadratic(3, "random"), nr.KnownQuadratic.of(Oscillators(n=1).conserved())],
+    ids=["none", "random", "oracle"],
+)
+def test_families_run_save_and_load(small, family, tmp_path):
+    result = nr.fit(small, seed=1, conserved=family, config=TINY)
+    assert np.isfinite(result.elbo)
+    assert FAMILIES[family.name]
+    loaded = nr.load(result.save(tmp_path / "run"))
+    np.testing.assert_array_equal(loaded.gradient(small.states[0]), result.gradient(small.states[0]))
+    report = nr.find_symmetries(loaded, Oscillators(n=1))
+    if family.name == "oracle":
+        assert report.largest_angle < 1e-3
+    if family.name == "none":
+        assert report.rank == 0 and report.largest_angle == 90.0
+
+
+def test_oracle_quantities_stay_fixed(small):
+    system = Oscillators(n=1)
+    known = nr.KnownQuadratic.of(system.conserved())
+    forms = [
+        nr.fit(
+            small, seed=1, conserved=known, config=dataclasses.replace(TINY, steps=steps)
+        ).quadratic_forms()
+        for steps in (40, 80)
+    ]
+    np.testing.assert_array_equal(forms[0][0], forms[1][0])
+
+
+def test_oracle_of_another_phase_space_is_refused(small):
+    with pytest.raises(ValueError, match="phase space of dimension 4"):
+        nr.fit(small, seed=1, conserved=nr.KnownQuadratic.of(Oscillators(n=2).conserved()), config=TINY)
+
+
+def test_divergence_is_reported_with_its_place(small):
+    config = dataclasses.replace(TINY, learning_rate=1e6)
+    with pytest.raises(nr.TrainingDiverged, match=r"not finite in .*; use a smaller"):
+        nr.fit(small, seed=1, conserved=2, config=config)
+
+
+def test_names_in_the_configuration_have_functions():
+    assert set(ACTIVATIONS) == set(ACTIVATION_FUNCTIONS)
+    assert set(MEASURES) == set(MEASURE_FUNCTIONS)
+    assert set(INTEGRATORS) == set(ORDERS)
+
+
+CHANGES = {
+    "steps": 80,
+    "warmup": 0.0,
+    "width": 6,
+    "depth": 2,
+    "activation": "tanh",
+    "orbit_samples": 3,
+    "measure": "normal",
+    "sampling": "plain",
+    "weight_samples": 2,
+    "batch": 8,
+    "learning_rate": 0.02,
+    "joint_learning_rate": 0.001,
+    "conserved_learning_rate": 0.0,
+    "noise_learning_rate": 0.0,
+    "initial_deviation": 0.1,
+    "noise_variance": 0.01,
+    "noise_floor": 0.2,
+    "integrator": "midpoint",
+    "substeps": 2,
+    "chunk": 10,
+    "dtype": "float64",
+}
+"""A value other than TINY's for each setting; two more have tests of their own below."""
+
+
+def test_every_setting_is_in_the_list():
+    own = {"judge", "held_out"}
+    assert set(CHANGES) | own == {field.name for field in dataclasses.fields(FitConfig)}
+
+
+@pytest.fixture(scope="module")
+def reference(small):
+    return nr.fit(small, seed=1, conserved=2, config=TINY)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_no_setting_is_a_dead_switch(small, reference, name):
+    changed = nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, **{name: CHANGES[name]}))
+    assert changed.elbo != reference.elbo
+
+
+def test_judge_and_held_out_have_effects():
+    data = Oscillators(n=1).simulate(1, n_trajectories=40, n_steps=3)
+    kept = nr.fit(data, seed=1, conserved=2, config=TINY)
+    all_in = nr.fit(data, seed=1, conserved=2, config=dataclasses.replace(TINY, held_out=0.0))
+    assert kept.held_out and not all_in.held_out
+    assert all_in.metrics["transitions"] - kept.metrics["transitions"] == 6
+    names = [type(stage).__name__ for stage in plan(TINY, nr.Quadratic(2))]
+    assert names == ["WithoutSymmetry", "Propose", "Joint", "Control", "Judge"]
+    names = [type(s).__name__ for s in plan(dataclasses.replace(TINY, judge=False), nr.Quadratic(2))]
+    assert names == ["WithoutSymmetry", "Propose", "Joint", "Control"]
+
+
+def test_every_trainable_leaf_moves(small, reference):
+    start = nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, steps=20, chunk=1))
+    for name, value in reference.params.items():
+        assert not np.array_equal(value, start.params[name]), name

@@ -1,0 +1,119 @@
+"""Span, algebra and formulas of quantities that are known exactly."""
+
+import numpy as np
+import pytest
+
+from noethers_razor.conserved.nullspace import embed
+from noethers_razor.conserved.quadratic import stack_forms
+from noethers_razor.symmetry.algebra import analyse, poisson_brackets
+from noethers_razor.symmetry.formulas import coefficients, form_of, monomials, readable, sparse_basis
+from noethers_razor.symmetry.span import angles_of, largest_angle, parallelness, span_of
+from noethers_razor.systems import Oscillators
+
+
+def mixed(n, seed=0, noise=0.0):
+    """The quantities of n oscillators in a random basis, with relative noise."""
+    form, linear = stack_forms(Oscillators(n=n).conserved())
+    generator = np.random.default_rng(seed)
+    mixing = generator.normal(size=(len(form), len(form)))
+    form = np.einsum("rk,kij->rij", mixing, form)
+    bump = generator.normal(size=form.shape) * noise * np.abs(form).mean()
+    return form + bump + bump.transpose(0, 2, 1), mixing @ linear
+
+
+def unit_moment(dim):
+    return np.eye(dim + 1) / dim
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_u_n_is_named_in_any_basis(n, noise):
+    form, linear = mixed(n, seed=n, noise=noise)
+    span = span_of(form, linear, unit_moment(2 * n))
+    algebra = analyse(span.form, span.linear, unit_moment(2 * n))
+    assert algebra.name == f"u({n})"
+    assert algebra.dimension == n * n
+    assert algebra.centre == 1
+    assert algebra.closure_defect < 0.05
+
+
+def test_commuting_quantities_and_open_spans():
+    single = stack_forms(Oscillators(n=3, frequencies=(1.0, 1.4, 1.7)).conserved())
+    assert analyse(*single, unit_moment(6)).name == "u(1)^3"
+    form, linear = stack_forms(Oscillators(n=3).conserved())
+    part = analyse(form[3:], linear[3:], unit_moment(6))
+    assert part.name is None
+    assert part.closure_defect > 0.1
+
+
+def test_rotations_alone_are_not_called_unitary():
+    named = Oscillators(n=4).conserved()
+    rotations = {k: v for k, v in named.items() if k.startswith("R")}
+    algebra = analyse(*stack_forms(rotations), unit_moment(8))
+    assert algebra.closure_defect < 1e-12
+    assert algebra.name is None  # so(4) is not simple, and not among the names of this version
+
+
+def test_translations_have_a_constant_bracket_that_moves_nothing():
+    form, linear = np.zeros((2, 2, 2)), np.eye(2)
+    bracket_form, bracket_linear = poisson_brackets(form, linear)
+    assert not bracket_form.any() and not bracket_linear.any()
+
+
+def test_bracket_of_forms_is_the_poisson_bracket():
+    form, linear = mixed(2, seed=3)
+    linear = linear + np.random.default_rng(1).normal(size=linear.shape)
+    x = np.random.default_rng(2).normal(size=4)
+    gradients = form @ x + linear
+    j = np.block([[np.zeros((2, 2)), np.eye(2)], [-np.eye(2), np.zeros((2, 2))]])
+    bracket_form, bracket_linear = poisson_brackets(form, linear)
+    value = 0.5 * np.einsum("i,abij,j->ab", x, bracket_form, x) + bracket_linear @ x
+    constant = linear @ j @ linear.T
+    np.testing.assert_allclose(value + constant, gradients @ j @ gradients.T, atol=1e-10)
+
+
+def test_span_of_a_known_algebra():
+    form, _linear = mixed(3)
+    moment = unit_moment(6)
+    span = span_of(np.concatenate([form, 1e-4 * np.eye(6)[None] * np.arange(6)]), np.zeros((10, 6)), moment)
+    truth = embed(*stack_forms(Oscillators(n=3).conserved()), moment)
+    assert span.rank == 9
+    assert span.gap > 20
+    np.testing.assert_allclose(parallelness(span.vectors[:9], truth), 1.0, atol=1e-6)
+    assert largest_angle(span.vectors[:9], truth) < 0.1
+    assert largest_angle(span.vectors[:8], truth) == 90.0
+    assert largest_angle(np.zeros((0, 42)), truth) == 90.0
+
+
+def test_angles_are_exact_for_a_rotated_direction():
+    basis = np.eye(4)
+    tilted = np.array([[np.cos(0.1), 0.0, np.sin(0.1), 0.0], [0.0, 1.0, 0.0, 0.0]])
+    assert largest_angle(tilted, basis[:2]) == pytest.approx(np.degrees(0.1))
+    np.testing.assert_allclose(angles_of(tilted, basis[:2]), [np.degrees(0.1), 0.0], atol=1e-9)
+
+
+def test_formulas_of_a_random_basis_are_the_textbook_ones():
+    form, linear = mixed(2, noise=1e-3)
+    names = ["q1", "q2", "p1", "p2"]
+    lines = {text for text, _ in readable(form, linear, names, lambda row: 0.0)}
+    assert lines == {"q1^2 + p1^2", "q2^2 + p2^2", "q1*p2 - q2*p1", "q1*q2 + p1*p2"}
+
+
+def test_rounding_that_breaks_conservation_is_not_used():
+    form = np.diag([2.0, 2.0 * 1.02])[None]
+
+    def defect(row):
+        return float(abs(row[2] / row[0] - 1.02))
+
+    ((text, _),) = readable(form, np.zeros((1, 2)), ["q", "p"], defect)
+    assert "1.02" in text or "0.98" in text
+
+
+def test_coefficients_and_forms_are_inverse():
+    form, linear = mixed(2, seed=5)
+    row = coefficients(form, linear)[0]
+    back, b = form_of(row, 4)
+    np.testing.assert_allclose(back, form[0])
+    np.testing.assert_allclose(b, linear[0])
+    assert len(monomials(["q", "p"])) == 5
+    assert np.linalg.matrix_rank(np.concatenate([sparse_basis(row[None]), row[None]])) == 1
