@@ -134,7 +134,11 @@ WRONG = {
     "folder in use": (["fit", "{f}/d.npz", "--out", "{f}/r"], 2, "not empty"),
     "file in use": (["simulate", "oscillators", "--out", "{f}/d.npz"], 2, "exists"),
     "no such run": (["inspect", "{t}/r"], 5, "no run folder"),
-    "setting": (["fit", "{f}/d.npz", "--out", "{t}/r", "--width", "0"], 2, "width = 0; expected at least 1"),
+    "setting": (
+        ["fit", "{f}/d.npz", "--out", "{t}/r", "--width", "0"],
+        2,
+        "width = 0; expected a whole number",
+    ),
     "choice": (
         ["fit", "{f}/d.npz", "--out", "{t}/r", "--activation", "relu6"],
         2,

@@ -285,7 +285,7 @@ def _warnings(result: Fitted, span: Span) -> list[str]:
         if own["negative_elbo"] > none["negative_elbo"] + 2 * error:
             found.append(
                 f"the bound is better without symmetry (-ELBO {none['negative_elbo']:.3f} against "
-                f"{own['negative_elbo']:.3f}): do not trust these quantities"
+                f"{own['negative_elbo']:.3f}): train longer, or do not trust these quantities"
             )
     judged = result.evidence.get("judgements", [])
     if judged and judged[-1]["kept"] < len(judged[-1]["singular_values"]):
