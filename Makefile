@@ -15,7 +15,7 @@ demo: $(STAMP)
 	$(BIN)/noethers-razor demo --out demo --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ class FitConfig:
     """
 
     steps: int = _setting(4000, "optimiser steps of the fit, over the stages without symmetry and joint")
-    warmup: float = _setting(0.6, "largest share of the steps spent without symmetry first; 0 skips it")
+    warmup: float = _setting(0.4, "largest share of the steps spent without symmetry first; 0 skips it")
     width: int = _setting(64, "units of a hidden layer")
     depth: int = _setting(2, "number of hidden layers")
     activation: str = _setting("squareplus", f"one of {', '.join(ACTIVATIONS)}")

@@ -8,6 +8,13 @@ import jax
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory):
+    """Programs that tests share are compiled once a session, through JAX's cache on disk."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
 @pytest.fixture
 def x64():
     """float64 arithmetic for one test."""
