@@ -54,8 +54,7 @@ def plan(config: FitConfig, family: ConservedFamily) -> list[Stage]:
         stages.append(WithoutSymmetry(first, bare_rates, stop_when_slow=True))
     if family.count:
         stages += [Propose(), Joint(config.steps - first, joint_rates)]
-    if first or not family.count:
-        stages.append(Control(config.steps - first, joint_rates._replace(conserved=0.0)))
+    stages.append(Control(config.steps - first, joint_rates._replace(conserved=0.0)))
     if family.trainable and config.judge:
         stages.append(Judge(max(config.chunk, (config.steps - first) // 2), joint_rates))
     return stages
@@ -100,7 +99,15 @@ def fit(
             model.network, init_key, config.initial_deviation, _log_noise(config, frame, batch)
         )
         state = FitState(
-            model, batch, start, fit_key, config.batch, config.weight_samples, config.chunk, watch
+            model,
+            batch,
+            start,
+            fit_key,
+            config.batch,
+            config.weight_samples,
+            config.chunk,
+            dict(start),
+            watch,
         )
         for stage in plan(config, family):
             stage.run(state)

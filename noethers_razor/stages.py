@@ -55,7 +55,7 @@ class FitState:
         model: of the current family; data: transitions in the frame; params: the best so far.
         key: base key of the fit; each stage folds its name in.
         batch_size, draws, chunk: see `Trainer`.
-        bare: parameters at the end of the stage without symmetry, empty without such a stage.
+        bare: parameters of the network alone, trained for as long as ``params``.
         bounds: estimates by name (``none``, ``learned``, ``oracle``) after equal numbers of steps.
         judgements: cuts that were tried, the accepted one last.
     """
@@ -67,13 +67,13 @@ class FitState:
     batch_size: int
     draws: int
     chunk: int
+    bare: FlatParams
     watch: Watcher | None = None
     clock: Clock = dataclasses.field(default_factory=Clock)
     history: list[Row] = dataclasses.field(default_factory=list)
     bounds: dict[str, Estimate] = dataclasses.field(default_factory=dict)
     judgements: list[Judgement] = dataclasses.field(default_factory=list)
     proposal: Proposal | None = None
-    bare: FlatParams = dataclasses.field(default_factory=dict)
     trainers: dict[str, Trainer] = dataclasses.field(default_factory=dict)
 
     @property
@@ -204,7 +204,7 @@ class Control:
         trainer = state.trainer(NoSymmetry())
         params, rows = trainer.train(
             state.bare,
-            state.stream("joint"),
+            state.stream(self.name),
             stage=self.name,
             steps=self.steps,
             rates=self.rates,
@@ -257,6 +257,8 @@ class Judge:
             state.history += rows
             estimate = trainer.estimate(fitted, state.stream("estimate"))
             results.append((Judgement(kept, tuple(map(float, values)), estimate), fitted))
+        # The comparison with no symmetry stays one of equal training.
+        Control(self.steps, self.rates._replace(conserved=0.0), name=f"{self.name} none").run(state)
         best = self._preferred(results)
         state.judgements = [judgement for judgement, _ in results if judgement is not best[0]]
         state.judgements.append(best[0])

@@ -85,3 +85,13 @@ def test_every_trainable_leaf_moves(small, reference):
     start = nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, steps=20, chunk=1))
     for name, value in reference.params.items():
         assert not np.array_equal(value, start.params[name]), name
+
+
+def test_without_a_first_stage_the_control_trains_as_long_as_the_joint_stage(small):
+    config = dataclasses.replace(TINY, warmup=0.0)
+    result = nr.fit(small, seed=1, conserved=nr.Quadratic(2, "random"), config=config)
+    steps = {
+        stage: [r.step for r in result.history if r.stage == stage][-1] for stage in ("joint", "control")
+    }
+    assert steps == {"joint": 40, "control": 40}
+    assert result.evidence["bounds"].keys() == {"quadratic", "none"}
