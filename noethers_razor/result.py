@@ -150,12 +150,17 @@ class Result:
 
     @functools.cached_property
     def _energy(self) -> Callable[[Array], Array]:
-        return jax.jit(prediction.mean_energy(self.model, self.params, self._draws))
+        # Parameters and draws are arguments, so that their flows are part of the compiled program.
+        energy = jax.jit(lambda p, draws, z: prediction.mean_energy(self.model, p, draws)(z))
+        return lambda z: energy(self.params, self._draws, z)
 
     @functools.cached_property
     def _gradient(self) -> Callable[[Array], Array]:
-        mean = prediction.mean_energy(self.model, self.params, self._draws)
-        return jax.jit(lambda z: jax.grad(lambda states: jnp.sum(mean(states)))(z))
+        def total(z: Array, p: FlatParams, draws: prediction.PosteriorDraws) -> Array:
+            return jnp.sum(prediction.mean_energy(self.model, p, draws)(z))
+
+        gradient = jax.jit(jax.grad(total))
+        return lambda z: gradient(z, self.params, self._draws)
 
     def _into(self, x: ArrayLike) -> Array:
         array = np.asarray(x, np.float64)
@@ -218,9 +223,9 @@ class Result:
             intervals = jnp.asarray(np.diff(times) / self.frame.time, inner.dtype)
             intervals = intervals if times.ndim == 1 else intervals.T[..., None]
             rollout = jax.jit(
-                lambda z, dt, draws: prediction.mean_rollout(self.model, self.params, draws, z, dt, substeps)
+                lambda p, draws, z, dt: prediction.mean_rollout(self.model, p, draws, z, dt, substeps)
             )
-            mean = rollout(inner, intervals, self._draws)
+            mean = rollout(self.params, self._draws, inner, intervals)
             drift = energy_drift(self._energy, jnp.moveaxis(mean, 0, 1))
             spread = np.zeros((0, *mean.shape))
             if samples:
@@ -228,11 +233,10 @@ class Result:
                     [w[:samples] for w in self._draws.weights],
                     self._draws.tau[: samples * (self._draws.tau.shape[0] // _DRAWS)],
                 )
-                spread = jax.jit(
-                    lambda z, dt, draws: prediction.sample_rollouts(
-                        self.model, self.params, draws, z, dt, substeps
-                    )
-                )(inner, intervals, few)
+                rollouts = jax.jit(
+                    lambda p, draws, z, dt: prediction.sample_rollouts(self.model, p, draws, z, dt, substeps)
+                )
+                spread = rollouts(self.params, few, inner, intervals)
         out = [self.frame.out_of(np.asarray(a, np.float64)) for a in (mean, spread)]
         return Prediction(times, np.moveaxis(out[0], 0, 1), np.moveaxis(out[1], 1, 2), np.asarray(drift))
 

@@ -202,7 +202,7 @@ class Trainer:
         return gain < SLOW * self.data.start.shape[-1]
 
     def _guard(self, params: FlatParams, losses: np.ndarray, stage: str, step: int) -> None:
-        broken = [name for name, value in params.items() if not bool(jnp.all(jnp.isfinite(value)))]
+        broken = [name for name, value in params.items() if not np.isfinite(np.asarray(value)).all()]
         if np.isfinite(losses).all() and not broken:
             return
         first = int(np.argmax(~np.isfinite(losses))) if not np.isfinite(losses).all() else self.chunk

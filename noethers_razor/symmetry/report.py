@@ -19,6 +19,8 @@ from noethers_razor.symmetry.algebra import Algebra, analyse
 from noethers_razor.symmetry.formulas import form_of, readable
 from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
 
+_defects = jax.jit(bracket_defect)
+
 Truth = Mapping[str, QuadraticForm] | Callable[[], Mapping[str, QuadraticForm]]
 
 
@@ -203,7 +205,7 @@ def _true_gradient(truth: Any, states: np.ndarray) -> np.ndarray | None:
 
 def _median_defect(form: np.ndarray, linear: np.ndarray, states: np.ndarray, gradient: np.ndarray) -> float:
     own = np.einsum("kij,bj->kbi", form, states) + linear[:, None]
-    return float(np.median(np.asarray(bracket_defect(jnp.asarray(own), jnp.asarray(gradient)[None]))))
+    return float(np.median(_defects(own, gradient[None])))
 
 
 def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> SymmetryReport:
