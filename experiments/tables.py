@@ -25,8 +25,12 @@ def parser(description: str) -> argparse.ArgumentParser:
     return out
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
-    """Median and range, such as ``1.2 (1.1 to 1.4)``."""
+def spread(values: Sequence[float | None], digits: int = 3) -> str:
+    """Median and range, such as ``1.2 (1.1 to 1.4)``, of the values that exist."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "-"
+    values = known
     numbers = [f"{v:.{digits}g}" for v in (np.median(values), np.min(values), np.max(values))]
     return f"{numbers[0]} ({numbers[1]} to {numbers[2]})"
 

@@ -22,14 +22,19 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
     """Refuse a target folder that holds anything.
 
     Raises:
-        UsageError: when the folder is not empty, is a file, or its parent is missing.
+        UsageError: when the folder is not empty (with ``overwrite``: and no run folder), is a file, or its
+            parent is missing.
     """
     if folder.is_file():
         raise UsageError(f"{folder} is a file; expected a folder to write a run into")
     if not folder.resolve().parent.is_dir():
         raise UsageError(f"folder {folder.resolve().parent} does not exist; create it first")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not overwrite:
         raise UsageError(f"folder {folder} is not empty; choose another, or pass --overwrite")
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(f"folder {folder} is no run folder and is not replaced; choose another")
 
 
 def _digest(path: Path) -> str:
@@ -62,13 +67,22 @@ def write_folder(
         manifest = {path.name: _digest(path) for path in sorted(beside.iterdir())}
         (beside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         beside.chmod(0o755)
-        if target.is_dir():
-            shutil.rmtree(target)
-        beside.replace(target)
+        _swap(beside, target)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     return target
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put a finished folder in place; an old run there is removed last."""
+    if not target.is_dir():
+        new.replace(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.resolve().parent))
+    target.replace(old)
+    new.replace(target)
+    shutil.rmtree(old)
 
 
 def read_folder(

@@ -76,7 +76,9 @@ def _build_system(
     saved = (metadata or {}).get("system", {})
     if isinstance(saved, dict) and saved.get("name") == system_class(name).name:
         values |= saved.get("parameters", {})
-    if n is not None:
+    cls = system_class(name)
+    sizes = [f.name for f in dataclasses.fields(cls) if f.metadata.get("flag") == "n"]  # type: ignore[arg-type]
+    if n is not None and any(values.get(size) != n for size in sizes):
         # Parameters of another number of bodies do not carry over.
         values = {}
     for text in parameters:
@@ -275,12 +277,13 @@ def predict(run: Path, file: Path, out: Path, samples: int, figure: Path | None,
         if target is not None and not target.resolve().parent.is_dir():
             raise UsageError(f"folder {target.resolve().parent} does not exist; create it first")
     result, data = load(run), load_trajectories(file)
-    outcome, followed, summary = compare(result, data, samples)
+    outcome, followed, index, summary = compare(result, data, samples)
     with out.open("wb") as stream:
         np.savez_compressed(
             stream,
             allow_pickle=False,
             t=outcome.t,
+            trajectory=index,
             mean=outcome.mean,
             deviation=outcome.deviation if samples else np.zeros_like(outcome.mean),
             energy_drift=outcome.energy_drift,
@@ -288,7 +291,7 @@ def predict(run: Path, file: Path, out: Path, samples: int, figure: Path | None,
         )
     if figure is not None:
         rollout_figure(outcome, followed, result.coordinates).savefig(figure, dpi=130)
-    click.echo("\n".join(f"{name:<22} {value:.4g}" for name, value in summary.items()))
+    click.echo(_summary(summary))
 
 
 @cli.command()
@@ -307,7 +310,8 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     from noethers_razor.systems import Oscillators
     from noethers_razor.workflow import compare, figures_of, rollout_figure, train, write_figures
 
-    require_free(out, overwrite=overwrite)
+    if not overwrite:
+        require_free(out, overwrite=False)
     system = Oscillators(n=3)
     click.echo("simulating 200 trajectories of 3 oscillators ...", err=True)
     data = system.simulate(seed)
@@ -326,11 +330,11 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
             watch=progress,
         )
     report = find_symmetries(result, system)
-    outcome, followed, summary = compare(result, test, 32)
+    outcome, followed, _, summary = compare(result, test, 32)
     figures = figures_of(report, result)
     figures["rollout.png"] = rollout_figure(outcome, followed, result.coordinates)
     write_figures(out, figures)
-    text = f"{report}\n" + "\n".join(f"{name:<22} {value:.4g}" for name, value in summary.items())
+    text = f"{report}\n" + _summary(summary)
     (out / "report.txt").write_text(text + "\n")
     click.echo(f"{text}\npictures and run in {out}")
 
@@ -340,6 +344,10 @@ def _keep_compiled_programs() -> None:
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(home) / "noethers_razor" / "jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def _summary(values: dict[str, float | None]) -> str:
+    return "\n".join(f"{name:<22} {value:.4g}" for name, value in values.items() if value is not None)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -15,6 +15,7 @@ from noethers_razor.conserved import ConservedFamily, Quadratic
 from noethers_razor.conserved.nullspace import second_moment
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
+from noethers_razor.errors import UsageError
 from noethers_razor.model import NOISE, Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
 from noethers_razor.stages import Control, FitState, Joint, Judge, Propose, Stage, WithoutSymmetry
@@ -28,10 +29,14 @@ _NOISE_START = 0.25
 
 def _split(data: Trajectories, share: float) -> tuple[Trajectories, np.ndarray, bool]:
     """Training trajectories, states kept for defects, and whether training has not seen them."""
+    # Held-out trajectories without a state would leave nothing to measure defects on.
     held = int(share * data.count) if data.count >= _FEWEST_TO_HOLD_OUT else 0
+    if not data.present[data.count - held :].any():
+        held = 0
     train = data.select(slice(0, data.count - held))
-    states = (data.select(slice(data.count - held, None)) if held else data).observed()
-    return train, states[:: max(1, len(states) // _STATES_KEPT)][:_STATES_KEPT], held > 0
+    states = data.states[data.count - held :][data.present[data.count - held :]] if held else data.observed()
+    every = np.linspace(0, len(states) - 1, min(len(states), _STATES_KEPT)).astype(int)
+    return train, states[every], held > 0
 
 
 def _batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
@@ -89,6 +94,11 @@ def fit(
     isotropic = None if config.noise_variance is None else np.ones(2 * data.dof)
     frame = fit_frame(train.observed(), transitions, noise_scale=isotropic)
     family = family.fitted_to(frame)
+    if config.warmup == 0 and getattr(family, "start", "") == "proposal":
+        raise UsageError(
+            "warmup = 0 with start 'proposal'; the proposal needs a stage without symmetry: "
+            "use start 'random' or a positive warmup"
+        )
     substeps = config.substeps or suggested_substeps(frame, transitions)
     with precision(config.dtype):
         batch = _batch(frame, transitions, config.dtype)
@@ -165,15 +175,19 @@ def _plain(values: np.ndarray) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in values]
 
 
+def _estimate(value: Estimate) -> dict[str, float]:
+    return {k: v for k, v in value._asdict().items() if k != "losses"}
+
+
 def _evidence(state: FitState) -> dict[str, Any]:
     """Bounds, judgements and proposal as plain JSON values."""
     record: dict[str, Any] = {
-        "bounds": {name: value._asdict() for name, value in state.bounds.items()},
+        "bounds": {name: _estimate(value) for name, value in state.bounds.items()},
         "judgements": [
             {
                 "kept": judgement.kept,
                 "singular_values": list(judgement.singular_values),
-                **judgement.estimate._asdict(),
+                **_estimate(judgement.estimate),
             }
             for judgement in state.judgements
         ],

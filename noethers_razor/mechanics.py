@@ -74,16 +74,20 @@ def bracket_defect(gradient_a: Array, gradient_b: Array) -> Array:
     return jnp.abs(bracket) / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
 
 
-def energy_drift(hamiltonian: Observable, path: Array) -> Array:
-    """Largest change of energy along paths (..., time, M), relative to the energy's spread.
+def energy_drift(hamiltonian: Observable, path: Array, scale: Array | float | None = None) -> Array:
+    """Largest change of energy along paths (..., time, M), relative to a scale of energy.
 
-    The scale is max(|H|) over the given states, so that an energy near zero does not explode.
+    Args:
+        hamiltonian: of one state; a constant added to it must not matter, so give a scale if there is one.
+        path: states (..., time, M).
+        scale: a spread of energies; by default max |H| over the given states.
     Returns:
         (...,) the largest |H(t) - H(0)| / scale of each path.
     """
     flat = jax.vmap(hamiltonian)(path.reshape(-1, path.shape[-1])).reshape(path.shape[:-1])
-    scale = jnp.maximum(jnp.max(jnp.abs(flat)), jnp.finfo(flat.dtype).tiny)
-    return jnp.max(jnp.abs(flat - flat[..., :1]), axis=-1) / scale
+    size = jnp.max(jnp.abs(flat)) if scale is None else jnp.asarray(scale, flat.dtype)
+    drift = jnp.max(jnp.abs(flat - flat[..., :1]), axis=-1)
+    return drift / jnp.maximum(size, jnp.finfo(flat.dtype).tiny)
 
 
 def symplectic_normaliser(covariance: np.ndarray) -> np.ndarray:

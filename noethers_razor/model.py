@@ -54,7 +54,7 @@ class Likelihood:
     """
 
     residual: Array
-    log_density: float
+    log_density: float | Array
     integrator: str
     substeps: int
     noise: float | None

@@ -51,7 +51,8 @@ class Prediction(NamedTuple):
         t: times (T,) or (B, T).
         mean: (B, T, M), of the posterior-mean Hamiltonian.
         samples: (W, B, T, M), of W Hamiltonians drawn from the posterior.
-        energy_drift: (B,), largest relative change of the posterior-mean energy along ``mean``.
+        energy_drift: (B,), largest change of the posterior-mean energy along ``mean``, relative to the
+            standard deviation of energy over the held-out states.
     """
 
     t: np.ndarray
@@ -226,7 +227,8 @@ class Result:
                 lambda p, draws, z, dt: prediction.mean_rollout(self.model, p, draws, z, dt, substeps)
             )
             mean = rollout(self.params, self._draws, inner, intervals)
-            drift = energy_drift(self._energy, jnp.moveaxis(mean, 0, 1))
+            spread_of_energy = jnp.std(self._energy(self._into(self.states)))
+            drift = energy_drift(self._energy, jnp.moveaxis(mean, 0, 1), spread_of_energy)
             spread = np.zeros((0, *mean.shape))
             if samples:
                 few = prediction.PosteriorDraws(

@@ -29,7 +29,7 @@ _MOST_CUTS = 2
 
 def thinned(states: np.ndarray) -> np.ndarray:
     """About 512 of the states (N, M), evenly spaced."""
-    return states[:: max(1, len(states) // _STATES)][:_STATES]
+    return states[np.linspace(0, len(states) - 1, min(len(states), _STATES)).astype(int)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +187,8 @@ class Joint:
             watch=state.watch,
         )
         state.history += rows
-        state.params = state.spectrum(params)[1]
+        # Ball and normal laws do not see a rotation of the quantities; the cube does.
+        state.params = params if state.model.orbits.measure == "uniform" else state.spectrum(params)[1]
         state.bounds[state.family.name] = trainer.estimate(state.params, state.stream("estimate"))
 
 
@@ -262,19 +263,22 @@ class Judge:
         best = self._preferred(results)
         state.judgements = [judgement for judgement, _ in results if judgement is not best[0]]
         state.judgements.append(best[0])
-        state.params = state.spectrum(best[1])[1]
+        state.params = best[1]
         state.bounds[state.family.name] = best[0].estimate
 
     @staticmethod
     def _preferred(
         results: list[tuple[Judgement, FlatParams]],
     ) -> tuple[Judgement, FlatParams]:
-        """The largest set whose bound is within two standard errors of the best."""
-        lowest = min(results, key=lambda result: result[0].estimate.negative_elbo)[0].estimate
+        """The largest set whose bound is within two standard errors of the best.
+
+        All were estimated on the same batches and draws, so the error is that of paired differences.
+        """
+        best = min(results, key=lambda result: result[0].estimate.negative_elbo)[0].estimate
 
         def tied(judgement: Judgement) -> bool:
-            error = np.hypot(judgement.estimate.error, lowest.error)
-            return judgement.estimate.negative_elbo <= lowest.negative_elbo + 2 * error
+            excess = np.asarray(judgement.estimate.losses) - np.asarray(best.losses)
+            return bool(excess.mean() <= 2 * excess.std() / np.sqrt(len(excess)))
 
         return max((r for r in results if tied(r[0])), key=lambda result: result[0].kept)
 

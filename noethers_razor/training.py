@@ -28,12 +28,13 @@ class Rates(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A bound per transition in nats: -ELBO, its standard error, and its two terms."""
+    """A bound per transition in nats: -ELBO, its standard error, its two terms, and all its draws."""
 
     negative_elbo: float
     error: float
     nll: float
     kl: float
+    losses: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,17 +97,29 @@ class Trainer:
     def __post_init__(self) -> None:
         self._optimiser = optax.scale_by_adam(b2=_SECOND_MOMENT)
 
-    def _minibatch(self, key: Key) -> Batch:
-        total = self.data.start.shape[0]
+    def _minibatch(self, key: Key, data: Batch) -> Batch:
+        total = data.start.shape[0]
         if total <= self.batch_size:
-            return self.data
+            return data
         index = jax.random.randint(key, (self.batch_size,), 0, total)
-        return Batch(*(array[index] for array in self.data))
+        return Batch(*(array[index] for array in data))
 
     def _run_chunk(
-        self, params: FlatParams, state: optax.OptState, key: Key, scales: Array, active: Array
+        self,
+        data: Batch,
+        units: tuple[Array, Array],
+        params: FlatParams,
+        state: optax.OptState,
+        key: Key,
+        scales: Array,
+        active: Array,
     ) -> tuple[FlatParams, optax.OptState, Array, Array]:
-        """``chunk`` steps; scales (chunk, 3) are step sizes, active (K,) masks conserved quantities."""
+        """``chunk`` steps; scales (chunk, 3) are step sizes, active (K,) masks conserved quantities.
+
+        Data and units are arguments, not constants, so that data sets of one shape share a program.
+        """
+        likelihood = dataclasses.replace(self.model.likelihood, residual=units[0], log_density=units[1])
+        model = dataclasses.replace(self.model, likelihood=likelihood)
 
         def group(name: str) -> int:
             return {"posterior": 0, "conserved": 1, "noise": 2}[name.partition("/")[0]]
@@ -122,8 +135,8 @@ class Trainer:
             params, state = carry
             step_key, scale = inputs
             batch_key, draw_key = jax.random.split(step_key)
-            loss, gradient = jax.value_and_grad(self.model.negative_elbo)(
-                params, draw_key, self._minibatch(batch_key), self.draws
+            loss, gradient = jax.value_and_grad(model.negative_elbo)(
+                params, draw_key, self._minibatch(batch_key, data), self.draws
             )
             updates, state = self._optimiser.update(gradient, state, params)
             assert isinstance(updates, dict)
@@ -138,7 +151,10 @@ class Trainer:
         self, params: FlatParams, state: optax.OptState, key: Key, scales: np.ndarray, active: np.ndarray
     ) -> tuple[FlatParams, optax.OptState, np.ndarray, float]:
         dtype = self.data.start.dtype
-        arguments = (params, state, key, jnp.asarray(scales, dtype), jnp.asarray(active, dtype))
+        likelihood = self.model.likelihood
+        units = (likelihood.residual, jnp.asarray(likelihood.log_density, dtype))
+        settings = (jnp.asarray(scales, dtype), jnp.asarray(active, dtype))
+        arguments = (self.data, units, params, state, key, *settings)
         if self._compiled is None:
             began = time.perf_counter()
             self._compiled = jax.jit(self._run_chunk).lower(*arguments).compile()
@@ -239,4 +255,4 @@ class Trainer:
             losses.append(values)
         values = np.concatenate(losses)
         mean = float(values.mean())
-        return Estimate(mean, float(values.std() / np.sqrt(len(values))), mean - kl, kl)
+        return Estimate(mean, float(values.std() / np.sqrt(len(values))), mean - kl, kl, values)

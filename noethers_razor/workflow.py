@@ -69,10 +69,12 @@ def train(
     """
     require_free(folder, overwrite=overwrite)
     result = fit(data, seed=seed, conserved=family, config=config, watch=watch)
+    # Saved before it is analysed, so that no error in the report can lose the fit.
+    result.save(folder, overwrite=overwrite)
     report = find_symmetries(result)
     result.save(
         folder,
-        overwrite=overwrite,
+        overwrite=True,
         documents={"symmetry.json": report.as_json(), "command.json": command},
         texts={"README.md": _card(result, report)},
     )
@@ -82,8 +84,8 @@ def train(
 
 def compare(
     result: Result, data: Trajectories, samples: int
-) -> tuple[Prediction, Trajectories, dict[str, float]]:
-    """Rollouts from the first state of each trajectory, those trajectories, and errors against them.
+) -> tuple[Prediction, Trajectories, np.ndarray, dict[str, float | None]]:
+    """Rollouts from first states, the trajectories followed, their indices, and errors against them.
 
     Raises:
         UsageError: when the data are of another phase space.
@@ -93,26 +95,50 @@ def compare(
             f"the data have {data.dof} degrees of freedom, the run {result.frame.dim // 2}; "
             "choose data of the same system"
         )
-    usable = data.present[:, 0]
-    chosen = data.select(np.flatnonzero(usable))
-    times = chosen.times if data.t.ndim == 2 else data.t
+    chosen, index = _with_first_state(data)
+    times = _filled_times(chosen) if chosen.t.ndim == 2 else chosen.t
     outcome = result.predict(chosen.states[:, 0], times, samples=samples)
-    error = (outcome.mean - chosen.states)[:, 1:][chosen.present[:, 1:]]
-    one = (outcome.mean - chosen.states)[:, 1][chosen.present[:, 1]]
+    missing = ~chosen.present[..., None]
+    error = np.where(missing, np.nan, (outcome.mean - chosen.states) ** 2)[:, 1:]
+    first = error[:, 0][np.isfinite(error[:, 0])]
     return (
         outcome,
         chosen,
+        index,
         {
-            "mse_rollout": float(np.mean(error**2)),
-            "mse_first_step": float(np.mean(one**2)),
-            "mean_deviation": float(outcome.deviation.mean()) if samples else 0.0,
+            "trajectories": float(len(index)),
+            "left_out": float(data.count - len(index)),
+            "mse_rollout": float(np.nanmean(error)),
+            "mse_first_step": float(first.mean()) if first.size else None,
+            "mean_deviation": float(outcome.deviation.mean()) if samples else None,
             "largest_energy_drift": float(outcome.energy_drift.max()),
         },
     )
+
+
+def _with_first_state(data: Trajectories) -> tuple[Trajectories, np.ndarray]:
+    """Trajectories that can be followed from their first time: its state and another are there."""
+    index = np.flatnonzero(data.present[:, 0] & (data.present.sum(axis=1) > 1))
+    if not len(index):
+        raise UsageError("no trajectory has its first state and another one; cut the data so that one has")
+    return data.select(index), index
+
+
+def _filled_times(data: Trajectories) -> np.ndarray:
+    """Times (B, T) with those of missing states replaced by increasing ones."""
+    times = data.times.copy()
+    for row, present in zip(times, data.present, strict=True):
+        step = (row[present][-1] - row[present][0]) / max(present.sum() - 1, 1)
+        for k in range(1, len(row)):
+            if not present[k]:
+                later = row[k:][present[k:]]
+                row[k] = (row[k - 1] + later[0]) / 2 if later.size else row[k - 1] + step
+    return times
 
 
 def rollout_figure(outcome: Prediction, data: Trajectories, names: list[str]) -> Any:
     """The first trajectory of a comparison."""
     t = outcome.t if outcome.t.ndim == 1 else outcome.t[0]
     spread = outcome.deviation[0] if len(outcome.samples) else 0 * outcome.mean[0]
-    return plot.rollouts(t, outcome.mean[0], spread, data.states[0], names)
+    seen = np.where(data.present[0][:, None], data.states[0], np.nan)
+    return plot.rollouts(t, outcome.mean[0], spread, seen, names)

@@ -65,7 +65,10 @@ def reference(small):
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_no_setting_is_a_dead_switch(small, reference, name):
-    changed = nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, **{name: CHANGES[name]}))
+    config = dataclasses.replace(TINY, **{name: CHANGES[name]})
+    # A proposal needs a first stage, and says so.
+    family = nr.Quadratic(2, "random" if name == "warmup" else "proposal")
+    changed = nr.fit(small, seed=1, conserved=family, config=config)
     assert changed.elbo != reference.elbo
 
 
@@ -95,3 +98,8 @@ def test_without_a_first_stage_the_control_trains_as_long_as_the_joint_stage(sma
     }
     assert steps == {"joint": 40, "control": 40}
     assert result.evidence["bounds"].keys() == {"quadratic", "none"}
+
+
+def test_a_proposal_without_a_first_stage_is_refused(small):
+    with pytest.raises(nr.UsageError, match="the proposal needs a stage without symmetry"):
+        nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, warmup=0.0))

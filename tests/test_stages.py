@@ -9,8 +9,13 @@ from noethers_razor.training import Estimate, Rates
 JUDGE = Judge(100, Rates(0.01, 0.01, 0.01))
 
 
-def outcome(kept, negative_elbo, error=0.01):
-    return Judgement(kept, (), Estimate(negative_elbo, error, 0.0, 0.0)), {}
+PAIRED = np.random.default_rng(0).normal(size=400)
+"""Noise of batches and draws that all candidates share."""
+
+
+def outcome(kept, negative_elbo, own=0.2):
+    losses = negative_elbo + PAIRED + own * np.random.default_rng(kept).normal(size=400)
+    return Judgement(kept, (), Estimate(float(losses.mean()), 0.05, 0.0, 0.0, losses)), {}
 
 
 def test_count_is_relative_to_the_largest_and_to_a_full_orbit():
@@ -29,6 +34,11 @@ def test_cuts_are_where_the_active_spectrum_steps_down():
 
 def test_a_worse_bound_rejects_the_larger_set():
     assert JUDGE._preferred([outcome(5, -10.0), outcome(3, -10.5)])[0].kept == 3
+
+
+def test_shared_noise_does_not_hide_a_difference():
+    # Unpaired, the error of either estimate is .05; the difference of .08 has one of .014.
+    assert JUDGE._preferred([outcome(5, -10.0), outcome(3, -10.08)])[0].kept == 3
 
 
 def test_a_tie_keeps_the_larger_set():

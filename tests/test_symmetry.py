@@ -6,7 +6,15 @@ import pytest
 from noethers_razor.conserved.nullspace import embed
 from noethers_razor.conserved.quadratic import stack_forms
 from noethers_razor.symmetry.algebra import analyse, poisson_brackets
-from noethers_razor.symmetry.formulas import coefficients, form_of, monomials, readable, sparse_basis
+from noethers_razor.symmetry.formulas import (
+    coefficients,
+    form_of,
+    monomial_weights,
+    monomials,
+    readable,
+    shifted,
+    sparse_basis,
+)
 from noethers_razor.symmetry.span import angles_of, largest_angle, parallelness, span_of
 from noethers_razor.systems import Oscillators
 
@@ -95,7 +103,7 @@ def test_angles_are_exact_for_a_rotated_direction():
 def test_formulas_of_a_random_basis_are_the_textbook_ones():
     form, linear = mixed(2, noise=1e-3)
     names = ["q1", "q2", "p1", "p2"]
-    lines = {text for text, _ in readable(form, linear, names, lambda row: 0.0)}
+    lines = {text for text, _ in readable(form, linear, names, np.ones(14), lambda row: 0.0)}
     assert lines == {"q1^2 + p1^2", "q2^2 + p2^2", "q1*p2 - q2*p1", "q1*q2 + p1*p2"}
 
 
@@ -105,7 +113,7 @@ def test_rounding_that_breaks_conservation_is_not_used():
     def defect(row):
         return float(abs(row[2] / row[0] - 1.02))
 
-    ((text, _),) = readable(form, np.zeros((1, 2)), ["q", "p"], defect)
+    ((text, _),) = readable(form, np.zeros((1, 2)), ["q", "p"], np.ones(5), defect)
     assert "1.02" in text or "0.98" in text
 
 
@@ -117,3 +125,27 @@ def test_coefficients_and_forms_are_inverse():
     np.testing.assert_allclose(b, linear[0])
     assert len(monomials(["q", "p"])) == 5
     assert np.linalg.matrix_rank(np.concatenate([sparse_basis(row[None]), row[None]])) == 1
+
+
+@pytest.mark.parametrize(("scale", "centre"), [(1.0, 0.0), (100.0, 0.0), (1e-3, 0.0), (1.0, 30.0)])
+def test_formulas_do_not_depend_on_units_or_origin(scale, centre):
+    # H = p^2 / 2 + (q - centre)^2 / 2 scale^2: neither term may be lost, nor q be called conserved.
+    generator = np.random.default_rng(0)
+    states = generator.normal(size=(400, 2)) * [scale, 1.0] + [centre, 0.0]
+    form = np.diag([1 / scale**2, 1.0])[None]
+    linear = np.array([[-centre / scale**2, 0.0]])
+    moved, shift, names = shifted(linear, form, states, ["q", "p"])
+    near = states - shift
+    true = np.stack([near[:, 0] / scale**2 + (shift[0] - centre) / scale**2, near[:, 1]], axis=1)
+
+    def defect(row):
+        a, b = form_of(row, 2)
+        own = near @ a + b
+        units = np.array([scale, 1.0])
+        u, v = own * units, true * units
+        bracket = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+        return float(np.median(np.abs(bracket) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)))
+
+    ((text, _),) = readable(form, moved, names, monomial_weights(near), defect)
+    assert "^2" in text and "p^2" in text and text.count("^2") == 2
+    assert ("(q - 30)" in text or "(q - 29.9)" in text or "(q - 30.1)" in text) == (centre != 0)

@@ -76,11 +76,10 @@ def proposal(samples: FieldSamples, count: int) -> Proposal:
     scaled = brackets(states, mean) @ whiten / (speed * size)
     # Singular values, not eigenvalues of a product: squares would turn rounding of 1e-16 into 1e-8.
     triangle = np.linalg.qr(scaled / np.sqrt(len(states)), mode="r")
-    _, values, turned = np.linalg.svd(triangle, full_matrices=True)
-    defect = np.zeros(whiten.shape[1])
-    defect[len(defect) - len(values) :] = values[::-1]
-    keep = slice(0, min(count, len(defect)))
-    directions, defect = whiten @ turned[::-1].T[:, keep], defect[keep]
+    # Fewer states than observables leave directions that no datum tests; those are not offered.
+    _, values, turned = np.linalg.svd(triangle, full_matrices=False)
+    order = np.argsort(values)[:count]
+    directions, defect = whiten @ turned[order].T, values[order]
     draws = len(samples.velocities)
     noise = np.zeros(directions.shape[1])
     for velocity in samples.velocities:

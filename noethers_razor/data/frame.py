@@ -14,7 +14,9 @@ from noethers_razor.data.trajectories import Transitions
 from noethers_razor.mechanics import symplectic_form, symplectic_normaliser
 
 _COVARIANCE_FLOOR = 1e-4
-"""Share of the mean variance added to each direction, so that one that never moves is not blown up."""
+"""Share of its own variance added to each coordinate: bounds the squeeze of nearly flat data."""
+_RESTING_FLOOR = 1e-6
+"""Share of the mean variance added to each coordinate, so that one that never moves is not blown up."""
 
 _RATE_PER_STEP = 0.45
 """Largest |dz/ds| ds, relative to |z|, that one step of a fourth-order integrator takes well."""
@@ -87,39 +89,55 @@ class Frame:
         return moved, linear @ self.matrix - moved @ self.centre
 
 
+def _canonical_units(spread: np.ndarray) -> np.ndarray:
+    """Units (M,) that give q and p of each mode the same spread, q_i p_i in one unit of action.
+
+    A coordinate that rests takes the mean spread of its half; any positive unit will do there.
+    """
+    halves = []
+    for half in np.split(spread, 2):
+        moving = half[half > 0]
+        halves.append(np.where(half > 0, half, moving.mean() if moving.size else 0.0))
+    q, p = halves
+    q, p = (q if q.any() else p), (p if p.any() else q)
+    action = np.mean(q * p)
+    ratio = np.sqrt(q / p)
+    return np.concatenate([ratio, 1.0 / ratio]) * np.sqrt(action)
+
+
 def fit_frame(observed: np.ndarray, transitions: Transitions, noise_scale: np.ndarray | None = None) -> Frame:
     """The frame in which data have zero mean, spread about 1, equal in q and p, and speed about 1.
 
     Args:
         observed: states (count, M), data units.
         transitions: the pairs that set the unit of time.
-        noise_scale: (M,) data units; by default the spread of positions and of momenta.
+        noise_scale: (M,) data units; by default the spread of each coordinate.
     """
     dim = observed.shape[1]
-    n = dim // 2
     centre = observed.mean(axis=0)
-    variance = observed.var(axis=0)
+    spread = observed.std(axis=0)
     # A coordinate that never moves has the rounding of its mean for a spread.
-    variance[np.sqrt(variance) <= 1e-12 * np.abs(centre)] = 0.0
-    spread_q, spread_p = np.sqrt(variance[:n].mean()), np.sqrt(variance[n:].mean())
-    # A resting half of phase space takes the other's number: any positive unit will do there.
-    spread_q, spread_p = spread_q or spread_p, spread_p or spread_q
-    units = np.concatenate([np.full(n, spread_q), np.full(n, spread_p)])
+    spread[spread <= 1e-12 * np.abs(centre)] = 0.0
+    units = _canonical_units(spread)
     scaled = (observed - centre) / units
-    covariance = scaled.T @ scaled / len(scaled) + _COVARIANCE_FLOOR * np.eye(dim)
+    covariance = scaled.T @ scaled / len(scaled)
+    floor = _COVARIANCE_FLOOR * np.diag(covariance) + _RESTING_FLOOR * np.mean(np.diag(covariance))
+    covariance += np.diag(floor)
     squeeze = symplectic_normaliser(covariance)
     squeeze /= np.sqrt(np.trace(squeeze @ covariance @ squeeze.T) / dim)
     matrix = squeeze / units
-    moved = (transitions.end - transitions.start) @ matrix.T
-    speed = np.sqrt(np.mean(moved**2)) / np.median(transitions.duration)
+    velocity = (transitions.end - transitions.start) / transitions.duration @ matrix.T
+    speed = np.sqrt(np.mean(velocity**2))
     time = 1.0 / speed if speed > 0 else float(np.median(transitions.duration))
-    return Frame(centre, matrix, float(time), units if noise_scale is None else noise_scale)
+    if noise_scale is None:
+        noise_scale = np.where(spread > 0, spread, units)
+    return Frame(centre, matrix, float(time), noise_scale)
 
 
 def suggested_substeps(frame: Frame, transitions: Transitions) -> int:
-    """Integrator steps per transition so that none takes more than about half a radian of motion."""
+    """Integrator steps per transition so that the longest takes about half a radian of motion a step."""
     z = frame.into(transitions.start)
-    moved = (transitions.end - transitions.start) @ frame.matrix.T
     size = np.sqrt(np.mean(z**2)) or 1.0
-    rate = np.sqrt(np.mean(moved**2)) / size
+    velocity = (transitions.end - transitions.start) / transitions.duration @ frame.matrix.T
+    rate = float(np.sqrt(np.mean(velocity**2)) * transitions.duration.max()) / size
     return int(np.clip(np.ceil(rate / _RATE_PER_STEP), 1, 16))

@@ -9,8 +9,9 @@ import numpy as np
 
 _LARGEST_DENOMINATOR = 4
 _ROUNDING = 0.03
-"""A coefficient this close to a small rational, relative to the largest, may be rounded to it."""
+"""A term this close to one with a rational coefficient, relative to the largest, may be rounded to it."""
 _NEGLIGIBLE = 0.02
+"""A term below this share of the largest may be dropped."""
 
 
 def coefficients(form: np.ndarray, linear: np.ndarray) -> np.ndarray:
@@ -38,6 +39,30 @@ def monomials(names: Sequence[str]) -> list[str]:
     return pairs + list(names)
 
 
+def monomial_weights(states: np.ndarray) -> np.ndarray:
+    """Standard deviation (D,) of each monomial over states (B, M): what a coefficient of 1 is worth."""
+    rows, columns = np.triu_indices(states.shape[-1])
+    values = np.concatenate([states[:, rows] * states[:, columns], states], axis=1)
+    weights = values.std(axis=0)
+    return np.maximum(weights, 1e-12 * weights.max())
+
+
+def shifted(
+    linear: np.ndarray, form: np.ndarray, states: np.ndarray, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The same quantities about a far-off centre: linear parts (r, M), the shift (M,), names.
+
+    Coordinates whose mean is within two spreads of zero are left alone.
+    """
+    centre, spread = states.mean(axis=0), states.std(axis=0)
+    shift = np.array([float(f"{c:.3g}") for c in centre]) * (np.abs(centre) > 2 * spread)
+    called = [
+        name if not by else f"({name} {'-' if by > 0 else '+'} {abs(by):g})"
+        for name, by in zip(names, shift, strict=True)
+    ]
+    return linear + form @ shift, shift, called
+
+
 def sparse_basis(rows: np.ndarray) -> np.ndarray:
     """Reduced row echelon form of (r, D) with the largest pivots first: the same span, many zeros."""
     matrix = rows / np.abs(rows).max() if rows.size else rows.copy()
@@ -51,19 +76,32 @@ def sparse_basis(rows: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _rounded(row: np.ndarray) -> np.ndarray:
+def _rounded(row: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Coefficients near small rationals made equal to them; the largest term is 1 already."""
     out = row.copy()
+    largest = np.max(np.abs(row) * weights)
     for i, value in enumerate(row):
         near = float(Fraction(float(value)).limit_denominator(_LARGEST_DENOMINATOR))
-        if abs(near - value) <= _ROUNDING:
+        if abs(near - value) * weights[i] <= _ROUNDING * largest:
             out[i] = near
     return out
+
+
+def _simplest(row: np.ndarray, weights: np.ndarray, defect: Callable[[np.ndarray], float]) -> np.ndarray:
+    """Rounded and with small terms dropped as far as the defect stays what it was."""
+    size = np.abs(row) * weights
+    short = np.where(size < _NEGLIGIBLE * size.max(), 0.0, row)
+    limit = 1.5 * defect(row) + 1e-3
+    for candidate in (_rounded(short, weights), short, _rounded(row, weights)):
+        if candidate.any() and defect(candidate) <= limit:
+            return candidate
+    return row
 
 
 def _text(row: np.ndarray, names: Sequence[str]) -> str:
     parts: list[str] = []
     for value, name in zip(row, names, strict=True):
-        if abs(value) < _NEGLIGIBLE:
+        if value == 0:
             continue
         size = "" if abs(abs(value) - 1) < 1e-9 else f"{abs(value):.3g}*"
         sign = "-" if value < 0 else "+"
@@ -75,25 +113,28 @@ def readable(
     form: np.ndarray,
     linear: np.ndarray,
     names: Sequence[str],
+    weights: np.ndarray,
     defect: Callable[[np.ndarray], float],
 ) -> list[tuple[str, np.ndarray]]:
-    """Formulas of a basis of the span of (r, M, M), (r, M), in data units, with their coefficients.
+    """Formulas of a basis of the span of (r, M, M), (r, M), with their coefficients.
 
-    A rounded formula is printed only where rounding does not raise its defect noticeably.
+    What is printed is what was tested: coefficients are rounded and terms dropped only where the
+    conservation defect stays what it was.
 
     Args:
+        names: of the M coordinates.
+        weights: (D,), see `monomial_weights`; a span does not depend on units, so neither do pivots.
         defect: of monomial coefficients (D,), the conservation defect on held-out states.
     """
     if len(form) == 0:
         return []
     lines = []
     labels = monomials(names)
-    for row in sparse_basis(coefficients(form, linear)):
-        pivot = row[np.argmax(np.abs(row))]
-        scaled = row / pivot
-        rounded = _rounded(scaled)
-        chosen = rounded if defect(rounded) <= 1.5 * defect(scaled) + 1e-3 else scaled
-        first = np.argmax(np.abs(chosen) >= _NEGLIGIBLE)
+    for scaled in sparse_basis(coefficients(form, linear) * weights):
+        row = scaled / weights
+        row = row / row[np.argmax(np.abs(scaled))]
+        chosen = _simplest(row, weights, defect)
+        first = np.argmax(chosen != 0)
         chosen = chosen * (-1.0 if chosen[first] < 0 else 1.0)
         lines.append((_text(chosen, labels), chosen))
     return sorted(lines, key=lambda line: (line[0].count("*") + line[0].count("^"), line[0]))

@@ -16,7 +16,7 @@ from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.algebra import Algebra, analyse
-from noethers_razor.symmetry.formulas import form_of, readable
+from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted
 from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
 
 _defects = jax.jit(bracket_defect)
@@ -75,7 +75,8 @@ class SymmetryReport:
         form, linear: accepted quantities (rank, M, M), (rank, M), data units.
         algebra_detail: closure, structure constants and invariants.
         formulas, readable_forms: a readable basis of the accepted span, and its (A, b), data units.
-        conservation_defect: median |{C, H}| / (|grad C| |grad H|) over held-out states, model's H.
+        conservation_defect: median over quantities and held-out states of |{C, H}| / (|grad C| |grad H|)
+            with the model's H, gradients in the frame; worst_defect: of the worst quantity.
         bounds: -ELBO per transition of the alternatives, with standard errors.
         judgements: cuts of the spectrum that the bound decided on.
         parallelness, largest_angle, truth_angles, true_conservation_defect: with ground truth, or None.
@@ -89,6 +90,7 @@ class SymmetryReport:
     formulas: list[str]
     readable_forms: list[tuple[np.ndarray, np.ndarray]]
     conservation_defect: float | None
+    worst_defect: float | None
     bounds: dict[str, Any]
     judgements: list[dict[str, Any]]
     parallelness: np.ndarray | None = None
@@ -124,6 +126,7 @@ class SymmetryReport:
             "closure_defect": self.algebra_detail.closure_defect,
             "centre": self.algebra_detail.centre,
             "conservation_defect": self.conservation_defect,
+            "worst_conservation_defect": self.worst_defect,
             "formulas": self.formulas,
             "quadratic_forms": [
                 {"form": a.tolist(), "linear": b.tolist()}
@@ -170,7 +173,8 @@ def _lines(report: SymmetryReport) -> list[str]:
         lines.append(f"parallelness     {' '.join(f'{v:.4f}' for v in report.parallelness)}")
         lines.append(f"largest angle    {report.largest_angle:.3g} degrees to the true span, both ways")
     if report.conservation_defect is not None:
-        lines.append(f"defect of {{C,H}}  {report.conservation_defect:.2g} (model's H)")
+        defects = f"{report.conservation_defect:.2g}, worst {report.worst_defect:.2g}"
+        lines.append(f"defect of {{C,H}}  {defects} (model's H)")
     if report.true_conservation_defect is not None:
         lines.append(f"                 {report.true_conservation_defect:.2g} (true H)")
     for label, bound in report.bounds.items():
@@ -203,9 +207,13 @@ def _true_gradient(truth: Any, states: np.ndarray) -> np.ndarray | None:
         return np.asarray(jax.vmap(jax.grad(hamiltonian))(jnp.asarray(states)))
 
 
-def _median_defect(form: np.ndarray, linear: np.ndarray, states: np.ndarray, gradient: np.ndarray) -> float:
+def _median_defects(
+    form: np.ndarray, linear: np.ndarray, states: np.ndarray, gradient: np.ndarray, frame: Frame
+) -> np.ndarray:
+    """Median defect over states of each quantity (K,), with gradients in the frame: free of units."""
     own = np.einsum("kij,bj->kbi", form, states) + linear[:, None]
-    return float(np.median(_defects(own, gradient[None])))
+    back = frame.inverse
+    return np.median(np.asarray(_defects(own @ back, (gradient @ back)[None])), axis=1)
 
 
 def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> SymmetryReport:
@@ -225,21 +233,24 @@ def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> Symmetr
     form, linear = frame.quadratic_out_of(*inner)
     gradient = result.gradient(states)
     algebra = analyse(*inner, moment)
-    dim = frame.dim
+    moved, shift, names = shifted(linear, form, states, result.coordinates)
+    near = states - shift
 
     def defect(row: np.ndarray) -> float:
-        a, b = form_of(row, dim)
-        return _median_defect(a[None], b[None], states, gradient)
+        a, b = form_of(row, frame.dim)
+        return float(_median_defects(a[None], b[None], near, gradient, frame)[0])
 
-    basis = readable(form, linear, result.coordinates, defect)
+    basis = readable(form, moved, names, monomial_weights(near), defect)
+    defects = _median_defects(form, linear, states, gradient, frame)
     report = SymmetryReport(
         span=span,
         form=form,
         linear=linear,
         algebra_detail=algebra,
         formulas=[text for text, _ in basis],
-        readable_forms=[form_of(row, dim) for _, row in basis],
-        conservation_defect=_median_defect(form, linear, states, gradient) if rank else None,
+        readable_forms=[form_of(row, frame.dim) for _, row in basis],
+        conservation_defect=float(np.median(defects)) if rank else None,
+        worst_defect=float(np.max(defects)) if rank else None,
         bounds=result.evidence.get("bounds", {}),
         judgements=result.evidence.get("judgements", []),
         warnings=_warnings(result, span),
@@ -270,7 +281,7 @@ def _with_truth(
         true_conservation_defect=(
             None
             if gradient is None or not rank
-            else _median_defect(report.form, report.linear, states, gradient)
+            else float(np.median(_median_defects(report.form, report.linear, states, gradient, result.frame)))
         ),
     )
 
@@ -278,7 +289,7 @@ def _with_truth(
 def _warnings(result: Fitted, span: Span) -> list[str]:
     found = []
     if not result.held_out:
-        found.append("fewer than 20 trajectories: defects are measured on training states")
+        found.append("no trajectory was held out: defects are measured on training states")
     bounds = result.evidence.get("bounds", {})
     none = bounds.get("none")
     own = next((value for name, value in bounds.items() if name != "none"), None)
