@@ -178,6 +178,51 @@ def test_wrong_use_is_one_line_and_an_exit_code(run, files, tmp_path, case):
     assert before == {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
 
 
+def test_only_a_run_folder_is_replaced(run, files, tmp_path):
+    precious = tmp_path / "papers"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years of work")
+    words = ["fit", files / "d.npz", "--out", precious, "--overwrite", "--seed", "1", *TINY]
+    code, _, err = run(*words)
+    assert code == 2 and "no run folder and is not replaced" in err
+    assert (precious / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_old_run_is_replaced_when_asked(run, files, tmp_path):
+    words = ["fit", files / "d.npz", "--out", tmp_path / "r", "--family", "none", *TINY]
+    assert run(*words, "--seed", "1")[0] == 0
+    assert run(*words, "--seed", "2", "--overwrite")[0] == 0
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["seed"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+def test_predict_follows_ragged_trajectories(run, files, tmp_path):
+    generator = np.random.default_rng(0)
+    q, p = generator.normal(size=(2, 3, 4, 2))
+    mask = np.ones((3, 4), bool)
+    mask[0, 0] = False  # no start: left out
+    mask[2, 2:] = False  # short: its times are filler
+    t = np.tile(np.arange(4) * 0.2, (3, 1))
+    t[2, 2:] = 0.0
+    np.savez(tmp_path / "ragged.npz", q=q, p=p, t=t, mask=mask)
+    words = ["predict", files / "r", "--data", tmp_path / "ragged.npz", "--out", tmp_path / "p.npz"]
+    code, _out, _ = run(*words, "--samples", "2", "--figure", tmp_path / "p.png")
+    assert code == 0
+    with np.load(tmp_path / "p.npz") as archive:
+        assert archive["trajectory"].tolist() == [1, 2]
+        assert np.isfinite(archive["mean"]).all()
+        summary = json.loads(str(archive["summary"]))
+    assert summary["left_out"] == 1 and np.isfinite(summary["mse_rollout"])
+
+
+def test_given_size_keeps_the_other_parameters_of_the_data():
+    saved = {"system": {"name": "oscillators", "parameters": {"n": 2, "frequencies": [1.0, 1.5]}}}
+    same = cli._build_system("oscillators", 2, None, (), saved)
+    other = cli._build_system("oscillators", 3, None, (), saved)
+    assert same.parameters()["frequencies"] == [1.0, 1.5]
+    assert other.parameters()["frequencies"] == [1.0, 1.0, 1.0]
+
+
 def test_interrupt_is_exit_code_130(run, files, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
