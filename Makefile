@@ -27,6 +27,7 @@ bench: $(STAMP)
 
 reproduce: $(STAMP)
 	$(BIN)/python -m experiments.oscillator
+	$(BIN)/python -m experiments.oscillator --clean
 	$(BIN)/python -m experiments.oscillators
 	$(BIN)/python -m experiments.anisotropic
 

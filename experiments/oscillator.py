@@ -31,20 +31,20 @@ CONFIG = nr.FitConfig(
 )
 
 
-def training_data(system: Oscillators, seed: int) -> nr.Trajectories:
-    """28 transitions from clean states to noisy ones, each a trajectory of two states."""
+def training_data(system: Oscillators, seed: int, variance: float) -> nr.Trajectories:
+    """28 transitions from clean states to targets with noise, each a trajectory of two states."""
     import jax
 
     pairs = system.simulate(seed, n_trajectories=7, n_steps=4, dt=0.2).transitions()
     key = named_stream(seed, "target noise")
-    noise = np.asarray(jax.random.normal(key, pairs.end.shape), np.float64) * VARIANCE**0.5
+    noise = np.asarray(jax.random.normal(key, pairs.end.shape), np.float64) * variance**0.5
     states = np.stack([pairs.start, pairs.end + noise], axis=1)
     return nr.Trajectories(q=states[..., :1], p=states[..., 1:], t=np.array([0.0, 0.2]))
 
 
-def one_seed(system: Oscillators, seed: int) -> tuple[dict[str, Any], dict[str, nr.Result]]:
+def one_seed(system: Oscillators, seed: int, variance: float) -> tuple[dict[str, Any], dict[str, nr.Result]]:
     """Bounds and errors of the three fits, and the fits."""
-    data = training_data(system, seed)
+    data = training_data(system, seed, variance)
     test = system.simulate(seed, n_trajectories=100, n_steps=20, dt=0.2, stream="test")
     families = {
         "none": nr.NoSymmetry(),
@@ -85,15 +85,18 @@ def draw(system: Oscillators, fits: dict[str, nr.Result], data: nr.Trajectories)
 
 
 def main() -> None:
-    arguments = parser("one oscillator: none, learned, oracle").parse_args()
+    options = parser("one oscillator: none, learned, oracle")
+    options.add_argument("--clean", action="store_true", help="no noise on the targets")
+    arguments = options.parse_args()
+    variance, suffix = (0.0, "_clean") if arguments.clean else (VARIANCE, "")
     system = Oscillators(n=1)
     runs = {}
     for seed in range(1, arguments.seeds + 1):
-        runs[str(seed)], fits = one_seed(system, seed)
+        runs[str(seed)], fits = one_seed(system, seed, variance)
         if seed == 1:
             arguments.out.mkdir(parents=True, exist_ok=True)
-            figure = draw(system, fits, training_data(system, seed))
-            figure.savefig(arguments.out / "oscillator.png", dpi=130)
+            figure = draw(system, fits, training_data(system, seed, variance))
+            figure.savefig(arguments.out / f"oscillator{suffix}.png", dpi=130)
     columns = ("nll", "kl", "negative_elbo", "test_mse_step", "test_mse_rollout", "seconds")
     rows = [
         [name, *(spread([run[name][column] for run in runs.values()]) for column in columns)]
@@ -102,9 +105,9 @@ def main() -> None:
     angles = spread([run["angle"] for run in runs.values()])
     write(
         arguments.out,
-        "oscillator",
-        title="One oscillator, 7 x 4 transitions",
-        command=f"python -m experiments.oscillator --seeds {arguments.seeds}",
+        f"oscillator{suffix}",
+        title=f"One oscillator, 7 x 4 transitions, target noise of variance {variance:g}",
+        command=f"python -m experiments.oscillator --seeds {arguments.seeds}{' --clean' * arguments.clean}",
         table=markdown(
             ["", "nll", "KL", "-ELBO per transition", "test MSE, one step", "test MSE, 20 steps", "seconds"],
             rows,

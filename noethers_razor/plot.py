@@ -77,7 +77,7 @@ def contours(panels: Mapping[str, np.ndarray], extent: float, data: np.ndarray |
         extent: half the side of the square, data units.
         data: optional training states (N, 2), drawn as dots.
     """
-    figure = _figure(2.7 * len(panels) + 0.3, 3.0)
+    figure = _figure(2.7 * len(panels) + 0.3, 3.6)
     axes: Any = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (title, energy) in zip(axes, panels.items(), strict=True):
         axis = np.linspace(-extent, extent, energy.shape[0])
