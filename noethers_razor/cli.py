@@ -70,15 +70,15 @@ def _build_system(
     metadata: dict[str, Any] | None = None,
 ) -> System:
     """A system by name; sizes not given come from the metadata of data of the same system."""
-    from noethers_razor.systems import build, system_class
+    from noethers_razor.systems import build, flags_of, system_class
 
+    cls = system_class(name)
     values: dict[str, Any] = {}
     saved = (metadata or {}).get("system", {})
-    if isinstance(saved, dict) and saved.get("name") == system_class(name).name:
+    if isinstance(saved, dict) and saved.get("name") == cls.name:
         values |= saved.get("parameters", {})
-    cls = system_class(name)
-    sizes = [f.name for f in dataclasses.fields(cls) if f.metadata.get("flag") == "n"]  # type: ignore[arg-type]
-    if n is not None and any(values.get(size) != n for size in sizes):
+    size = flags_of(cls).get("n")
+    if n is not None and size is not None and values.get(size) != n:
         # Parameters of another number of bodies do not carry over.
         values = {}
     for text in parameters:

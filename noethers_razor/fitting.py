@@ -16,9 +16,9 @@ from noethers_razor.conserved.nullspace import second_moment
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
 from noethers_razor.errors import UsageError
-from noethers_razor.model import NOISE, Batch, initial_params
+from noethers_razor.model import Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
-from noethers_razor.stages import Control, FitState, Joint, Judge, Propose, Stage, WithoutSymmetry
+from noethers_razor.stages import Control, FitState, Joint, Judge, Propose, Stage, WithoutSymmetry, thinned
 from noethers_razor.training import Estimate, Rates, Watcher
 
 _FEWEST_TO_HOLD_OUT = 20
@@ -35,8 +35,7 @@ def _split(data: Trajectories, share: float) -> tuple[Trajectories, np.ndarray, 
         held = 0
     train = data.select(slice(0, data.count - held))
     states = data.states[data.count - held :][data.present[data.count - held :]] if held else data.observed()
-    every = np.linspace(0, len(states) - 1, min(len(states), _STATES_KEPT)).astype(int)
-    return train, states[every], held > 0
+    return train, thinned(states, _STATES_KEPT), held > 0
 
 
 def _batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
@@ -150,7 +149,7 @@ def _log_noise(config: FitConfig, frame: Frame, batch: Batch) -> float | None:
 
 
 def _noise_variance(state: FitState, frame: Frame) -> float:
-    deviation = float(state.model.likelihood.deviation(state.params.get(NOISE)))
+    deviation = state.trainer(state.family).noise_deviation(state.params)
     return deviation**2 * float(np.mean(frame.noise_scale**2))
 
 

@@ -18,7 +18,7 @@ from noethers_razor._types import Key
 from noethers_razor.conserved import ConservedFamily, FieldSamples, NoSymmetry, Proposal
 from noethers_razor.model import Batch, Model, conserved_of
 from noethers_razor.symmetry.span import active_count
-from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher
+from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher, masked
 
 _STATES = 512
 _DRAWS = 32
@@ -27,9 +27,9 @@ _STEP_IN_SPECTRUM = 1.5
 _MOST_CUTS = 2
 
 
-def thinned(states: np.ndarray) -> np.ndarray:
-    """About 512 of the states (N, M), evenly spaced."""
-    return states[np.linspace(0, len(states) - 1, min(len(states), _STATES)).astype(int)]
+def thinned(states: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the states (N, M), evenly spaced."""
+    return states[np.linspace(0, len(states) - 1, min(len(states), most)).astype(int)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Propose:
     def run(self, state: FitState) -> None:
         """Adds the family's parameters to ``params``."""
         model = state.model
-        states = jnp.asarray(thinned(np.asarray(state.data.start)))
+        states = jnp.asarray(thinned(np.asarray(state.data.start), _STATES))
         keys = jax.random.split(state.stream(self.name), _DRAWS)
 
         def velocity(key: Key) -> jax.Array:
@@ -247,7 +247,7 @@ class Judge:
         for kept in [len(values), *cuts]:
             mask = (np.arange(len(values)) < kept).astype(float)
             fitted, rows = trainer.train(
-                _masked(params, mask),
+                masked(params, jnp.asarray(mask, state.data.start.dtype)),
                 state.stream(self.name),
                 stage=f"{self.name} {kept}",
                 steps=self.steps,
@@ -281,10 +281,3 @@ class Judge:
             return bool(excess.mean() <= 2 * excess.std() / np.sqrt(len(excess)))
 
         return max((r for r in results if tied(r[0])), key=lambda result: result[0].kept)
-
-
-def _masked(params: FlatParams, mask: np.ndarray) -> FlatParams:
-    def one(value: jax.Array) -> jax.Array:
-        return value * jnp.asarray(mask, value.dtype).reshape((-1,) + (1,) * (value.ndim - 1))
-
-    return {k: one(v) if k.startswith("conserved/") else v for k, v in params.items()}

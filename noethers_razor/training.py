@@ -71,6 +71,15 @@ SLOW = 0.02
 """Nats per transition and dimension of phase space: less than this in a chunk is a slow improvement."""
 
 
+def masked(values: FlatParams, active: Array) -> FlatParams:
+    """Flat parameters or updates with those of conserved quantities multiplied by active (K,)."""
+
+    def one(value: Array) -> Array:
+        return value * active.reshape((-1,) + (1,) * (value.ndim - 1))
+
+    return {k: one(v) if k.startswith("conserved/") else v for k, v in values.items()}
+
+
 @dataclasses.dataclass
 class Trainer:
     """Optimises and evaluates one model on one set of transitions.
@@ -124,11 +133,6 @@ class Trainer:
         def group(name: str) -> int:
             return {"posterior": 0, "conserved": 1, "noise": 2}[name.partition("/")[0]]
 
-        def masked(name: str, update: Array) -> Array:
-            if group(name) != 1:
-                return update
-            return update * active.reshape((-1,) + (1,) * (update.ndim - 1))
-
         def one(
             carry: tuple[FlatParams, optax.OptState], inputs: tuple[Key, Array]
         ) -> tuple[tuple[FlatParams, optax.OptState], Array]:
@@ -140,7 +144,8 @@ class Trainer:
             )
             updates, state = self._optimiser.update(gradient, state, params)
             assert isinstance(updates, dict)
-            moved = {k: v - scale[group(k)] * masked(k, updates[k]) for k, v in params.items()}
+            updates = masked(updates, active)
+            moved = {k: v - scale[group(k)] * updates[k] for k, v in params.items()}
             return (moved, state), loss
 
         keys = jax.random.split(key, self.chunk)

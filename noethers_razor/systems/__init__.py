@@ -23,7 +23,7 @@ _OTHERS = {
     "named_stream": "noethers_razor.systems.base:named_stream",
 }
 _EXPORTS = {where.partition(":")[2]: where for where in SYSTEMS.values()} | _OTHERS
-__all__ = ["SYSTEMS", "Oscillators", "System", "build", "named_stream", "system_class"]
+__all__ = ["SYSTEMS", "Oscillators", "System", "build", "flags_of", "named_stream", "system_class"]
 
 
 def __getattr__(name: str) -> Any:
@@ -46,6 +46,12 @@ def system_class(name: str) -> type[System]:
     return getattr(importlib.import_module(module), attribute)
 
 
+def flags_of(cls: type[System]) -> dict[str, str]:
+    """Command-line flag (``n``, ``dim``) -> name of the field that it fills."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # subclasses are dataclasses, see System
+    return {f.metadata["flag"]: f.name for f in fields if "flag" in f.metadata}
+
+
 def build(name: str, flags: dict[str, int | None] | None = None, **parameters: Any) -> System:
     """A system from its name, command-line flags such as n and dim, and parameters by field name.
 
@@ -53,8 +59,8 @@ def build(name: str, flags: dict[str, int | None] | None = None, **parameters: A
         UsageError: for an unknown system, or a flag or parameter that it does not have.
     """
     cls = system_class(name)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    by_flag = {f.metadata["flag"]: f.name for f in fields.values() if "flag" in f.metadata}
+    fields = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]  # as in flags_of
+    by_flag = flags_of(cls)
     values = dict(parameters)
     for flag, value in (flags or {}).items():
         if value is None:
