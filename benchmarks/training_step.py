@@ -15,7 +15,8 @@ import numpy as np
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, NoSymmetry, Quadratic
 from noethers_razor.data.frame import fit_frame
-from noethers_razor.model import Batch, initial_params
+from noethers_razor.fitting import to_batch
+from noethers_razor.model import initial_params
 from noethers_razor.result import build_model
 from noethers_razor.systems import Oscillators
 from noethers_razor.training import Clock, Trainer
@@ -51,11 +52,7 @@ def measure(family: ConservedFamily, n: int, config: FitConfig) -> tuple[float, 
     family = family.fitted_to(frame)
     start = family.init(jax.random.key(1), frame.dim)
     model = build_model(config, family, tuple(start), frame, substeps=1, total=transitions.total)
-    batch = Batch(
-        jnp.asarray(frame.into(transitions.start), jnp.float32),
-        jnp.asarray(transitions.duration / frame.time, jnp.float32),
-        jnp.asarray(frame.into(transitions.end), jnp.float32),
-    )
+    batch = to_batch(frame, transitions, config.dtype)
     params = initial_params(model.network, jax.random.key(0), config.initial_deviation, -3.0)
     params |= {f"conserved/{name}": value for name, value in start.items()}
     trainer = Trainer(model, batch, config.batch, config.weight_samples, CHUNK, Clock())

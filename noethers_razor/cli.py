@@ -197,10 +197,6 @@ def fit(
     **settings: Any,
 ) -> None:
     """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
-    if family == "quadratic" and conserved < 1:
-        raise UsageError(
-            f"--conserved {conserved} with family quadratic; expected at least 1 (or --family none)"
-        )
     config = FitConfig(**settings)
     from noethers_razor.checkpoint import require_free
     from noethers_razor.data.readers import load_trajectories
@@ -210,11 +206,12 @@ def fit(
     require_free(out, overwrite=overwrite)
     data = load_trajectories(file)
     known = None if oracle is None else _build_system(oracle, n, dim, parameters, data.metadata)
+    wanted = _family(family, conserved, start, known)
     with Progress(quiet) as progress:
         result, report = train(
             data,
             out,
-            _family(family, conserved, start, known),
+            wanted,
             _seed(seed),
             config,
             overwrite=overwrite,
@@ -277,21 +274,22 @@ def predict(run: Path, file: Path, out: Path, samples: int, figure: Path | None,
         if target is not None and not target.resolve().parent.is_dir():
             raise UsageError(f"folder {target.resolve().parent} does not exist; create it first")
     result, data = load(run), load_trajectories(file)
-    outcome, followed, index, summary = compare(result, data, samples)
+    comparison = compare(result, data, samples)
+    outcome = comparison.prediction
     with out.open("wb") as stream:
         np.savez_compressed(
             stream,
             allow_pickle=False,
             t=outcome.t,
-            trajectory=index,
+            trajectory=comparison.indices,
             mean=outcome.mean,
             deviation=outcome.deviation if samples else np.zeros_like(outcome.mean),
             energy_drift=outcome.energy_drift,
-            summary=np.array(json.dumps(summary)),
+            summary=np.array(json.dumps(comparison.summary)),
         )
     if figure is not None:
-        rollout_figure(outcome, followed, result.coordinates).savefig(figure, dpi=130)
-    click.echo(_summary(summary))
+        rollout_figure(comparison, result.coordinates).savefig(figure, dpi=130)
+    click.echo(_summary(comparison.summary))
 
 
 @cli.command()
@@ -330,11 +328,11 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
             watch=progress,
         )
     report = find_symmetries(result, system)
-    outcome, followed, _, summary = compare(result, test, 32)
+    comparison = compare(result, test, 32)
     figures = figures_of(report, result)
-    figures["rollout.png"] = rollout_figure(outcome, followed, result.coordinates)
+    figures["rollout.png"] = rollout_figure(comparison, result.coordinates)
     write_figures(out, figures)
-    text = f"{report}\n" + _summary(summary)
+    text = f"{report}\n" + _summary(comparison.summary)
     (out / "report.txt").write_text(text + "\n")
     click.echo(f"{text}\npictures and run in {out}")
 

@@ -38,7 +38,8 @@ def _split(data: Trajectories, share: float) -> tuple[Trajectories, np.ndarray, 
     return train, thinned(states, _STATES_KEPT), held > 0
 
 
-def _batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
+def to_batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
+    """Transitions in the frame, in the precision of a fit."""
     return Batch(
         jnp.asarray(frame.into(transitions.start), dtype),
         jnp.asarray(transitions.duration / frame.time, dtype),
@@ -100,24 +101,14 @@ def fit(
         )
     substeps = config.substeps or suggested_substeps(frame, transitions)
     with precision(config.dtype):
-        batch = _batch(frame, transitions, config.dtype)
+        batch = to_batch(frame, transitions, config.dtype)
         base = jax.random.key(seed)
         init_key, fit_key = jax.random.split(base)
         model = build_model(config, family, (), frame, substeps=substeps, total=transitions.total)
         start = initial_params(
             model.network, init_key, config.initial_deviation, _log_noise(config, frame, batch)
         )
-        state = FitState(
-            model,
-            batch,
-            start,
-            fit_key,
-            config.batch,
-            config.weight_samples,
-            config.chunk,
-            dict(start),
-            watch,
-        )
+        state = FitState(model, batch, start, fit_key, config, bare=dict(start), watch=watch)
         for stage in plan(config, family):
             stage.run(state)
         frame_noise = _noise_variance(state, frame)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Key
+from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, FieldSamples, NoSymmetry, Proposal
 from noethers_razor.model import Batch, Model, conserved_of
 from noethers_razor.symmetry.span import active_count
@@ -54,7 +55,7 @@ class FitState:
     Args:
         model: of the current family; data: transitions in the frame; params: the best so far.
         key: base key of the fit; each stage folds its name in.
-        batch_size, draws, chunk: see `Trainer`.
+        config: settings, of which the trainers take theirs.
         bare: parameters of the network alone, trained for as long as ``params``.
         bounds: estimates by name (``none``, ``learned``, ``oracle``) after equal numbers of steps.
         judgements: cuts that were tried, the accepted one last.
@@ -64,9 +65,7 @@ class FitState:
     data: Batch
     params: FlatParams
     key: Key
-    batch_size: int
-    draws: int
-    chunk: int
+    config: FitConfig
     bare: FlatParams
     watch: Watcher | None = None
     clock: Clock = dataclasses.field(default_factory=Clock)
@@ -101,9 +100,9 @@ class FitState:
             self.trainers[family.name] = Trainer(
                 model,
                 self.data,
-                self.batch_size,
-                self.draws,
-                self.chunk,
+                self.config.batch,
+                self.config.weight_samples,
+                self.config.chunk,
                 self.clock,
                 lambda params: active_count(self.spectrum(params)[0]) if own else 0,
             )

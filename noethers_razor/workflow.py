@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,10 +82,17 @@ def train(
     return result, report
 
 
-def compare(
-    result: Result, data: Trajectories, samples: int
-) -> tuple[Prediction, Trajectories, np.ndarray, dict[str, float | None]]:
-    """Rollouts from first states, the trajectories followed, their indices, and errors against them.
+class Comparison(NamedTuple):
+    """Rollouts, the trajectories that they follow, these trajectories' indices, and errors by name."""
+
+    prediction: Prediction
+    followed: Trajectories
+    indices: np.ndarray
+    summary: dict[str, float | None]
+
+
+def compare(result: Result, data: Trajectories, samples: int) -> Comparison:
+    """Rollouts from the first states of trajectories, and errors against them.
 
     Raises:
         UsageError: when the data are of another phase space.
@@ -101,7 +108,7 @@ def compare(
     missing = ~chosen.present[..., None]
     error = np.where(missing, np.nan, (outcome.mean - chosen.states) ** 2)[:, 1:]
     first = error[:, 0][np.isfinite(error[:, 0])]
-    return (
+    return Comparison(
         outcome,
         chosen,
         index,
@@ -136,8 +143,9 @@ def _filled_times(data: Trajectories) -> np.ndarray:
     return times
 
 
-def rollout_figure(outcome: Prediction, data: Trajectories, names: list[str]) -> Any:
+def rollout_figure(comparison: Comparison, names: list[str]) -> Any:
     """The first trajectory of a comparison."""
+    outcome, data = comparison.prediction, comparison.followed
     t = outcome.t if outcome.t.ndim == 1 else outcome.t[0]
     spread = outcome.deviation[0] if len(outcome.samples) else 0 * outcome.mean[0]
     seen = np.where(data.present[0][:, None], data.states[0], np.nan)

@@ -2,7 +2,7 @@
 
 import io
 import json
-import pickle
+import pickle  # to write what must be refused: nothing here or in the package reads one
 import zipfile
 
 import numpy as np

@@ -17,7 +17,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.algebra import Algebra, analyse
 from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted
-from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
+from noethers_razor.symmetry.span import ACTIVE, Span, angles_of, largest_angle, parallelness, span_of
 
 _defects = jax.jit(bracket_defect)
 
@@ -226,13 +226,12 @@ def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> Symmetr
         UsageError: when the truth belongs to another phase space, or the family is not quadratic.
     """
     frame, states = result.frame, np.asarray(result.states, np.float64)
-    moment = result.moment
-    span = span_of(*result.quadratic_forms(), moment)
+    span = span_of(*result.quadratic_forms(), result.moment)
     rank = span.rank
     inner = span.form[:rank], span.linear[:rank]
     form, linear = frame.quadratic_out_of(*inner)
     gradient = result.gradient(states)
-    algebra = analyse(*inner, moment)
+    algebra = analyse(*inner, result.moment)
     moved, shift, names = shifted(linear, form, states, result.coordinates)
     near = states - shift
 
@@ -255,12 +254,10 @@ def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> Symmetr
         judgements=result.evidence.get("judgements", []),
         warnings=_warnings(result, span),
     )
-    return report if truth is None else _with_truth(report, result, truth, moment, states)
+    return report if truth is None else _with_truth(report, result, truth)
 
 
-def _with_truth(
-    report: SymmetryReport, result: Fitted, truth: Any, moment: np.ndarray, states: np.ndarray
-) -> SymmetryReport:
+def _with_truth(report: SymmetryReport, result: Fitted, truth: Any) -> SymmetryReport:
     named = named_truth(truth)
     form, linear = stack_forms(named)
     if form.shape[-1] != result.frame.dim:
@@ -268,8 +265,8 @@ def _with_truth(
             f"the truth lives on phase space of dimension {form.shape[-1]}, the fit on {result.frame.dim}; "
             "give the sizes of the system that made the data"
         )
-    rows = embed(*result.frame.quadratic_into(form, linear), moment)
-    span, rank = report.span, report.rank
+    rows = embed(*result.frame.quadratic_into(form, linear), result.moment)
+    span, rank, states = report.span, report.rank, np.asarray(result.states, np.float64)
     gradient = _true_gradient(truth, states)
     angles = angles_of(rows, span.vectors[:rank]) if rank else np.full(len(rows), 90.0)
     return dataclasses.replace(
@@ -303,6 +300,6 @@ def _warnings(result: Fitted, span: Span) -> list[str]:
     judged = result.evidence.get("judgements", [])
     if judged and judged[-1]["kept"] < len(judged[-1]["singular_values"]):
         values = judged[-1]["singular_values"][judged[-1]["kept"] :]
-        removed = [v for v in values if v > 0.05]
+        removed = [v for v in values if v > ACTIVE]
         found.append(f"the bound rejected directions with singular values {_numbers(removed)}")
     return found
