@@ -149,11 +149,9 @@ def simulate(
     click.echo(f"{path}: {data.count} trajectories x {data.q.shape[1]} states, {data.dof} degrees of freedom")
 
 
-def _family(family: str, conserved: int, start: str, oracle: System | None) -> ConservedFamily:
-    from noethers_razor.conserved import KnownQuadratic, NoSymmetry, Quadratic
+def _family(family: str, conserved: int, start: str) -> ConservedFamily:
+    from noethers_razor.conserved import NoSymmetry, Quadratic
 
-    if oracle is not None:
-        return KnownQuadratic.of(oracle.conserved())
     return NoSymmetry() if family == "none" else Quadratic(conserved, start)
 
 
@@ -197,16 +195,19 @@ def fit(
     **settings: Any,
 ) -> None:
     """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
-    config = FitConfig(**settings)
     from noethers_razor.checkpoint import require_free
+    from noethers_razor.conserved import KnownQuadratic
     from noethers_razor.data.readers import load_trajectories
     from noethers_razor.progress import Progress
     from noethers_razor.workflow import train
 
+    # Wrong flags are told before any file is read.
+    config, wanted = FitConfig(**settings), _family(family, conserved, start)
     require_free(out, overwrite=overwrite)
     data = load_trajectories(file)
-    known = None if oracle is None else _build_system(oracle, n, dim, parameters, data.metadata)
-    wanted = _family(family, conserved, start, known)
+    if oracle is not None:
+        system = _build_system(oracle, n, dim, parameters, data.metadata)
+        wanted = KnownQuadratic.of(system.conserved())
     with Progress(quiet) as progress:
         result, report = train(
             data,

@@ -52,7 +52,13 @@ def read_npz(path: Path) -> Trajectories:
         raise
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError("NR108", f"{path}: not a readable .npz archive of plain arrays ({reason})") from None
+        if "pickle" in reason:
+            # NumPy says this of any file that is no archive, and advises to load it unsafely.
+            reason = "no archive, or objects in place of numbers"
+        raise DataError(
+            "NR108",
+            f"{path}: not a readable .npz archive of plain arrays ({reason}): write it with numpy.savez",
+        ) from None
     if not isinstance(metadata, dict):
         raise DataError("NR108", f"{path}: metadata is {type(metadata).__name__}; expected a JSON object")
     return Trajectories(q, p, t, mask=mask, metadata=metadata, source=str(path))
