@@ -124,6 +124,8 @@ def cli() -> None:
 @click.option(
     "--stream", default="train", show_default=True, help="Random stream; other names share no initial state."
 )
+@click.option("--widen", default=1.0, show_default=True, help="Factor of all initial positions.")
+@click.option("--move", default=0.0, show_default=True, help="Added to all initial positions, system units.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def simulate(
     system: str,
@@ -131,20 +133,14 @@ def simulate(
     n: int | None,
     dim: int | None,
     parameters: tuple[str, ...],
-    n_trajectories: int,
-    n_steps: int,
-    dt: float,
-    noise: float,
     seed: int | None,
-    stream: str,
     overwrite: bool,
+    **settings: Any,
 ) -> None:
     """Simulate trajectories of SYSTEM in float64 and store them."""
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; choose another name or pass --overwrite")
-    data = _build_system(system, n, dim, parameters).simulate(
-        _seed(seed), n_trajectories=n_trajectories, n_steps=n_steps, dt=dt, noise=noise, stream=stream
-    )
+    data = _build_system(system, n, dim, parameters).simulate(_seed(seed), **settings)
     path = data.save(out, overwrite=overwrite)
     click.echo(f"{path}: {data.count} trajectories x {data.q.shape[1]} states, {data.dof} degrees of freedom")
 

@@ -9,7 +9,7 @@ from typing import Any
 from noethers_razor.errors import UsageError
 
 # Names only: the functions behind them live where JAX is loaded, and `--help` must not wait for it.
-ACTIVATIONS = ("squareplus", "softplus", "tanh", "elu", "gelu")
+ACTIVATIONS = ("gelu", "tanh", "softplus", "squareplus", "elu")
 MEASURES = ("uniform", "ball", "normal")
 SAMPLINGS = ("plain", "antithetic", "quasi")
 INTEGRATORS = ("euler", "midpoint", "rk4", "implicit_midpoint")
@@ -32,19 +32,21 @@ class FitConfig:
         UsageError: for a value out of range, naming it and what is expected.
     """
 
-    steps: int = _setting(4000, "optimiser steps of the fit, over the stages without symmetry and joint")
-    warmup: float = _setting(0.4, "largest share of the steps spent without symmetry first; 0 skips it")
+    steps: int = _setting(6000, "optimiser steps of the fit, over the stages without symmetry and joint")
+    warmup: float = _setting(0.6, "largest share of the steps spent without symmetry first; 0 skips it")
     width: int = _setting(64, "units of a hidden layer")
     depth: int = _setting(2, "number of hidden layers")
-    activation: str = _setting("squareplus", f"one of {', '.join(ACTIVATIONS)}")
-    orbit_samples: int = _setting(4, "S, orbit points that H is averaged over")
+    activation: str = _setting("gelu", f"one of {', '.join(ACTIVATIONS)}")
+    orbit_samples: int = _setting(8, "S, orbit points that H is averaged over")
     measure: str = _setting("ball", f"law of the flow times: one of {', '.join(MEASURES)}")
     sampling: str = _setting("quasi", f"how they are drawn: one of {', '.join(SAMPLINGS)}")
     weight_samples: int = _setting(1, "weight samples per step")
-    batch: int = _setting(128, "transitions per step")
+    batch: int = _setting(64, "transitions per step")
     learning_rate: float = _setting(0.01, "Adam step size of the posterior, first stage")
     joint_learning_rate: float = _setting(0.005, "Adam step size of the posterior, joint stage")
-    conserved_learning_rate: float = _setting(0.003, "Adam step size of the conserved quantities")
+    conserved_learning_rate: float | None = _setting(
+        None, "Adam step size of the conserved quantities; if unset .0003 after a proposal, .003 from random"
+    )
     noise_learning_rate: float = _setting(0.01, "Adam step size of the log noise deviation")
     initial_deviation: float = _setting(0.3, "posterior deviation at the start, times sqrt(fan-in)")
     noise_variance: float | None = _setting(None, "fixed noise variance in data units; learned if unset")
@@ -61,8 +63,10 @@ class FitConfig:
             self._require(name, _is_count(getattr(self, name)), "a whole number, at least 1")
         for name in ("learning_rate", "joint_learning_rate", "initial_deviation"):
             self._require(name, 0 < getattr(self, name) < math.inf, "a positive number")
-        for name in ("conserved_learning_rate", "noise_learning_rate", "noise_floor"):
+        for name in ("noise_learning_rate", "noise_floor"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        rate = self.conserved_learning_rate
+        self._require("conserved_learning_rate", rate is None or 0 <= rate < math.inf, "0 or more, or unset")
         for name in ("warmup", "held_out"):
             self._require(name, 0 <= getattr(self, name) < 1, "a share in [0, 1)")
         variance, substeps = self.noise_variance, self.substeps

@@ -23,6 +23,9 @@ from noethers_razor.training import Estimate, Rates, Watcher
 
 _FEWEST_TO_HOLD_OUT = 20
 _STATES_KEPT = 1024
+_REFINE, _GROW = 0.0003, 0.003
+"""Step sizes of conserved quantities: a proposal is right to a degree and larger steps only blur it; a random
+start has to turn and to grow."""
 _NOISE_START = 0.25
 """Noise deviation at the start, relative to the mean displacement of a transition: well above any fit."""
 
@@ -50,9 +53,10 @@ def to_batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
 def plan(config: FitConfig, family: ConservedFamily) -> list[Stage]:
     """The stages of a fit in order."""
     first = round(config.warmup * config.steps)
-    joint_rates = Rates(
-        config.joint_learning_rate, config.conserved_learning_rate, config.noise_learning_rate
-    )
+    conserved_rate = config.conserved_learning_rate
+    if conserved_rate is None:
+        conserved_rate = _GROW if getattr(family, "start", "") == "random" else _REFINE
+    joint_rates = Rates(config.joint_learning_rate, conserved_rate, config.noise_learning_rate)
     bare_rates = Rates(config.learning_rate, 0.0, config.noise_learning_rate)
     stages: list[Stage] = []
     if first:

@@ -67,6 +67,10 @@ _SECOND_MOMENT = 0.99
 """Adam's decay of squared gradients. With .999 the growing gradients of a falling sigma meet a memory of
 1000 small ones, and single steps throw the fit back by nats."""
 
+_RAMP = 100
+"""Steps over which step sizes grow to their peak: Adam's first steps move every entry alike, and would throw
+a stage that continues another back by nats."""
+
 SLOW = 0.02
 """Nats per transition and dimension of phase space: less than this in a chunk is a slow improvement."""
 
@@ -200,7 +204,8 @@ class Trainer:
         active = np.ones(self.model.family.count) if active is None else active
         state, rows = self._optimiser.init(params), []
         progress = np.arange(chunks * self.chunk) / (chunks * self.chunk)
-        scales = 0.5 * (1 + np.cos(np.pi * progress))[:, None] * np.asarray(rates)
+        ramp = np.minimum(1.0, (np.arange(len(progress)) + 1) / _RAMP)
+        scales = (ramp * 0.5 * (1 + np.cos(np.pi * progress)))[:, None] * np.asarray(rates)
         for i, chunk_key in enumerate(jax.random.split(key, chunks)):
             part = scales[i * self.chunk : (i + 1) * self.chunk]
             after, state, losses, kl = self._call(params, state, chunk_key, part, active)

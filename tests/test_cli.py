@@ -142,7 +142,7 @@ WRONG = {
     "choice": (
         ["fit", "{f}/d.npz", "--out", "{t}/r", "--activation", "relu6"],
         2,
-        "expected one of squareplus",
+        "expected one of gelu",
     ),
     "flag": (["fit", "{f}/d.npz"], 2, "Missing option '--out'"),
     "command": (["fitt"], 2, "No such command 'fitt'"),

@@ -16,13 +16,17 @@ from noethers_razor import systems
 from noethers_razor.conserved.quadratic import quadratic_value
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import hamiltonian_field, poisson_bracket, symplectic_form
-from noethers_razor.systems import SYSTEMS, Oscillators, System, build, named_stream, system_class
+from noethers_razor.systems import SYSTEMS, NBody, Oscillators, System, build, named_stream, system_class
 
+MOVED_AND_WIDER = {"widen": 3.0, "move": 1.0}
 ANISOTROPIC = (1.0, 2**0.5, np.pi / 2)
 INSTANCES = {
     **{name: build(name) for name in SYSTEMS},
     "anisotropic": Oscillators(n=3, frequencies=ANISOTROPIC),
     "mixed": Oscillators(n=3, frequencies=(1.0, 1.0, 2.0)),
+    "space": NBody(n_bodies=2, dim=3, masses=(1.0, 3.0)),
+    "line": NBody(n_bodies=4, dim=1, softening=0.5),
+    "hyperspace": NBody(n_bodies=2, dim=4),
 }
 
 
@@ -172,11 +176,25 @@ def test_data_say_where_they_come_from(system, at_rest):
         ({"dt": np.inf}, "dt = inf"),
         ({"noise": -0.1}, r"noise = -0\.1"),
         ({"noise": np.nan}, "noise = nan"),
+        ({"widen": 0.0}, r"widen = 0\.0"),
     ],
 )
 def test_simulation_settings_out_of_range_are_refused(setting, message):
     with pytest.raises(UsageError, match=f"{message}; expected a positive number"):
         Oscillators(n=1).simulate(0, **setting)
+
+
+def test_infinite_moves_are_refused():
+    with pytest.raises(UsageError, match="move = inf; expected a finite number"):
+        Oscillators(n=1).simulate(0, move=np.inf)
+
+
+def test_moved_and_wider_starts_change_positions_only(system, at_rest):
+    usual, other = (system.simulate(0, n_trajectories=5, n_steps=1, **kw) for kw in ({}, MOVED_AND_WIDER))
+    np.testing.assert_allclose(other.q, 3.0 * usual.q + 1.0)
+    np.testing.assert_array_equal(other.p, usual.p)
+    assert other.metadata["widen"] == 3.0
+    assert other.metadata["move"] == 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,13 @@ from noethers_razor.errors import UsageError
 
 if TYPE_CHECKING:
     from noethers_razor.systems.base import System, named_stream
+    from noethers_razor.systems.nbody import NBody
     from noethers_razor.systems.oscillators import Oscillators
 
-SYSTEMS = {"oscillators": "noethers_razor.systems.oscillators:Oscillators"}
+SYSTEMS = {
+    "nbody": "noethers_razor.systems.nbody:NBody",
+    "oscillators": "noethers_razor.systems.oscillators:Oscillators",
+}
 """Name on the command line -> where the class is."""
 
 _OTHERS = {
@@ -23,7 +27,7 @@ _OTHERS = {
     "named_stream": "noethers_razor.systems.base:named_stream",
 }
 _EXPORTS = {where.partition(":")[2]: where for where in SYSTEMS.values()} | _OTHERS
-__all__ = ["SYSTEMS", "Oscillators", "System", "build", "flags_of", "named_stream", "system_class"]
+__all__ = ["SYSTEMS", "NBody", "Oscillators", "System", "build", "flags_of", "named_stream", "system_class"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import hamiltonian_field
 
-_TOLERANCE = 1e-10
+_TOLERANCE = 1e-12
 _ENERGY_TOLERANCE = 1e-8
 
 
@@ -73,6 +73,8 @@ class System(ABC):
         dt: float = 0.2,
         noise: float = 0.0,
         stream: str = "train",
+        widen: float = 1.0,
+        move: float = 0.0,
     ) -> Trajectories:
         """Trajectories from random initial states, in float64 by Dormand-Prince 8(7).
 
@@ -82,6 +84,8 @@ class System(ABC):
             dt: time between stored states.
             noise: standard deviation of Gaussian noise on the stored states.
             stream: name of the random stream; ``train`` and ``test`` share no initial state.
+            widen, move: initial positions are multiplied by one, then shifted by the other: states off
+                the training distribution (paper, section 5.3).
         Returns:
             trajectories of n_steps + 1 states.
         Raises:
@@ -92,15 +96,21 @@ class System(ABC):
             ("n_steps", n_steps, n_steps >= 1),
             ("dt", dt, np.isfinite(dt) and dt > 0),
             ("noise", noise, np.isfinite(noise) and noise >= 0),
+            ("widen", widen, np.isfinite(widen) and widen > 0),
+            ("move", move, np.isfinite(move)),
         ):
             if not good:
-                raise UsageError(f"{label} = {value}; expected a positive number (noise: 0 or more)")
+                expected = "a finite number" if label == "move" else "a positive number (noise: 0 or more)"
+                raise UsageError(f"{label} = {value}; expected {expected}")
         with jax.enable_x64(True):
             start_key, noise_key = jax.random.split(named_stream(seed, stream))
             start = self.initial_states(start_key, n_trajectories).astype(jnp.float64)
+            start = start.at[:, : self.dof].set(widen * start[:, : self.dof] + move)
             times = jnp.arange(n_steps + 1, dtype=jnp.float64) * float(dt)
             path, energy = jax.jit(self._solve)(start, times)
-            scale = np.maximum(np.abs(energy).max(axis=1, keepdims=True), 1e-300)
+            # The zero of energy is a convention: a trajectory close to it is measured against the others.
+            floor = 1e-2 * np.sqrt(np.mean(energy**2)) + 1e-300
+            scale = np.maximum(np.abs(energy).max(axis=1, keepdims=True), floor)
             drift = float(np.max(np.abs(energy - energy[:, :1]) / scale))
             if not drift <= _ENERGY_TOLERANCE:
                 raise UsageError(
@@ -115,6 +125,8 @@ class System(ABC):
             "seed": int(seed),
             "stream": stream,
             "noise": float(noise),
+            "widen": float(widen),
+            "move": float(move),
         }
         q, p = states[..., : self.dof], states[..., self.dof :]
         return Trajectories(q=q, p=p, t=np.asarray(times), metadata=metadata, source=self.name)
