@@ -15,6 +15,8 @@ import numpy as np
 from noethers_razor.result import versions
 
 RESULTS = Path(__file__).parent / "results"
+ROWS = ("none", "learned", "oracle")
+"""The families of every comparison."""
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -33,6 +35,13 @@ def spread(values: Sequence[float | None], digits: int = 3) -> str:
     values = known
     numbers = [f"{v:.{digits}g}" for v in (np.median(values), np.min(values), np.max(values))]
     return f"{numbers[0]} ({numbers[1]} to {numbers[2]})"
+
+
+def comparison_rows(
+    runs: Sequence[Mapping[str, Any]], columns: Mapping[str, str], names: Sequence[str] = ROWS
+) -> list[list[str]]:
+    """A row for each family: medians and ranges over the runs of its numbers."""
+    return [[name, *(spread([run[name][column] for run in runs]) for column in columns)] for name in names]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -58,41 +58,59 @@ def brackets(states: np.ndarray, velocities: np.ndarray) -> np.ndarray:
     return np.concatenate([0.5 * products, velocities], axis=1)
 
 
+def candidates(
+    states: np.ndarray, velocity: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The observables of least relative defect along a velocity field, each of displacement 1.
+
+    Args:
+        states: (B, M), in the frame.
+        velocity: J grad H at the states (B, M).
+        count: how many to return, fewer when the states move or test fewer.
+    Returns:
+        forms (k, M, M), linear parts (k, M) and their defects (k,), smallest first.
+    """
+    form, linear = basis(states.shape[-1])
+    rows = embed(form, linear, second_moment(states))
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    moving = values > _TRIVIAL * values[-1]
+    whiten = vectors[:, moving] / np.sqrt(values[moving])  # columns: displacement 1, orthogonal
+    scaled = brackets(states, velocity) @ whiten / _size_of_bracket(states, velocity)
+    # Singular values, not eigenvalues of a product: squares would turn rounding of 1e-16 into 1e-8.
+    triangle = np.linalg.qr(scaled / np.sqrt(len(states)), mode="r")
+    # Fewer states than observables leave directions that no datum tests; those are not offered.
+    _, values, turned = np.linalg.svd(triangle, full_matrices=False)
+    order = np.argsort(values)[:count]
+    weights = (whiten @ turned[order].T).T
+    return np.einsum("kd,dij->kij", weights, form), weights @ linear, values[order]
+
+
+def _size_of_bracket(states: np.ndarray, velocity: np.ndarray) -> float:
+    """|grad C| |grad H| of an observable of displacement 1, root mean squares."""
+    speed, size = (np.sqrt(np.mean(np.sum(v**2, axis=-1))) for v in (velocity, states))
+    return float(speed * size)
+
+
 def proposal(samples: FieldSamples, count: int) -> Proposal:
-    """The observables of least relative defect, each as long as its defect leaves it credible.
+    """The `candidates` of the posterior-mean field, each as long as its defect leaves it credible.
 
     Args:
         samples: states and posterior samples of the velocity.
         count: how many to return.
     """
     states, mean = samples.states, samples.velocities.mean(axis=0)
-    form, linear = basis(states.shape[-1])
-    rows = embed(form, linear, second_moment(states))
-    speed = np.sqrt(np.mean(np.sum(mean**2, axis=-1)))
-    values, vectors = np.linalg.eigh(rows @ rows.T)
-    moving = values > _TRIVIAL * values[-1]
-    whiten = vectors[:, moving] / np.sqrt(values[moving])  # columns: displacement 1, orthogonal
-    size = np.sqrt(np.mean(np.sum(states**2, axis=-1)))
-    scaled = brackets(states, mean) @ whiten / (speed * size)
-    # Singular values, not eigenvalues of a product: squares would turn rounding of 1e-16 into 1e-8.
-    triangle = np.linalg.qr(scaled / np.sqrt(len(states)), mode="r")
-    # Fewer states than observables leave directions that no datum tests; those are not offered.
-    _, values, turned = np.linalg.svd(triangle, full_matrices=False)
-    order = np.argsort(values)[:count]
-    directions, defect = whiten @ turned[order].T, values[order]
-    draws = len(samples.velocities)
-    noise = np.zeros(directions.shape[1])
-    for velocity in samples.velocities:
-        deviation = brackets(states, velocity - mean) @ directions / (speed * size)
-        noise += np.mean(deviation**2, axis=0) / max(draws - 1, 1)
-    expected = np.sqrt(noise)
+    form, linear, defect = candidates(states, mean, count)
+    slopes = np.einsum("kij,bj->kbi", form, states) + linear[:, None]
+    deviations = np.einsum("kbi,wbi->wkb", slopes, samples.velocities - mean)
+    draws = max(len(samples.velocities) - 1, 1)
+    noise = np.mean(deviations**2, axis=-1).sum(axis=0) / draws
+    expected = np.sqrt(noise) / _size_of_bracket(states, mean)
     length = 1.0 / (1.0 + (defect / (_DOUBT * np.maximum(expected, 1e-12))) ** 2)
-    weights = (directions * length).T
     # Observables that move no datum leave their places empty: the bound could not tell them apart.
     empty = count - len(defect)
     params = {
-        "form": jnp.asarray(np.pad(np.einsum("kd,dij->kij", weights, form), [(0, empty), (0, 0), (0, 0)])),
-        "linear": jnp.asarray(np.pad(weights @ linear, [(0, empty), (0, 0)])),
+        "form": jnp.asarray(np.pad(form * length[:, None, None], [(0, empty), (0, 0), (0, 0)])),
+        "linear": jnp.asarray(np.pad(linear * length[:, None], [(0, empty), (0, 0)])),
     }
     unknown = np.full(empty, np.nan)
     return Proposal(
