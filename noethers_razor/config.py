@@ -45,7 +45,7 @@ class FitConfig:
     learning_rate: float = _setting(0.01, "Adam step size of the posterior, first stage")
     joint_learning_rate: float = _setting(0.005, "Adam step size of the posterior, joint stage")
     conserved_learning_rate: float | None = _setting(
-        None, "Adam step size of the conserved quantities; if unset .0003 after a proposal, .003 from random"
+        None, "Adam step size of the conserved quantities; if unset .0002 after a proposal, .003 from random"
     )
     noise_learning_rate: float = _setting(0.01, "Adam step size of the log noise deviation")
     initial_deviation: float = _setting(0.3, "posterior deviation at the start, times sqrt(fan-in)")

@@ -23,7 +23,7 @@ from noethers_razor.training import Estimate, Rates, Watcher
 
 _FEWEST_TO_HOLD_OUT = 20
 _STATES_KEPT = 1024
-_REFINE, _GROW = 0.0003, 0.003
+_REFINE, _GROW = 0.0002, 0.003
 """Step sizes of conserved quantities: a proposal is right to a degree and larger steps only blur it; a random
 start has to turn and to grow."""
 _NOISE_START = 0.25
