@@ -25,11 +25,22 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/training_step.py
 
+# `make reproduce BUDGET=quick` runs one seed of the paper's systems, into a folder of its own.
 reproduce: $(STAMP)
+ifeq ($(BUDGET),quick)
+	$(BIN)/python -m experiments.oscillator --seeds 1 --out reproduced
+	$(BIN)/python -m experiments.oscillators --seeds 1 --n 3 --out reproduced
+	$(BIN)/python -m experiments.nbody --seeds 1 --case nbody --out reproduced
+else
 	$(BIN)/python -m experiments.oscillator
 	$(BIN)/python -m experiments.oscillator --clean
 	$(BIN)/python -m experiments.oscillators
 	$(BIN)/python -m experiments.anisotropic
+	$(BIN)/python -m experiments.nbody --case nbody
+	$(BIN)/python -m experiments.nbody --case nbody_3d nbody_five nbody_masses --seeds 3
+	$(BIN)/python -m experiments.starts
+	$(BIN)/python -m experiments.curves
+endif
 
 clean:
 	rm -rf $(VENV) demo

@@ -7,32 +7,15 @@ seed's seconds include compilation, those of the others find the programs on dis
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from experiments.pipeline import command
 from experiments.tables import markdown, parser, spread, write
 
 OFFERED = {1: 15, 2: 15, 3: 15, 4: 30, 5: 40}
 """Number of oscillators -> value of --conserved, more than the n^2 that there are."""
-
-
-def command(*words: str, cache: Path) -> tuple[str, float]:
-    """Standard output and seconds of one command of the package."""
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "noethers_razor.cli", *words],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
-    return done.stdout, time.perf_counter() - began
 
 
 def one_run(n: int, seed: int, noise: float, cache: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 import noethers_razor as nr
 from noethers_razor.conserved.nullspace import candidates, embed
 from noethers_razor.conserved.quadratic import stack_forms
+from noethers_razor.stages import thinned
 from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.systems import System
 
@@ -79,7 +80,7 @@ def compared(
             numbers[name] = one_family(nr.load(run), json.loads(text), data, sets)
             numbers[name]["seconds"] = fitting + reading
             if name == "none":
-                numbers["null space"] = null_space(nr.load(run), system)
+                numbers["null space"] = null_space(nr.load(run), system, data)
     return numbers
 
 
@@ -88,11 +89,10 @@ def one_family(
 ) -> dict[str, Any]:
     """Bound, its terms, errors on training transitions and test rollouts, and the answer sheet's numbers."""
     metrics, pairs = result.metrics, data.transitions()
-    few = np.linspace(0, len(pairs.start) - 1, min(len(pairs.start), _MOST_STATES)).astype(int)
-    duration = float(pairs.duration[0, 0])
-    step = result.predict(pairs.start[few], [0.0, duration], samples=0)
+    start, end = thinned(pairs.start, _MOST_STATES), thinned(pairs.end, _MOST_STATES)
+    step = result.predict(start, [0.0, float(pairs.duration[0, 0])], samples=0)
     record = {
-        "train_mse": float(np.mean((step.mean[:, 1] - pairs.end[few]) ** 2)),
+        "train_mse": float(np.mean((step.mean[:, 1] - end) ** 2)),
         "negative_elbo": -result.elbo,
         "error": metrics["elbo_standard_error"],
         "negative_elbo_total": -metrics["elbo_total"],
@@ -117,7 +117,7 @@ def one_family(
     return record | {key: report[key] for key in keys}
 
 
-def null_space(bare: nr.Result, system: System) -> dict[str, Any]:
+def null_space(bare: nr.Result, system: System, data: nr.Trajectories) -> dict[str, Any]:
     """The stand-alone baseline: candidates of least bracket with the Hamiltonian fitted without symmetry.
 
     For quadratic quantities it is also what a penalty {C, H}^2 with a constraint on the norm of C leads to
@@ -125,8 +125,9 @@ def null_space(bare: nr.Result, system: System) -> dict[str, Any]:
     defects differ most; the angle is given for that cut and for the true number.
     """
     frame = bare.frame
-    states = frame.into(bare.states)
-    velocity = bare.field(bare.states) @ frame.matrix.T * frame.time
+    observed = thinned(data.observed(), _MOST_STATES)
+    states = frame.into(observed)
+    velocity = bare.field(observed) @ frame.matrix.T * frame.time
     named = system.conserved()
     truth = embed(*frame.quadratic_into(*stack_forms(named)), bare.moment)
     form, linear, defect = candidates(states, velocity, 2 * len(named) + 3)

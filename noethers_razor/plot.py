@@ -146,3 +146,18 @@ def training(rows: Sequence[Any]) -> Figure:
     ax.legend(fontsize=8, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def curves(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], ylabel: str) -> Figure:
+    """Medians with ranges on log axes: x label -> x values (P,) and, by name, values (P, runs)."""
+    figure = _figure(3.6 * len(panels), 3.0)
+    axes: Any = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (label, (x, lines)) in zip(axes, panels.items(), strict=True):
+        for (name, values), colour in zip(lines.items(), (GREY, BLUE, ORANGE, GREEN), strict=False):
+            ax.fill_between(x, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)
+            ax.plot(x, np.median(values, axis=1), "o-", color=colour, label=name, ms=4)
+        ax.set(xscale="log", yscale="log", xlabel=label)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel(ylabel)
+    axes[0].legend(frameon=False)
+    return figure

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import noethers_razor as nr
 from noethers_razor.conserved.quadratic import quadratic_value, stack_forms
 from noethers_razor.errors import UsageError
 from noethers_razor.systems import NBody, build
@@ -40,6 +41,17 @@ def test_named_quantities_by_hand(x64):
     assert list(found) == list(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-13, err_msg=name)
+
+
+def test_seven_quantities_of_three_bodies_are_found():
+    system = NBody(n_bodies=3, dim=2)
+    result = nr.fit(system.simulate(21, dt=0.3), seed=4, conserved=10)
+    report = nr.find_symmetries(result, system)
+    assert report.rank == 7
+    assert report.parallelness.min() >= 0.98
+    assert report.singular_values[7] <= report.singular_values[6] / 3
+    assert report.largest_angle <= 12.0
+    assert report.bounds["quadratic"]["negative_elbo"] < report.bounds["none"]["negative_elbo"]
 
 
 @pytest.mark.parametrize(("dim", "count"), [(1, 2), (2, 7), (3, 15), (4, 26)])

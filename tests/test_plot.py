@@ -46,3 +46,17 @@ def test_control_is_drawn_beside_the_joint_stage():
     figure = plot.training(rows("without symmetry") + rows("joint") + rows("control") + rows("judgement 2"))
     starts = [line.get_xdata()[0] for line in figure.axes[0].lines]
     assert starts == [10, 30, 30, 50]
+
+
+def test_curves_draw_medians_between_their_ranges():
+    values = {"none": np.array([[1.0, 3.0, 2.0], [4.0, 6.0, 5.0]]), "learned": np.full((2, 3), 0.5)}
+    figure = plot.curves(
+        {"noise": (np.array([0.1, 1.0]), values), "count": (np.array([1, 2]), values)}, "MSE"
+    )
+    first, second = figure.axes
+    np.testing.assert_allclose(first.lines[0].get_ydata(), [2.0, 5.0])
+    assert [line.get_label() for line in first.lines] == ["none", "learned"]
+    band = first.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() == 1.0
+    assert band.max() == 6.0
+    assert second.get_xlabel() == "count"

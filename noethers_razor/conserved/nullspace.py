@@ -14,7 +14,7 @@ _TRIVIAL = 1e-8
 """Share of the largest displacement below which an observable counts as not moving any datum."""
 
 _DOUBT = 3.0
-"""A defect this many times what the posterior explains halves the initial orbit; twice that leaves a seventeenth."""
+"""A defect this many times what the posterior explains halves the initial orbit; twice that leaves 1/17."""
 
 
 def second_moment(states: np.ndarray) -> np.ndarray:

@@ -1,0 +1,137 @@
+"""What the start of the conserved quantities decides, and what the bound does: proposal, random, tampered.
+
+Run as `python -m experiments.starts`. *missed* hides the best candidate of the proposal behind a small random
+one; *wrong* puts full-length random quadratics in the last three places. The bound should find the one and
+cut the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import noethers_razor as nr
+from experiments.tables import markdown, parser, spread, write
+from noethers_razor._types import Key
+from noethers_razor.conserved.base import FieldSamples, Proposal
+from noethers_razor.conserved.nullspace import embed, second_moment
+from noethers_razor.systems import NBody, Oscillators, System
+
+ANISOTROPIC = (1.0, 2.0**0.5, float(np.pi / 2))
+SYSTEMS: dict[str, tuple[System, int, float]] = {
+    "3 oscillators": (Oscillators(n=3), 15, 0.2),
+    "anisotropic oscillators": (Oscillators(n=3, frequencies=ANISOTROPIC), 15, 0.2),
+    "3 bodies in 2 dimensions": (NBody(n_bodies=3, dim=2), 10, 0.3),
+}
+"""Title -> system, quantities offered, time step."""
+_WRONG = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Tampered(nr.Quadratic):
+    """Quadratic quantities whose proposal is spoilt on purpose, see the head of this file."""
+
+    how: str = "missed"
+
+    def propose(self, samples: FieldSamples, key: Key) -> Proposal:
+        """The proposal with one direction lost, or three false ones in it."""
+        found = super().propose(samples, key)
+        small = self.init(key, samples.states.shape[-1])
+        if self.how == "missed":
+            places, scale = np.arange(1), np.ones(1)
+        else:
+            places = np.arange(self.count - _WRONG, self.count)
+            form, linear = (np.asarray(part, np.float64) for part in self.forms(small))
+            rows = embed(form[places], linear[places], second_moment(samples.states))
+            scale = 1.0 / np.linalg.norm(rows, axis=1)
+        params = {}
+        for name, value in found.params.items():
+            factor = scale.reshape((-1,) + (1,) * (value.ndim - 1))
+            params[name] = jnp.asarray(value).at[places].set(small[name][places] * factor)
+        return dataclasses.replace(found, params=params)
+
+
+def families(offered: int) -> dict[str, nr.Quadratic]:
+    """Start -> family."""
+    return {
+        "proposal": nr.Quadratic(offered),
+        "random": nr.Quadratic(offered, "random"),
+        "missed": Tampered(offered, how="missed"),
+        "wrong": Tampered(offered, how="wrong"),
+    }
+
+
+def one_run(system: System, family: nr.Quadratic, seed: int, dt: float) -> dict[str, Any]:
+    """What was kept and what it costs."""
+    data = system.simulate(seed + 10, dt=dt)
+    result = nr.fit(data, seed=seed, conserved=family)
+    report = nr.find_symmetries(result, system)
+    bounds = report.bounds
+    angles = report.truth_angles or {}
+    assert report.parallelness is not None
+    return {
+        "rank": report.rank,
+        "found": sum(angle < 15.0 for angle in angles.values()),
+        "false": int(np.sum(report.parallelness < np.cos(np.radians(15.0)))),
+        "worst_angle": max(angles.values()),
+        "learned": bounds["quadratic"]["negative_elbo"],
+        "none": bounds["none"]["negative_elbo"],
+        "singular_values": report.singular_values.tolist(),
+        "judgements": report.judgements,
+        "seconds": result.metrics["seconds_total"],
+    }
+
+
+def main() -> None:
+    arguments = parser("proposal, random and spoilt starts").parse_args()
+    runs: dict[str, Any] = {}
+    rows = []
+    for title, (system, offered, dt) in SYSTEMS.items():
+        number = len(system.conserved())
+        for start, family in families(offered).items():
+            done = []
+            for seed in range(1, arguments.seeds + 1):
+                done.append(one_run(system, family, seed, dt))
+                shown = ("rank", "found", "false", "worst_angle", "learned", "none", "seconds")
+                print(title, start, seed, {k: done[-1][k] for k in shown}, flush=True)
+            runs[f"{title}, {start}"] = done
+            rows.append(
+                [
+                    f"{title} ({number})",
+                    start,
+                    ", ".join(str(run["found"]) for run in done),
+                    ", ".join(str(run["false"]) for run in done),
+                    spread([run["worst_angle"] for run in done]),
+                    spread([run["learned"] for run in done], 4),
+                    spread([run["none"] for run in done], 4),
+                    spread([run["seconds"] for run in done]),
+                ]
+            )
+    write(
+        arguments.out,
+        "starts",
+        title="Starts of the conserved quantities, noise-free data, 200 x 50 transitions",
+        command=f"python -m experiments.starts --seeds {arguments.seeds}",
+        table=markdown(
+            [
+                "system (true number)",
+                "start",
+                "true quantities within 15 degrees, each seed",
+                "false directions kept, each seed",
+                "worst angle of a true one (degrees)",
+                "-ELBO learned",
+                "-ELBO none",
+                "seconds",
+            ],
+            rows,
+        ),
+        remarks="A direction is false when it is more than 15 degrees from the true span.\n",
+        runs=runs,
+    )
+
+
+if __name__ == "__main__":
+    main()
