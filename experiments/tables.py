@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,15 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    return {"cores": os.cpu_count(), "processor": platform.machine(), "versions": versions()}
+    """What the numbers were measured on, and of which commit."""
+    git = ("git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--exclude", "*")
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
+    return {
+        "commit": commit,
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+        "versions": versions(),
+    }
 
 
 def write(
@@ -61,7 +69,10 @@ def write(
     """NAME.md and NAME.json, and the table on standard output."""
     folder.mkdir(parents=True, exist_ok=True)
     about = machine()
-    note = f"Command: `{command}`, {about['cores']} cores. Medians over seeds, ranges in brackets."
+    note = (
+        f"Command: `{command}`, {about['cores']} cores, commit {about['commit']}. "
+        "Medians over seeds, ranges in brackets."
+    )
     (folder / f"{name}.md").write_text(f"# {title}\n\n{note}\n\n{table}\n{remarks}".rstrip() + "\n")
     record = {"command": command, "machine": about, "runs": runs}
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
