@@ -11,12 +11,21 @@ from typing import Any
 import numpy as np
 
 import noethers_razor as nr
-from experiments.tables import markdown, parser, spread, write
+from experiments.tables import comparison_rows, markdown, parser, spread, write
 from noethers_razor import plot
 from noethers_razor.systems import Oscillators
 from noethers_razor.systems.base import named_stream
+from noethers_razor.workflow import compare
 
 VARIANCE = 0.001
+COLUMNS = {
+    "nll": "nll",
+    "kl": "KL",
+    "negative_elbo": "-ELBO per transition",
+    "test_mse_step": "test MSE, one step",
+    "test_mse_rollout": "test MSE, 20 steps",
+    "seconds": "seconds",
+}
 CONFIG = nr.FitConfig(
     width=50,
     depth=1,
@@ -55,15 +64,14 @@ def one_seed(system: Oscillators, seed: int, variance: float) -> tuple[dict[str,
     fits = {}
     for name, family in families.items():
         result = nr.fit(data, seed=seed, conserved=family, config=CONFIG)
-        rollout = result.predict(test.states[:, 0], test.t, samples=0)
-        errors = (rollout.mean - test.states) ** 2
+        errors = compare(result, test, samples=0).summary
         numbers[name] = {
             "negative_elbo": -result.elbo,
             "error": result.metrics["elbo_standard_error"],
             "nll": result.metrics["nll"],
             "kl": result.metrics["kl"],
-            "test_mse_step": float(errors[:, 1].mean()),
-            "test_mse_rollout": float(errors[:, 1:].mean()),
+            "test_mse_step": errors["mse_first_step"],
+            "test_mse_rollout": errors["mse_rollout"],
             "seconds": result.metrics["seconds_total"],
         }
         fits[name] = result
@@ -97,11 +105,6 @@ def main() -> None:
             arguments.out.mkdir(parents=True, exist_ok=True)
             figure = draw(system, fits, training_data(system, seed, variance))
             figure.savefig(arguments.out / f"oscillator{suffix}.png", dpi=130)
-    columns = ("nll", "kl", "negative_elbo", "test_mse_step", "test_mse_rollout", "seconds")
-    rows = [
-        [name, *(spread([run[name][column] for run in runs.values()]) for column in columns)]
-        for name in ("none", "learned", "oracle")
-    ]
     angles = spread([run["angle"] for run in runs.values()])
     write(
         arguments.out,
@@ -109,8 +112,8 @@ def main() -> None:
         title=f"One oscillator, 7 x 4 transitions, target noise of variance {variance:g}",
         command=f"python -m experiments.oscillator --seeds {arguments.seeds}{' --clean' * arguments.clean}",
         table=markdown(
-            ["", "nll", "KL", "-ELBO per transition", "test MSE, one step", "test MSE, 20 steps", "seconds"],
-            rows,
+            ["", *COLUMNS.values()],
+            comparison_rows(list(runs.values()), COLUMNS),
         ),
         remarks=f"Angle of the learned quantity to the true one: {angles} degrees.\n",
         runs=runs,

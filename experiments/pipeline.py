@@ -1,6 +1,7 @@
-"""One seed of a comparison through the command line: simulate, fit each family, read, predict.
+"""One seed of an experiment, through the command line or in this process.
 
-The seconds are those of whole processes, from start to answer, as a user sees them.
+Seconds of the command line are those of whole processes, from start to answer, as a user sees them. Data
+are simulated from seed + 10, so that data and fit share no random number.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from noethers_razor.conserved.quadratic import stack_forms
 from noethers_razor.stages import thinned
 from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.systems import System
+from noethers_razor.workflow import compare
 
 _MOST_STATES = 2000
 OFF_DISTRIBUTION = {"moved": {"move": 1.0}, "wider": {"widen": 3.0}}
@@ -41,9 +43,36 @@ def command(*words: str, cache: Path) -> tuple[str, float]:
     return done.stdout, time.perf_counter() - began
 
 
-def simulated(system: System, seed: int, **settings: Any) -> nr.Trajectories:
-    """Training data of a seed of the fit; data and fit share no random number."""
-    return system.simulate(seed + 10, **settings)
+def data_seed(seed: int) -> int:
+    """The seed of the data that a fit of this seed gets."""
+    return seed + 10
+
+
+def fitted(
+    file: Path, run: Path, truth: str, seed: int, words: Sequence[str], cache: Path
+) -> tuple[dict[str, Any], float]:
+    """The answer sheet and the seconds of `fit` with further words, and of `inspect`."""
+    arguments = ["--out", str(run), "--seed", str(seed), "--quiet", *words]
+    _, fitting = command("fit", str(file), *arguments, cache=cache)
+    text, reading = command("inspect", str(run), "--truth", truth, "--json", cache=cache)
+    return json.loads(text), fitting + reading
+
+
+def in_process(
+    system: System, family: nr.Quadratic, seed: int, **settings: Any
+) -> tuple[nr.SymmetryReport, dict[str, Any]]:
+    """The answer sheet of a fit in this process, and its numbers; settings of `System.simulate`."""
+    data = system.simulate(data_seed(seed), **settings)
+    result = nr.fit(data, seed=seed, conserved=family)
+    report = nr.find_symmetries(result, system)
+    return report, {
+        "rank": report.rank,
+        "learned": report.bounds["quadratic"]["negative_elbo"],
+        "none": report.bounds["none"]["negative_elbo"],
+        "worst_angle": max((report.truth_angles or {}).values()),
+        "judgements": report.judgements,
+        "seconds": result.metrics["seconds_total"],
+    }
 
 
 def compared(
@@ -65,22 +94,20 @@ def compared(
         settings: of `System.simulate` for training and, but for counts and noise, for tests.
         tests: names of further test sets, of `OFF_DISTRIBUTION`.
     """
-    data = simulated(system, seed, **settings)
+    data = system.simulate(data_seed(seed), **settings)
     usual = {"n_trajectories": 100, "n_steps": 20, "dt": settings.get("dt", 0.2), "stream": "test"}
-    sets = {"test": system.simulate(seed + 10, **usual)}
-    sets |= {name: system.simulate(seed + 10, **usual, **OFF_DISTRIBUTION[name]) for name in tests}
+    kinds: dict[str, dict[str, float]] = {"test": {}} | {name: OFF_DISTRIBUTION[name] for name in tests}
+    sets = {name: system.simulate(data_seed(seed), **usual, **kind) for name, kind in kinds.items()}
     numbers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = data.save(Path(folder) / "data.npz")
         for name, words in families.items():
             run = Path(folder) / name
-            arguments = ["--out", str(run), "--seed", str(seed), "--quiet", *words]
-            _, fitting = command("fit", str(file), *arguments, cache=cache)
-            text, reading = command("inspect", str(run), "--truth", system.name, "--json", cache=cache)
-            numbers[name] = one_family(nr.load(run), json.loads(text), data, sets)
-            numbers[name]["seconds"] = fitting + reading
+            report, seconds = fitted(file, run, system.name, seed, words, cache)
+            result = nr.load(run)
+            numbers[name] = one_family(result, report, data, sets) | {"seconds": seconds}
             if name == "none":
-                numbers["null space"] = null_space(nr.load(run), system, data)
+                numbers["null space"] = null_space(result, system, data)
     return numbers
 
 
@@ -91,7 +118,7 @@ def one_family(
     metrics, pairs = result.metrics, data.transitions()
     start, end = thinned(pairs.start, _MOST_STATES), thinned(pairs.end, _MOST_STATES)
     step = result.predict(start, [0.0, float(pairs.duration[0, 0])], samples=0)
-    record = {
+    record: dict[str, Any] = {
         "train_mse": float(np.mean((step.mean[:, 1] - end) ** 2)),
         "negative_elbo": -result.elbo,
         "error": metrics["elbo_standard_error"],
@@ -100,8 +127,7 @@ def one_family(
         "kl": metrics["kl"],
     }
     for name, test in sets.items():
-        rollout = result.predict(test.states[:, 0], test.t, samples=0)
-        record[f"{name}_mse"] = float(np.mean((rollout.mean - test.states)[:, 1:] ** 2))
+        record[f"{name}_mse"] = compare(result, test, samples=0).summary["mse_rollout"]
     keys = (
         "rank",
         "algebra",

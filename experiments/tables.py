@@ -38,11 +38,9 @@ def spread(values: Sequence[float | None], digits: int = 3) -> str:
     return f"{numbers[0]} ({numbers[1]} to {numbers[2]})"
 
 
-def comparison_rows(
-    runs: Sequence[Mapping[str, Any]], columns: Mapping[str, str], names: Sequence[str] = ROWS
-) -> list[list[str]]:
+def comparison_rows(runs: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[list[str]]:
     """A row for each family: medians and ranges over the runs of its numbers."""
-    return [[name, *(spread([run[name][column] for run in runs]) for column in columns)] for name in names]
+    return [[name, *(spread([run[name][column] for run in runs]) for column in columns)] for name in ROWS]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -25,6 +26,18 @@ _ENERGY_TOLERANCE = 1e-8
 def named_stream(seed: int, name: str) -> Key:
     """A random key for a purpose: streams of different name share no number."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+def positive_numbers(label: str, values: Sequence[float], count: int) -> tuple[float, ...]:
+    """So many positive numbers, all 1 when none are given.
+
+    Raises:
+        UsageError: for a wrong number of values, or one that is not positive and finite.
+    """
+    numbers = tuple(float(value) for value in values) or (1.0,) * count
+    if len(numbers) != count or not all(0 < value < math.inf for value in numbers):
+        raise UsageError(f"{label} = {numbers}; expected {count} positive numbers")
+    return numbers
 
 
 class System(ABC):
@@ -89,18 +102,18 @@ class System(ABC):
         Returns:
             trajectories of n_steps + 1 states.
         Raises:
-            UsageError: for counts, steps or noise out of range, or when energy is not conserved.
+            UsageError: for a setting out of range, or when energy is not conserved.
         """
-        for label, value, good in (
-            ("n_trajectories", n_trajectories, n_trajectories >= 1),
-            ("n_steps", n_steps, n_steps >= 1),
-            ("dt", dt, np.isfinite(dt) and dt > 0),
-            ("noise", noise, np.isfinite(noise) and noise >= 0),
-            ("widen", widen, np.isfinite(widen) and widen > 0),
-            ("move", move, np.isfinite(move)),
+        positive = "a positive number (noise: 0 or more)"
+        for label, value, good, expected in (
+            ("n_trajectories", n_trajectories, n_trajectories >= 1, positive),
+            ("n_steps", n_steps, n_steps >= 1, positive),
+            ("dt", dt, np.isfinite(dt) and dt > 0, positive),
+            ("noise", noise, np.isfinite(noise) and noise >= 0, positive),
+            ("widen", widen, np.isfinite(widen) and widen > 0, positive),
+            ("move", move, np.isfinite(move), "a finite number"),
         ):
             if not good:
-                expected = "a finite number" if label == "move" else "a positive number (noise: 0 or more)"
                 raise UsageError(f"{label} = {value}; expected {expected}")
         with jax.enable_x64(True):
             start_key, noise_key = jax.random.split(named_stream(seed, stream))

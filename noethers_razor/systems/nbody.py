@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import numpy as np
 from noethers_razor._types import Array, Key
 from noethers_razor.conserved.quadratic import QuadraticForm
 from noethers_razor.errors import UsageError
-from noethers_razor.systems.base import System
+from noethers_razor.systems.base import System, positive_numbers
 
 _AXES = "xyz"
 _OFFSET = 3.0
@@ -48,13 +49,10 @@ class NBody(System):
     def __post_init__(self) -> None:
         if self.n_bodies < 2 or self.dim < 1:
             raise UsageError(f"{self.n_bodies} bodies in dimension {self.dim}; expected at least 2 and 1")
-        masses = tuple(float(m) for m in self.masses) or (1.0,) * self.n_bodies
-        if len(masses) != self.n_bodies or not all(0 < m < math.inf for m in masses):
-            raise UsageError(f"masses = {masses}; expected {self.n_bodies} positive numbers")
         for label in ("softening", "momentum"):
             if not 0 < getattr(self, label) < math.inf:
                 raise UsageError(f"{label} = {getattr(self, label)}; expected a positive number")
-        object.__setattr__(self, "masses", masses)
+        object.__setattr__(self, "masses", positive_numbers("masses", self.masses, self.n_bodies))
 
     @property
     def dof(self) -> int:
@@ -64,8 +62,14 @@ class NBody(System):
     @property
     def coordinates(self) -> list[str]:
         """qx1, qy1, qx2, ... then momenta; numbers for axes beyond three."""
-        axes = _AXES[: self.dim] if self.dim <= len(_AXES) else [f"{d + 1}_" for d in range(self.dim)]
-        return [f"{half}{axis}{i + 1}" for half in "qp" for i in range(self.n_bodies) for axis in axes]
+        mark = "" if self.dim <= len(_AXES) else "_"
+        bodies = range(1, self.n_bodies + 1)
+        return [f"{half}{axis}{mark}{i}" for half in "qp" for i in bodies for axis in self._axes]
+
+    @property
+    def _axes(self) -> Sequence[str]:
+        """x, y, z, or numbers in more dimensions."""
+        return _AXES[: self.dim] if self.dim <= len(_AXES) else [str(d + 1) for d in range(self.dim)]
 
     def hamiltonian(self, x: Array) -> Array:
         """Energy of a state (2 n_bodies dim,)."""
@@ -88,30 +92,27 @@ class NBody(System):
 
     def conserved(self) -> dict[str, QuadraticForm]:
         """Total momenta T, products P and Q, rotations about the origin and the centre of mass."""
-        found = {}
-        axes = [_AXES[d] if self.dim <= len(_AXES) else str(d + 1) for d in range(self.dim)]
+        axes, total = self._axes, [self._total(d) for d in range(self.dim)]
+        none, nothing = np.zeros(2 * self.dof), np.zeros((2 * self.dof,) * 2)
+        found = {f"T{axis}": QuadraticForm(nothing, slope) for axis, slope in zip(axes, total, strict=True)}
+        forms = {f"P{axis}": _product(slope, slope) for axis, slope in zip(axes, total, strict=True)}
         pairs = list(itertools.combinations(range(self.dim), 2))
-        total = [self._total(d) for d in range(self.dim)]
-        nothing = np.zeros((2 * self.dof,) * 2)
-        for d in range(self.dim):
-            found[f"T{axes[d]}"] = QuadraticForm(nothing, total[d])
-        for d in range(self.dim):
-            found[f"P{axes[d]}"] = QuadraticForm(_product(total[d], total[d]), np.zeros(2 * self.dof))
         for d, e in pairs:
-            found[f"Q{axes[d]}{axes[e]}"] = QuadraticForm(
-                _product(total[d], total[e]), np.zeros(2 * self.dof)
+            forms[f"Q{axes[d]}{axes[e]}"] = _product(total[d], total[e])
+        for d, e in pairs:
+            forms[f"Rabs{axes[d]}{axes[e]}"] = np.sum(
+                [
+                    _product(self._unit(0, i, d), self._unit(1, i, e))
+                    - _product(self._unit(0, i, e), self._unit(1, i, d))
+                    for i in range(self.n_bodies)
+                ],
+                axis=0,
             )
         for d, e in pairs:
-            form = sum(
-                _product(self._unit(0, i, d), self._unit(1, i, e))
-                - _product(self._unit(0, i, e), self._unit(1, i, d))
-                for i in range(self.n_bodies)
+            forms[f"Rcom{axes[d]}{axes[e]}"] = _product(self._centre(d), total[e]) - _product(
+                self._centre(e), total[d]
             )
-            found[f"Rabs{axes[d]}{axes[e]}"] = QuadraticForm(np.asarray(form), np.zeros(2 * self.dof))
-        for d, e in pairs:
-            form = _product(self._centre(d), total[e]) - _product(self._centre(e), total[d])
-            found[f"Rcom{axes[d]}{axes[e]}"] = QuadraticForm(form, np.zeros(2 * self.dof))
-        return found
+        return found | {name: QuadraticForm(form, none) for name, form in forms.items()}
 
     def _unit(self, half: int, body: int, axis: int) -> np.ndarray:
         """The linear function that reads q (half 0) or p (half 1) of a body along an axis."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ import numpy as np
 from noethers_razor._types import Array, Key
 from noethers_razor.conserved.quadratic import QuadraticForm
 from noethers_razor.errors import UsageError
-from noethers_razor.systems.base import System
+from noethers_razor.systems.base import System, positive_numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +34,7 @@ class Oscillators(System):
     def __post_init__(self) -> None:
         if self.n < 1:
             raise UsageError(f"n = {self.n} oscillators; expected at least 1")
-        frequencies = tuple(float(w) for w in self.frequencies) or (1.0,) * self.n
-        if len(frequencies) != self.n or not all(0 < w < math.inf for w in frequencies):
-            raise UsageError(f"frequencies = {frequencies}; expected {self.n} positive numbers")
-        object.__setattr__(self, "frequencies", frequencies)
+        object.__setattr__(self, "frequencies", positive_numbers("frequencies", self.frequencies, self.n))
 
     @property
     def dof(self) -> int:
