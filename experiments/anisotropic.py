@@ -24,7 +24,7 @@ def one_run(seed: int, noise: float) -> dict[str, Any]:
     """Bounds, angles of the true quantities, and directions that the bound kept and rejected."""
     system = Oscillators(n=3, frequencies=FREQUENCIES)
     report, numbers = in_process(system, nr.Quadratic(15), seed, noise=noise)
-    judged = report.judgements[-1] if report.judgements else None
+    judged = report.judgements[0] if report.judgements else None
     before = judged["singular_values"] if judged else report.singular_values.tolist()
     return numbers | {
         "learned_error": report.bounds["quadratic"]["error"],

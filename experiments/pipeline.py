@@ -21,7 +21,7 @@ import numpy as np
 import noethers_razor as nr
 from noethers_razor.conserved.nullspace import candidates, embed
 from noethers_razor.conserved.quadratic import stack_forms
-from noethers_razor.stages import thinned
+from noethers_razor.stages import Stage, thinned
 from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.systems import System
 from noethers_razor.workflow import compare
@@ -59,11 +59,15 @@ def fitted(
 
 
 def in_process(
-    system: System, family: nr.Quadratic, seed: int, **settings: Any
+    system: System,
+    family: nr.Quadratic,
+    seed: int,
+    stages: Sequence[Stage] | None = None,
+    **settings: Any,
 ) -> tuple[nr.SymmetryReport, dict[str, Any]]:
     """The answer sheet of a fit in this process, and its numbers; settings of `System.simulate`."""
     data = system.simulate(data_seed(seed), **settings)
-    result = nr.fit(data, seed=seed, conserved=family)
+    result = nr.fit(data, seed=seed, conserved=family, stages=stages)
     report = nr.find_symmetries(result, system)
     return report, {
         "rank": report.rank,

@@ -10,16 +10,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 import noethers_razor as nr
 from experiments.anisotropic import FREQUENCIES
 from experiments.pipeline import in_process
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor._types import Key
-from noethers_razor.conserved.base import FieldSamples, Proposal
 from noethers_razor.conserved.nullspace import embed, second_moment
+from noethers_razor.fitting import plan
+from noethers_razor.stages import FitState, Propose, Stage
 from noethers_razor.systems import NBody, Oscillators, System
 
 SYSTEMS: dict[str, tuple[System, int, float]] = {
@@ -29,45 +28,45 @@ SYSTEMS: dict[str, tuple[System, int, float]] = {
 }
 """Title -> system, quantities offered, time step."""
 _WRONG = 3
+SPOILT = ("missed", "wrong")
+STARTS = ("proposal", "random", *SPOILT)
 
 
 @dataclasses.dataclass(frozen=True)
-class Tampered(nr.Quadratic):
-    """Quadratic quantities whose proposal is spoilt on purpose, see the head of this file."""
+class Spoil:
+    """A stage after the proposal: one direction of it lost, or three false ones in it."""
 
-    how: str = "missed"
+    how: str
 
-    def propose(self, samples: FieldSamples, key: Key) -> Proposal:
-        """The proposal with one direction lost, or three false ones in it."""
-        found = super().propose(samples, key)
-        small = self.init(key, samples.states.shape[-1])
+    def run(self, state: FitState) -> None:
+        """Replaces quantities of the proposal."""
+        family = state.family
+        assert isinstance(family, nr.Quadratic)
+        states = np.asarray(state.data.start, np.float64)
+        small = family.init(state.stream("spoil"), states.shape[-1])
         if self.how == "missed":
             places, scale = np.arange(1), np.ones(1)
         else:
-            places = np.arange(self.count - _WRONG, self.count)
-            form, linear = (np.asarray(part, np.float64) for part in self.forms(small))
-            rows = embed(form[places], linear[places], second_moment(samples.states))
-            scale = 1.0 / np.linalg.norm(rows, axis=1)
-        params = {}
-        for name, value in found.params.items():
+            places = np.arange(family.count - _WRONG, family.count)
+            form, linear = (np.asarray(part, np.float64)[places] for part in family.forms(small))
+            scale = 1.0 / np.linalg.norm(embed(form, linear, second_moment(states)), axis=1)
+        for name, value in small.items():
             factor = scale.reshape((-1,) + (1,) * (value.ndim - 1))
-            params[name] = jnp.asarray(value).at[places].set(small[name][places] * factor)
-        return dataclasses.replace(found, params=params)
+            full = state.params[f"conserved/{name}"]
+            state.params[f"conserved/{name}"] = full.at[places].set(value[places] * factor)
 
 
-def families(offered: int) -> dict[str, nr.Quadratic]:
-    """Start -> family."""
-    return {
-        "proposal": nr.Quadratic(offered),
-        "random": nr.Quadratic(offered, "random"),
-        "missed": Tampered(offered, how="missed"),
-        "wrong": Tampered(offered, how="wrong"),
-    }
+def stages(family: nr.Quadratic, start: str) -> list[Stage]:
+    """The stages of a fit, spoilt where the start says so."""
+    usual = plan(nr.FitConfig(), family)
+    place = 1 + next(i for i, stage in enumerate(usual) if isinstance(stage, Propose))
+    return [*usual[:place], Spoil(start), *usual[place:]] if start in SPOILT else usual
 
 
-def one_run(system: System, family: nr.Quadratic, seed: int, dt: float) -> dict[str, Any]:
+def one_run(system: System, offered: int, start: str, seed: int, dt: float) -> dict[str, Any]:
     """What was kept and what it costs."""
-    report, numbers = in_process(system, family, seed, dt=dt)
+    family = nr.Quadratic(offered, "random" if start == "random" else "proposal")
+    report, numbers = in_process(system, family, seed, stages=stages(family, start), dt=dt)
     assert report.parallelness is not None
     # Directions, not named quantities: a span that lacks one direction is far from every name.
     true = int(np.sum(report.parallelness >= np.cos(np.radians(15.0))))
@@ -84,10 +83,10 @@ def main() -> None:
     rows = []
     for title, (system, offered, dt) in SYSTEMS.items():
         number = len(system.conserved())
-        for start, family in families(offered).items():
+        for start in STARTS:
             done = []
             for seed in range(1, arguments.seeds + 1):
-                done.append(one_run(system, family, seed, dt))
+                done.append(one_run(system, offered, start, seed, dt))
                 shown = ("rank", "found", "false", "worst_angle", "learned", "none", "seconds")
                 print(title, start, seed, {k: done[-1][k] for k in shown}, flush=True)
             runs[f"{title}, {start}"] = done

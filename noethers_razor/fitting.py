@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,9 +17,10 @@ from noethers_razor.conserved.nullspace import second_moment
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
 from noethers_razor.errors import UsageError
+from noethers_razor.judgement import Judge
 from noethers_razor.model import Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
-from noethers_razor.stages import Control, FitState, Joint, Judge, Propose, Stage, WithoutSymmetry, thinned
+from noethers_razor.stages import Control, FitState, Joint, Propose, Stage, WithoutSymmetry, thinned
 from noethers_razor.training import Estimate, Rates, Watcher
 
 _FEWEST_TO_HOLD_OUT = 20
@@ -26,6 +28,8 @@ _STATES_KEPT = 1024
 _REFINE, _GROW = 0.0002, 0.003
 """Step sizes of conserved quantities: a proposal is right to a degree and larger steps only blur it; a random
 start has to turn and to grow."""
+_WARMUP_OF_RANDOM = 0.05
+"""Largest share of the first stage before a random start: a network trained to convergence holds it down."""
 _NOISE_START = 0.25
 """Noise deviation at the start, relative to the mean displacement of a transition: well above any fit."""
 
@@ -52,10 +56,11 @@ def to_batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
 
 def plan(config: FitConfig, family: ConservedFamily) -> list[Stage]:
     """The stages of a fit in order."""
-    first = round(config.warmup * config.steps)
+    random = getattr(family, "start", "") == "random"
+    first = round((min(config.warmup, _WARMUP_OF_RANDOM) if random else config.warmup) * config.steps)
     conserved_rate = config.conserved_learning_rate
     if conserved_rate is None:
-        conserved_rate = _GROW if getattr(family, "start", "") == "random" else _REFINE
+        conserved_rate = _GROW if random else _REFINE
     joint_rates = Rates(config.joint_learning_rate, conserved_rate, config.noise_learning_rate)
     bare_rates = Rates(config.learning_rate, 0.0, config.noise_learning_rate)
     stages: list[Stage] = []
@@ -65,7 +70,7 @@ def plan(config: FitConfig, family: ConservedFamily) -> list[Stage]:
         stages += [Propose(), Joint(config.steps - first, joint_rates)]
     stages.append(Control(config.steps - first, joint_rates._replace(conserved=0.0)))
     if family.trainable and config.judge:
-        stages.append(Judge(max(config.chunk, (config.steps - first) // 2), joint_rates))
+        stages.append(Judge(config.steps - first, joint_rates))
     return stages
 
 
@@ -75,6 +80,7 @@ def fit(
     seed: int,
     conserved: ConservedFamily | int | None = None,
     config: FitConfig | None = None,
+    stages: Sequence[Stage] | None = None,
     watch: Watcher | None = None,
 ) -> Result:
     """Train a Hamiltonian and its conserved quantities together under the lower bound.
@@ -85,6 +91,7 @@ def fit(
         conserved: family of conserved quantities, a number of quadratic ones, or None for 15;
             ``NoSymmetry()`` fits without, ``KnownQuadratic.of(system.conserved())`` with given ones.
         config: settings; the defaults suit noise from 0 to a twentieth of the spread.
+        stages: of the fit, those of `plan` by default.
         watch: called after each chunk of steps, for progress.
     Raises:
         TrainingDiverged: when the bound is not finite.
@@ -113,7 +120,7 @@ def fit(
             model.network, init_key, config.initial_deviation, _log_noise(config, frame, batch)
         )
         state = FitState(model, batch, start, fit_key, config, bare=dict(start), watch=watch)
-        for stage in plan(config, family):
+        for stage in plan(config, family) if stages is None else stages:
             stage.run(state)
         frame_noise = _noise_variance(state, frame)
         step = float(np.median(transitions.duration)) / substeps
@@ -179,7 +186,10 @@ def _evidence(state: FitState) -> dict[str, Any]:
         "bounds": {name: _estimate(value) for name, value in state.bounds.items()},
         "judgements": [
             {
+                "name": judgement.name,
                 "kept": judgement.kept,
+                "removed": list(judgement.removed),
+                "accepted": judgement.accepted,
                 "singular_values": list(judgement.singular_values),
                 **_estimate(judgement.estimate),
             }

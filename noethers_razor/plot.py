@@ -128,19 +128,24 @@ def rollouts(
     return figure
 
 
+def _phase(stage: str) -> int:
+    """Place of a stage in time: those of one number ran beside each other, as ``judgement 2 ...``."""
+    word, _, rest = stage.partition(" ")
+    return 1 + int(rest.split()[0]) if word == "judgement" else int(stage != "without symmetry")
+
+
 def training(rows: Sequence[Any]) -> Figure:
     """-ELBO and KL per transition over the optimiser steps of each stage."""
     figure = _figure(6.0, 3.2)
     ax: Any = figure.subplots()
     stages = list(dict.fromkeys(row.stage for row in rows))
-    last = {stage: max(row.step for row in rows if row.stage == stage) for stage in stages}
-    # The control trains beside the joint stage, and the cuts of a judgement beside each other.
-    first = last.get("without symmetry", 0)
+    # The control trains beside the joint stage, and the sets of a round of judgement beside each other.
+    phases = {stage: _phase(stage) for stage in stages}
+    ends = [max((row.step for row in rows if phases[row.stage] == k), default=0) for k in range(9)]
     palette = [GREY, BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#F0E442"]
     for stage, colour in zip(stages, palette * 3, strict=False):
-        start = first + last.get("joint", 0) if stage.startswith("judgement") else first
         part = [row for row in rows if row.stage == stage]
-        steps = [(0 if stage == "without symmetry" else start) + row.step for row in part]
+        steps = [sum(ends[: phases[stage]]) + row.step for row in part]
         ax.plot(steps, [row.negative_elbo for row in part], "o-", ms=3, color=colour, label=stage)
     ax.set(xlabel="optimiser step", ylabel="-ELBO per transition (nats)")
     ax.legend(fontsize=8, frameon=False)

@@ -1,7 +1,7 @@
-"""The stages of a fit as explicit objects: without symmetry, proposal, joint training, judgement.
+"""The stages of a fit as explicit objects: without symmetry, proposal, joint training, control.
 
 A family of conserved quantities takes part through ``propose`` and ``principal`` only, so that a new
-one proposes in the same place.
+one proposes in the same place. The last stage, the judgement, is in `judgement`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor._types import Key
+from noethers_razor._types import Key, Params
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, FieldSamples, NoSymmetry, Proposal
 from noethers_razor.model import Batch, Model, conserved_of
 from noethers_razor.symmetry.span import active_count
-from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher, masked
+from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher
 
 _STATES = 512
 _DRAWS = 32
-_STEP_IN_SPECTRUM = 1.5
-"""Ratio of neighbouring singular values at which the evidence is asked whether to cut between them."""
-_MOST_CUTS = 2
 
 
 def thinned(states: np.ndarray, most: int) -> np.ndarray:
@@ -33,19 +30,30 @@ def thinned(states: np.ndarray, most: int) -> np.ndarray:
     return states[np.linspace(0, len(states) - 1, min(len(states), most)).astype(int)]
 
 
+def prefixed(conserved: Params, dtype: jnp.dtype) -> FlatParams:
+    """The parameters of the family as entries of the flat dictionary."""
+    return {f"conserved/{k}": jnp.asarray(v, dtype) for k, v in conserved.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """The bound with and without the smaller directions of a spectrum.
+    """A set of conserved quantities that the bound was asked about.
 
     Args:
-        kept: number of principal directions kept; the others were set to zero and the rest refitted.
-        singular_values: of all directions before the cut.
+        name: what was done to the learned set.
+        kept: number of directions in use after refitting.
+        singular_values: of all directions before.
+        removed: displacements of the directions that were taken out.
         estimate: the bound after refitting.
+        accepted: whether the fit went on with it.
     """
 
+    name: str
     kept: int
     singular_values: tuple[float, ...]
+    removed: tuple[float, ...]
     estimate: Estimate
+    accepted: bool = False
 
 
 @dataclasses.dataclass
@@ -58,7 +66,7 @@ class FitState:
         config: settings, of which the trainers take theirs.
         bare: parameters of the network alone, trained for as long as ``params``.
         bounds: estimates by name (``none``, ``learned``, ``oracle``) after equal numbers of steps.
-        judgements: cuts that were tried, the accepted one last.
+        judgements: sets that were compared, the accepted one of each round last.
     """
 
     model: Model
@@ -89,6 +97,18 @@ class FitState:
         states = np.asarray(self.data.start, np.float64)
         values, rotated = self.family.principal(conserved_of(params), states)
         return values, {**params, **{f"conserved/{k}": v for k, v in rotated.items()}}
+
+    def field_samples(self, params: FlatParams) -> FieldSamples:
+        """Velocities of the network alone at data states, over draws of its posterior."""
+        states = jnp.asarray(thinned(np.asarray(self.data.start), _STATES))
+
+        def velocity(key: Key) -> jax.Array:
+            weights = self.model.sample_weights(params, key)
+            return self.model.field(weights, lambda x: x[None])(states)
+
+        keys = jax.random.split(self.stream("field"), _DRAWS)
+        velocities = jax.jit(lambda keys: jax.lax.map(velocity, keys))(keys)
+        return FieldSamples(np.asarray(states, np.float64), np.asarray(velocities, np.float64))
 
     def trainer(self, family: ConservedFamily) -> Trainer:
         """The trainer of a family, compiled once per fit."""
@@ -149,20 +169,11 @@ class Propose:
 
     def run(self, state: FitState) -> None:
         """Adds the family's parameters to ``params``."""
-        model = state.model
-        states = jnp.asarray(thinned(np.asarray(state.data.start), _STATES))
-        keys = jax.random.split(state.stream(self.name), _DRAWS)
-
-        def velocity(key: Key) -> jax.Array:
-            weights = model.sample_weights(state.params, key)
-            return model.field(weights, lambda x: x[None])(states)
-
-        velocities = jax.jit(lambda keys: jax.lax.map(velocity, keys))(keys)
-        samples = FieldSamples(np.asarray(states, np.float64), np.asarray(velocities, np.float64))
+        samples = state.field_samples(state.params)
         state.proposal = state.family.propose(samples, state.stream("start"))
         own = state.proposal.params
-        state.params |= {f"conserved/{k}": jnp.asarray(v, states.dtype) for k, v in own.items()}
-        state.model = dataclasses.replace(model, conserved_names=tuple(own))
+        state.params |= prefixed(own, state.data.start.dtype)
+        state.model = dataclasses.replace(state.model, conserved_names=tuple(own))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,68 +226,3 @@ class Control:
         state.bare = params
         if state.family.count == 0:
             state.params = params
-
-
-@dataclasses.dataclass(frozen=True)
-class Judge:
-    """Cut the spectrum where it steps down, refit each cut for as long, and keep what the bound prefers.
-
-    A false direction costs bound, a redundant true one costs nothing: the largest set that the
-    evidence does not reject stays.
-    """
-
-    steps: int
-    rates: Rates
-    name: str = "judgement"
-
-    def cuts(self, values: np.ndarray) -> list[int]:
-        """Numbers of directions to try, the largest steps of the active spectrum first."""
-        count = active_count(values)
-        ratios = values[: count - 1] / values[1:count] if count > 1 else np.zeros(0)
-        order = [i for i in np.argsort(-ratios) if ratios[i] >= _STEP_IN_SPECTRUM]
-        return [int(i) + 1 for i in order[:_MOST_CUTS]]
-
-    def run(self, state: FitState) -> None:
-        """Replaces ``params`` by those of the accepted cut."""
-        values, params = state.spectrum(state.params)
-        cuts = self.cuts(values)
-        if not cuts or not state.family.trainable:
-            return
-        trainer, results = state.trainer(state.family), []
-        for kept in [len(values), *cuts]:
-            mask = (np.arange(len(values)) < kept).astype(float)
-            fitted, rows = trainer.train(
-                masked(params, jnp.asarray(mask, state.data.start.dtype)),
-                state.stream(self.name),
-                stage=f"{self.name} {kept}",
-                steps=self.steps,
-                rates=self.rates,
-                active=mask,
-                watch=state.watch,
-            )
-            state.history += rows
-            estimate = trainer.estimate(fitted, state.stream("estimate"))
-            results.append((Judgement(kept, tuple(map(float, values)), estimate), fitted))
-        # The comparison with no symmetry stays one of equal training.
-        Control(self.steps, self.rates._replace(conserved=0.0), name=f"{self.name} none").run(state)
-        best = self._preferred(results)
-        state.judgements = [judgement for judgement, _ in results if judgement is not best[0]]
-        state.judgements.append(best[0])
-        state.params = best[1]
-        state.bounds[state.family.name] = best[0].estimate
-
-    @staticmethod
-    def _preferred(
-        results: list[tuple[Judgement, FlatParams]],
-    ) -> tuple[Judgement, FlatParams]:
-        """The largest set whose bound is within two standard errors of the best.
-
-        All were estimated on the same batches and draws, so the error is that of paired differences.
-        """
-        best = min(results, key=lambda result: result[0].estimate.negative_elbo)[0].estimate
-
-        def tied(judgement: Judgement) -> bool:
-            excess = np.asarray(judgement.estimate.losses) - np.asarray(best.losses)
-            return bool(excess.mean() <= 2 * excess.std() / np.sqrt(len(excess)))
-
-        return max((r for r in results if tied(r[0])), key=lambda result: result[0].kept)

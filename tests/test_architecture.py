@@ -31,6 +31,7 @@ LAYERS = {
     "model": 6,
     "training": 6.5,
     "stages": 7,
+    "judgement": 7.5,
     "prediction": 7,
     "result": 7.5,
     "fitting": 8,

@@ -86,3 +86,7 @@ class ConservedFamily(Protocol):
         to their size; principal directions span the same quantities and are orthogonal in it.
         """
         ...
+
+    def mixed(self, params: Params, weights: np.ndarray) -> Params:
+        """Parameters of the combinations sum_j weights[i, j] C_j: weights (K, K)."""
+        ...

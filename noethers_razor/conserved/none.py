@@ -59,3 +59,7 @@ class NoSymmetry:
     def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
         """Nothing."""
         return np.zeros(0), {}
+
+    def mixed(self, params: Params, weights: np.ndarray) -> Params:
+        """Nothing."""
+        return {}

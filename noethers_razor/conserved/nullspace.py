@@ -76,13 +76,44 @@ def candidates(
     moving = values > _TRIVIAL * values[-1]
     whiten = vectors[:, moving] / np.sqrt(values[moving])  # columns: displacement 1, orthogonal
     scaled = brackets(states, velocity) @ whiten / _size_of_bracket(states, velocity)
+    turned, values = _smallest(scaled)
+    weights = turned[:count] @ whiten.T
+    return np.einsum("kd,dij->kij", weights, form), weights @ linear, values[:count]
+
+
+def _smallest(brackets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit combinations (k, D) of brackets (B, D) and their root mean squares (k,), smallest first."""
     # Singular values, not eigenvalues of a product: squares would turn rounding of 1e-16 into 1e-8.
-    triangle = np.linalg.qr(scaled / np.sqrt(len(states)), mode="r")
+    triangle = np.linalg.qr(brackets / np.sqrt(len(brackets)), mode="r")
     # Fewer states than observables leave directions that no datum tests; those are not offered.
     _, values, turned = np.linalg.svd(triangle, full_matrices=False)
-    order = np.argsort(values)[:count]
-    weights = (whiten @ turned[order].T).T
-    return np.einsum("kd,dij->kij", weights, form), weights @ linear, values[order]
+    return turned[::-1], values[::-1]
+
+
+def least_defects(slopes: np.ndarray, samples: FieldSamples) -> tuple[np.ndarray, np.ndarray]:
+    """Combinations (k, K) of observables by their relative defects (k,), smallest first.
+
+    Args:
+        slopes: gradients (K, B, M) of observables that are orthonormal in displacement.
+        samples: states and posterior samples of the velocity.
+    """
+    mean = samples.velocities.mean(axis=0)
+    scaled = np.einsum("kbi,bi->bk", slopes, mean) / _size_of_bracket(samples.states, mean)
+    return _smallest(scaled)
+
+
+def expected_defect(slopes: np.ndarray, samples: FieldSamples) -> np.ndarray:
+    """Defects (K,) of true observables with gradients (K, B, M) under the posterior's spread."""
+    mean = samples.velocities.mean(axis=0)
+    deviations = np.einsum("kbi,wbi->wkb", slopes, samples.velocities - mean)
+    draws = max(len(samples.velocities) - 1, 1)
+    noise = np.mean(deviations**2, axis=-1).sum(axis=0) / draws
+    return np.asarray(np.sqrt(noise) / _size_of_bracket(samples.states, mean))
+
+
+def credible_length(defect: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Orbit lengths (K,) between 0 and 1 that defects leave credible: 1/2 at three times the expected one."""
+    return np.asarray(1.0 / (1.0 + (defect / (_DOUBT * np.maximum(expected, 1e-12))) ** 4))
 
 
 def _size_of_bracket(states: np.ndarray, velocity: np.ndarray) -> float:
@@ -101,11 +132,8 @@ def proposal(samples: FieldSamples, count: int) -> Proposal:
     states, mean = samples.states, samples.velocities.mean(axis=0)
     form, linear, defect = candidates(states, mean, count)
     slopes = np.einsum("kij,bj->kbi", form, states) + linear[:, None]
-    deviations = np.einsum("kbi,wbi->wkb", slopes, samples.velocities - mean)
-    draws = max(len(samples.velocities) - 1, 1)
-    noise = np.mean(deviations**2, axis=-1).sum(axis=0) / draws
-    expected = np.sqrt(noise) / _size_of_bracket(states, mean)
-    length = 1.0 / (1.0 + (defect / (_DOUBT * np.maximum(expected, 1e-12))) ** 4)
+    expected = expected_defect(slopes, samples)
+    length = credible_length(defect, expected)
     # Observables that move no datum leave their places empty: the bound could not tell them apart.
     empty = count - len(defect)
     params = {

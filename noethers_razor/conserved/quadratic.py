@@ -74,6 +74,13 @@ def principal_forms(form: Array, linear: Array, states: np.ndarray) -> tuple[np.
     return values, rotated
 
 
+def mixed_forms(params: Params, weights: np.ndarray) -> Params:
+    """Forms and linear parts of sum_j weights[i, j] C_j: weights (K, K)."""
+    return {
+        name: jnp.tensordot(jnp.asarray(weights, value.dtype), value, 1) for name, value in params.items()
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Quadratic:
     """K learnable quadratic conserved quantities (paper, section 3.2).
@@ -137,6 +144,10 @@ class Quadratic:
     def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
         """Singular values (K,) and the parameters in principal directions, see `principal_forms`."""
         return principal_forms(*self.forms(params), states)
+
+    def mixed(self, params: Params, weights: np.ndarray) -> Params:
+        """Combinations sum_j weights[i, j] C_j, see `mixed_forms`."""
+        return mixed_forms(params, weights)
 
     def propose(self, samples: FieldSamples, key: Key) -> Proposal:
         """The K directions of least bracket defect, or a random start of the same size."""
@@ -208,6 +219,10 @@ class KnownQuadratic:
     def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
         """Singular values (K,) and the parameters in principal directions, see `principal_forms`."""
         return principal_forms(params["form"], params["linear"], states)
+
+    def mixed(self, params: Params, weights: np.ndarray) -> Params:
+        """Combinations sum_j weights[i, j] C_j, see `mixed_forms`."""
+        return mixed_forms(params, weights)
 
     def propose(self, samples: FieldSamples, key: Key) -> Proposal:
         """The given quantities, each scaled to a natural unit of tau, see `orbit_scale`."""

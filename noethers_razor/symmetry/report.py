@@ -17,7 +17,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.algebra import Algebra, analyse
 from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted
-from noethers_razor.symmetry.span import ACTIVE, Span, angles_of, largest_angle, parallelness, span_of
+from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
 
 _defects = jax.jit(bracket_defect)
 
@@ -297,9 +297,12 @@ def _warnings(result: Fitted, span: Span) -> list[str]:
                 f"the bound is better without symmetry (-ELBO {none['negative_elbo']:.3f} against "
                 f"{own['negative_elbo']:.3f}): train longer, or do not trust these quantities"
             )
-    judged = result.evidence.get("judgements", [])
-    if judged and judged[-1]["kept"] < len(judged[-1]["singular_values"]):
-        values = judged[-1]["singular_values"][judged[-1]["kept"] :]
-        removed = [v for v in values if v > ACTIVE]
-        found.append(f"the bound rejected directions with singular values {_numbers(removed)}")
+    for judged in result.evidence.get("judgements", []):
+        if judged["accepted"] and judged["removed"]:
+            removed = _numbers(judged["removed"])
+            found.append(
+                f"the bound rejected directions with singular values {removed} (kept: {judged['name']})"
+            )
+        elif judged["accepted"] and judged["name"] != "as learned":
+            found.append(f"the bound preferred another set to the one as learned: {judged['name']}")
     return found

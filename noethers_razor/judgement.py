@@ -1,0 +1,298 @@
+"""The judgement: the bound decides which of the learned directions stay, and whether one was missed.
+
+A false direction costs bound, a redundant true one costs nothing: the largest set that the evidence does
+not reject stays. What is worth asking is read from the spectrum and from the dynamics fitted without
+symmetry, whose brackets know nothing of the learned orbits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Params
+from noethers_razor.conserved import ConservedFamily, FieldSamples
+from noethers_razor.conserved.nullspace import credible_length, expected_defect, least_defects
+from noethers_razor.model import conserved_of
+from noethers_razor.stages import Control, FitState, Judgement, prefixed
+from noethers_razor.symmetry.span import active_count
+from noethers_razor.training import Estimate, FlatParams, Rates, masked
+
+_STEP_IN_SPECTRUM = 1.5
+"""Ratio of neighbouring singular values at which the evidence is asked whether to cut between them."""
+_MOST_CUTS = 2
+_MOST_ROUNDS = 2
+_CREDIBLE = 0.5
+"""Initial length from which on a candidate counts as credible, see `nullspace.credible_length`."""
+_STEP_IN_DEFECTS = 2.0
+"""Ratio of neighbouring bracket defects from which on the larger ones, if incredible, are doubted."""
+_OUTSIDE = 0.5
+"""Sine of the angle to the learned span from which on a credible candidate counts as missing in it."""
+AS_LEARNED, NO_QUANTITY = "as learned", "no quantity"
+
+
+class Hypothesis(NamedTuple):
+    """A set of quantities to refit.
+
+    Args:
+        name: for the record.
+        params: start of the refit, in principal directions.
+        mask: (K,) ones where a quantity may move.
+        removed: displacements of the directions taken out.
+    """
+
+    name: str
+    params: FlatParams
+    mask: np.ndarray
+    removed: tuple[float, ...] = ()
+
+
+class Verdict(NamedTuple):
+    """A hypothesis after its refit.
+
+    Args:
+        judgement: for the record.
+        params: after training.
+        tolerance: by how much its bound may be worse than the best for it to stay.
+    """
+
+    judgement: Judgement
+    params: FlatParams
+    tolerance: float = 0.0
+
+    @property
+    def bound(self) -> float:
+        """-ELBO per transition."""
+        return self.judgement.estimate.negative_elbo
+
+
+def excess(estimate: Estimate, other: Estimate) -> tuple[float, float]:
+    """Mean difference of two bounds estimated on the same batches and draws, and its standard error."""
+    difference = np.asarray(estimate.losses) - np.asarray(other.losses)
+    return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
+
+
+def is_worse(estimate: Estimate, other: Estimate, tolerance: float = 0.0) -> bool:
+    """Whether a bound is worse by more than a tolerance and two standard errors of the paired difference."""
+    mean, error = excess(estimate, other)
+    return mean > tolerance + 2 * error
+
+
+def preferred(verdicts: list[Verdict]) -> Verdict:
+    """The largest set that is not worse than the best; of equally large ones the better."""
+    best = min(verdicts, key=lambda v: v.bound).judgement.estimate
+    tied = [v for v in verdicts if not is_worse(v.judgement.estimate, best, v.tolerance)]
+    return max(tied, key=lambda v: (v.judgement.kept, -v.bound))
+
+
+def gradients(family: ConservedFamily, params: Params, states: np.ndarray) -> np.ndarray:
+    """grad C at states (B, M) relative to their size, so that the root mean square is the displacement.
+
+    Returns:
+        (K, B, M), float64.
+    """
+    slopes = jax.vmap(jax.jacobian(lambda x: family.value(params, x)))(jnp.asarray(states))
+    size = np.sqrt(np.mean(np.sum(states**2, axis=1)))
+    return np.swapaxes(np.asarray(slopes, np.float64), 0, 1) / size
+
+
+def sines_to(slopes: np.ndarray, span: np.ndarray) -> np.ndarray:
+    """Sines (k,) of the angles of observables with gradients (k, B, M) to the span of others (K, B, M)."""
+    rows, others = (part.reshape(len(part), slopes.shape[1] * slopes.shape[2]) for part in (slopes, span))
+    rest = rows - (rows @ others.T) @ np.linalg.pinv(others @ others.T) @ others if len(others) else rows
+    return np.asarray(np.linalg.norm(rest, axis=1) / np.linalg.norm(rows, axis=1))
+
+
+def spectrum_cuts(values: np.ndarray) -> list[int]:
+    """Numbers of directions to try, the largest steps of the active spectrum (K,) first."""
+    count = active_count(values)
+    ratios = values[: count - 1] / values[1:count] if count > 1 else np.zeros(0)
+    order = [i for i in np.argsort(-ratios) if ratios[i] >= _STEP_IN_SPECTRUM]
+    return [int(i) + 1 for i in order[:_MOST_CUTS]]
+
+
+class Directions(NamedTuple):
+    """The directions of a learned span by their brackets with the dynamics fitted without symmetry.
+
+    Args:
+        slopes: gradients (r, B, M) of the active principal directions, displacement 1.
+        turned: (r, r) their combinations, smallest defect first.
+        credible: how many of these the dynamics leave credible.
+    """
+
+    slopes: np.ndarray
+    turned: np.ndarray
+    credible: int
+
+
+def directions_of(
+    family: ConservedFamily, params: Params, values: np.ndarray, samples: FieldSamples
+) -> Directions:
+    """Directions of parameters in principal form with active singular values (r,)."""
+    if not len(values):
+        return Directions(np.zeros((0, *samples.states.shape)), np.zeros((0, 0)), 0)
+    slopes = gradients(family, params, samples.states)[: len(values)] / values[:, None, None]
+    turned, defect = least_defects(slopes, samples)
+    expected = expected_defect(np.tensordot(turned, slopes, 1), samples)
+    doubtful = credible_length(defect, expected) < _CREDIBLE
+    steps = np.where(doubtful[1:], defect[1:] / defect[:-1], 0.0)
+    if not steps.size or steps.max() < _STEP_IN_DEFECTS:
+        return Directions(slopes, turned, len(values))
+    return Directions(slopes, turned, int(np.argmax(steps)) + 1)
+
+
+class Case(NamedTuple):
+    """What is to be judged: a learned set and the dynamics that know nothing of it.
+
+    Args:
+        values, params: singular values (K,) and parameters in principal directions.
+        network: parameters without conserved quantities that refits of other sets start from.
+        spoilt: whether the bound is better without symmetry, so that the orbits have spoilt the network; it
+            is then the control's.
+        samples, directions: of the control.
+    """
+
+    values: np.ndarray
+    params: FlatParams
+    network: FlatParams
+    spoilt: bool
+    samples: FieldSamples
+    directions: Directions
+
+    @property
+    def used(self) -> int:
+        """Number of directions in use."""
+        return active_count(self.values)
+
+
+def case_of(state: FitState) -> Case:
+    """The learned set of a fit."""
+    values, params = state.spectrum(state.params)
+    spoilt = is_worse(state.bounds[state.family.name], state.bounds["none"])
+    source = state.bare if spoilt else params
+    samples = state.field_samples(state.bare)
+    active = values[: active_count(values)]
+    directions = directions_of(state.family, conserved_of(params), active, samples)
+    return Case(values, params, {k: source[k] for k in state.bare}, spoilt, samples, directions)
+
+
+def _with_largest(case: Case, kept: int) -> Hypothesis:
+    """The set without its smaller directions."""
+    mask = (np.arange(len(case.values)) < kept).astype(float)
+    removed = tuple(map(float, case.values[kept : case.used]))
+    return Hypothesis(f"largest {kept}", {**case.params, **case.network}, mask, removed)
+
+
+def _with_least_defects(state: FitState, case: Case, kept: int) -> Hypothesis:
+    """The set projected on its directions of least defect."""
+    total, count, turned = len(case.values), case.used, case.directions.turned
+    values, good = case.values[:count], turned[:kept]
+    weights = np.zeros((total, total))
+    weights[:count, :count] = values[:, None] * (good.T @ good) / values
+    mixed = state.family.mixed(conserved_of(case.params), weights)
+    start = state.spectrum({**case.network, **prefixed(mixed, state.data.start.dtype)})[1]
+    mask = (np.arange(total) < kept).astype(float)
+    removed = tuple(map(float, np.linalg.norm(turned[kept:] * values, axis=1)))
+    return Hypothesis(f"least defect {kept}", start, mask, removed)
+
+
+def _proposed_anew(state: FitState, case: Case) -> Hypothesis | None:
+    """A proposal from the control, when it has a credible direction that the set lacks."""
+    anew = state.family.propose(case.samples, state.stream("anew"))
+    # A random start has no lengths: the paper's procedure, which proposes nothing.
+    credible = np.nan_to_num(anew.length) >= _CREDIBLE
+    offered = gradients(state.family, anew.params, case.samples.states)[credible]
+    if not np.any(sines_to(offered, case.directions.slopes) > _OUTSIDE):
+        return None
+    start = {**case.network, **prefixed(anew.params, state.data.start.dtype)}
+    return Hypothesis("proposed anew", start, np.ones(len(case.values)))
+
+
+def hypotheses(state: FitState, case: Case) -> list[Hypothesis]:
+    """The set as learned, without its doubtful directions, and anew; it alone where nothing is in doubt."""
+    found = [Hypothesis(AS_LEARNED, case.params, np.ones(len(case.values)))]
+    credible = case.directions.credible
+    found += [_with_largest(case, kept) for kept in spectrum_cuts(case.values) if kept != credible]
+    fewer = [credible] if credible < case.used else []
+    if case.spoilt and not fewer:
+        # Few data leave every bracket credible; the bound is then asked about halves.
+        fewer = [-(-case.used // 2), -(-case.used // 4)]
+    found += [_with_least_defects(state, case, kept) for kept in fewer if 0 < kept < case.used]
+    anew = _proposed_anew(state, case)
+    return found if anew is None else [*found, anew]
+
+
+def _adopt(state: FitState, verdicts: list[Verdict], accepted: Verdict) -> None:
+    """Go on with a set, and record what it was compared with."""
+    state.judgements += [verdict.judgement for verdict in verdicts if verdict is not accepted]
+    state.judgements.append(dataclasses.replace(accepted.judgement, accepted=True))
+    state.params = accepted.params
+    state.bounds[state.family.name] = accepted.judgement.estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """Refit each hypothesis for as long, beside the control, and keep what the bound prefers."""
+
+    steps: int
+    rates: Rates
+    name: str = "judgement"
+
+    def run(self, state: FitState) -> None:
+        """Replaces ``params`` by those of the accepted set, in at most two rounds."""
+        if not state.family.trainable:
+            return
+        for number in range(_MOST_ROUNDS):
+            case = case_of(state)
+            asked = hypotheses(state, case)
+            if len(asked) == 1 and not case.spoilt:
+                return
+            verdicts = self._compare(state, case, asked, f"{self.name} {number + 1}")
+            accepted = preferred(verdicts)
+            _adopt(state, verdicts, accepted)
+            if accepted.judgement.name in (AS_LEARNED, NO_QUANTITY):
+                return
+
+    def _compare(self, state: FitState, case: Case, asked: list[Hypothesis], label: str) -> list[Verdict]:
+        """Every hypothesis and, last, no quantity, all trained on for as long."""
+        before = state.bounds["none"]
+        # The comparison with no symmetry stays one of equal training.
+        Control(self.steps, self.rates._replace(conserved=0.0), name=f"{label} none").run(state)
+        # What more training brings is not evidence: bounds of sets trained apart are not known better.
+        undecided = abs(excess(state.bounds["none"], before)[0])
+        verdicts = [self._refitted(state, case, one, label, undecided) for one in asked]
+        nothing = masked(case.params, jnp.zeros(state.family.count, state.data.start.dtype))
+        values = tuple(map(float, case.values))
+        none = Judgement(NO_QUANTITY, 0, values, values[: case.used], state.bounds["none"])
+        return [*verdicts, Verdict(none, {**nothing, **state.bare})]
+
+    def _refitted(
+        self, state: FitState, case: Case, hypothesis: Hypothesis, label: str, undecided: float
+    ) -> Verdict:
+        """A hypothesis after training; tolerance is for sets whose every direction the brackets credit."""
+        family, trainer = state.family, state.trainer(state.family)
+        fitted, rows = trainer.train(
+            masked(hypothesis.params, jnp.asarray(hypothesis.mask, state.data.start.dtype)),
+            state.stream(label),
+            stage=f"{label} {hypothesis.name}",
+            steps=self.steps,
+            rates=self.rates,
+            active=hypothesis.mask,
+            watch=state.watch,
+        )
+        state.history += rows
+        values, principal = state.spectrum(fitted)
+        kept = active_count(values)
+        credible = directions_of(family, conserved_of(principal), values[:kept], case.samples).credible
+        judgement = Judgement(
+            hypothesis.name,
+            kept,
+            tuple(map(float, case.values)),
+            hypothesis.removed,
+            trainer.estimate(fitted, state.stream("estimate")),
+        )
+        return Verdict(judgement, fitted, undecided if credible == kept else 0.0)
