@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -115,13 +116,16 @@ def fit(
         batch = to_batch(frame, transitions, config.dtype)
         base = jax.random.key(seed)
         init_key, fit_key = jax.random.split(base)
-        model = build_model(config, family, (), frame, substeps=substeps, total=transitions.total)
+        names = tuple(family.init(init_key, frame.dim))
+        model = build_model(config, family, names, frame, substeps=substeps, total=transitions.total)
         start = initial_params(
             model.network, init_key, config.initial_deviation, _log_noise(config, frame, batch)
         )
-        state = FitState(model, batch, start, fit_key, config, bare=dict(start), watch=watch)
-        for stage in plan(config, family) if stages is None else stages:
-            stage.run(state)
+        with ThreadPoolExecutor(1) as pool:
+            state = FitState(model, batch, start, fit_key, config, bare=dict(start), watch=watch, pool=pool)
+            state.prepare()
+            for stage in plan(config, family) if stages is None else stages:
+                stage.run(state)
         frame_noise = _noise_variance(state, frame)
         step = float(np.median(transitions.duration)) / substeps
         best = state.bounds[family.name]

@@ -8,6 +8,8 @@ symmetry, whose brackets know nothing of the learned orbits.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -89,13 +91,20 @@ def preferred(verdicts: list[Verdict]) -> Verdict:
     return max(tied, key=lambda v: (v.judgement.kept, -v.bound))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _jacobians(
+    value: Callable[[Params, jax.Array], jax.Array], params: Params, states: jax.Array
+) -> jax.Array:
+    return jax.vmap(jax.jacobian(lambda x: value(params, x)))(states)
+
+
 def gradients(family: ConservedFamily, params: Params, states: np.ndarray) -> np.ndarray:
     """grad C at states (B, M) relative to their size, so that the root mean square is the displacement.
 
     Returns:
         (K, B, M), float64.
     """
-    slopes = jax.vmap(jax.jacobian(lambda x: family.value(params, x)))(jnp.asarray(states))
+    slopes = _jacobians(family.value, params, jnp.asarray(states))
     size = np.sqrt(np.mean(np.sum(states**2, axis=1)))
     return np.swapaxes(np.asarray(slopes, np.float64), 0, 1) / size
 

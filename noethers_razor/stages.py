@@ -7,7 +7,10 @@ one proposes in the same place. The last stage, the judgement, is in `judgement`
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
+from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Protocol
 
 import jax
@@ -67,6 +70,7 @@ class FitState:
         bare: parameters of the network alone, trained for as long as ``params``.
         bounds: estimates by name (``none``, ``learned``, ``oracle``) after equal numbers of steps.
         judgements: sets that were compared, the accepted one of each round last.
+        pool: thread that compiles while another stage trains.
     """
 
     model: Model
@@ -82,6 +86,7 @@ class FitState:
     judgements: list[Judgement] = dataclasses.field(default_factory=list)
     proposal: Proposal | None = None
     trainers: dict[str, Trainer] = dataclasses.field(default_factory=dict)
+    pool: Executor | None = None
 
     @property
     def family(self) -> ConservedFamily:
@@ -98,17 +103,26 @@ class FitState:
         values, rotated = self.family.principal(conserved_of(params), states)
         return values, {**params, **{f"conserved/{k}": v for k, v in rotated.items()}}
 
+    @functools.cached_property
+    def _velocities(self) -> Callable[[FlatParams, Key, jax.Array], jax.Array]:
+        def velocity(params: FlatParams, key: Key, states: jax.Array) -> jax.Array:
+            return self.model.field(self.model.sample_weights(params, key), lambda x: x[None])(states)
+
+        return jax.jit(lambda params, keys, x: jax.lax.map(lambda key: velocity(params, key, x), keys))
+
     def field_samples(self, params: FlatParams) -> FieldSamples:
         """Velocities of the network alone at data states, over draws of its posterior."""
         states = jnp.asarray(thinned(np.asarray(self.data.start), _STATES))
-
-        def velocity(key: Key) -> jax.Array:
-            weights = self.model.sample_weights(params, key)
-            return self.model.field(weights, lambda x: x[None])(states)
-
-        keys = jax.random.split(self.stream("field"), _DRAWS)
-        velocities = jax.jit(lambda keys: jax.lax.map(velocity, keys))(keys)
+        network = {name: value for name, value in params.items() if not name.startswith("conserved/")}
+        velocities = self._velocities(network, jax.random.split(self.stream("field"), _DRAWS), states)
         return FieldSamples(np.asarray(states, np.float64), np.asarray(velocities, np.float64))
+
+    def prepare(self) -> None:
+        """Have the programs of all stages compiled, in the order in which they are needed."""
+        self.trainer(NoSymmetry()).prepare(self.params)
+        if self.family.count:
+            own = self.family.init(self.key, self.data.start.shape[-1])
+            self.trainer(self.family).prepare({**self.params, **prefixed(own, self.data.start.dtype)})
 
     def trainer(self, family: ConservedFamily) -> Trainer:
         """The trainer of a family, compiled once per fit."""
@@ -125,6 +139,7 @@ class FitState:
                 self.config.chunk,
                 self.clock,
                 lambda params: active_count(self.spectrum(params)[0]) if own else 0,
+                self.pool,
             )
         return self.trainers[family.name]
 
@@ -171,9 +186,7 @@ class Propose:
         """Adds the family's parameters to ``params``."""
         samples = state.field_samples(state.params)
         state.proposal = state.family.propose(samples, state.stream("start"))
-        own = state.proposal.params
-        state.params |= prefixed(own, state.data.start.dtype)
-        state.model = dataclasses.replace(state.model, conserved_names=tuple(own))
+        state.params |= prefixed(state.proposal.params, state.data.start.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

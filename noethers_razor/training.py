@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from concurrent.futures import Executor, Future
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ class Row:
 
 @dataclasses.dataclass
 class Clock:
-    """Seconds spent compiling and training, and the steps done, over all stages of a fit."""
+    """Seconds of compilation that training waited for, seconds of training, steps; over all stages."""
 
     compiling: float = 0.0
     training: float = 0.0
@@ -96,6 +97,7 @@ class Trainer:
         chunk: steps per compiled call; progress, history and guard are once a chunk.
         clock: shared by the stages of a fit.
         rank_of: number of conserved quantities in use, for the progress line.
+        pool: thread that compiles, so that one stage trains while the program of the next is made.
     """
 
     model: Model
@@ -105,7 +107,8 @@ class Trainer:
     chunk: int
     clock: Clock
     rank_of: Callable[[FlatParams], int] = lambda params: 0
-    _compiled: Callable[..., tuple[FlatParams, optax.OptState, Array, Array]] | None = None
+    pool: Executor | None = None
+    _compiled: Future[Callable[..., tuple[FlatParams, optax.OptState, Array, Array]]] | None = None
 
     def __post_init__(self) -> None:
         self._optimiser = optax.scale_by_adam(b2=_SECOND_MOMENT)
@@ -156,20 +159,42 @@ class Trainer:
         (params, state), losses = jax.lax.scan(one, (params, state), (keys, scales))
         return params, state, losses, self.model.divergence(params)
 
-    def _call(
+    def _arguments(
         self, params: FlatParams, state: optax.OptState, key: Key, scales: np.ndarray, active: np.ndarray
-    ) -> tuple[FlatParams, optax.OptState, np.ndarray, float]:
+    ) -> tuple[Any, ...]:
         dtype = self.data.start.dtype
         likelihood = self.model.likelihood
         units = (likelihood.residual, jnp.asarray(likelihood.log_density, dtype))
-        settings = (jnp.asarray(scales, dtype), jnp.asarray(active, dtype))
-        arguments = (self.data, units, params, state, key, *settings)
-        if self._compiled is None:
-            began = time.perf_counter()
-            self._compiled = jax.jit(self._run_chunk).lower(*arguments).compile()
-            self.clock.compiling += time.perf_counter() - began
+        return self.data, units, params, state, key, jnp.asarray(scales, dtype), jnp.asarray(active, dtype)
+
+    def prepare(self, params: FlatParams) -> None:
+        """Have the program for parameters of these shapes compiled, by the pool if there is one.
+
+        Tracing stays here: NumPyro's handlers are no business of two threads.
+        """
+        if self._compiled is not None:
+            return
         began = time.perf_counter()
-        params, state, losses, divergence = self._compiled(*arguments)
+        still = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
+        arguments = self._arguments(params, self._optimiser.init(params), jax.random.key(0), *still)
+        lowered = jax.jit(self._run_chunk).lower(*arguments)
+        if self.pool is not None:
+            self._compiled = self.pool.submit(lowered.compile)
+        else:
+            self._compiled = Future()
+            self._compiled.set_result(lowered.compile())
+        self.clock.compiling += time.perf_counter() - began
+
+    def _call(
+        self, params: FlatParams, state: optax.OptState, key: Key, scales: np.ndarray, active: np.ndarray
+    ) -> tuple[FlatParams, optax.OptState, np.ndarray, float]:
+        self.prepare(params)
+        assert self._compiled is not None
+        began = time.perf_counter()
+        compiled = self._compiled.result()
+        self.clock.compiling += time.perf_counter() - began
+        began = time.perf_counter()
+        params, state, losses, divergence = compiled(*self._arguments(params, state, key, scales, active))
         values = np.asarray(losses, dtype=np.float64)
         self.clock.training += time.perf_counter() - began
         return params, state, values, float(divergence) / self.model.likelihood.total
