@@ -23,7 +23,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.jobs
 
 # `make reproduce BUDGET=quick` runs one seed of the paper's systems, into a folder of its own.
 reproduce: $(STAMP)

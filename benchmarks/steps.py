@@ -1,0 +1,156 @@
+"""Milliseconds per training step and seconds of compilation, against the machine's measured product rate.
+
+Run as `python -m benchmarks.steps`: medians of 5 chunks, float32. The paper's protocol (20 Euler steps, its
+widths, orbit and weight samples) stands beside our defaults, with a part of its batch, for memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.tables import machine, markdown
+from noethers_razor.config import FitConfig
+from noethers_razor.conserved import ConservedFamily, NoSymmetry, Quadratic
+from noethers_razor.data.frame import fit_frame
+from noethers_razor.fitting import to_batch
+from noethers_razor.model import initial_params
+from noethers_razor.result import build_model
+from noethers_razor.systems import NBody, Oscillators, System
+from noethers_razor.training import Clock, Trainer
+
+RESULTS = Path(__file__).parent / "results"
+_EVALUATIONS = {"euler": 1, "rk4": 4}
+_EULER = {"activation": "elu", "integrator": "euler", "substeps": 20}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One line of the table."""
+
+    label: str
+    system: System
+    family: ConservedFamily
+    config: FitConfig
+    chunk: int = 100
+
+
+def cases() -> list[Case]:
+    """Growth in n, bodies, S, batch and width from the defaults, then the paper's protocol."""
+    base = FitConfig()
+    three, learned = Oscillators(n=3), Quadratic(15)
+
+    def varied(name: str, values: tuple[int, ...]) -> list[Case]:
+        label = {"orbit_samples": "S", "batch": "batch", "width": "width"}[name]
+        configs = {value: dataclasses.replace(base, **{name: value}) for value in values}
+        return [Case(f"3 oscillators, {label} {v}", three, learned, c) for v, c in configs.items()]
+
+    growth = [
+        Case(f"{n} oscillators", Oscillators(n=n), Quadratic(n * n + 6), base) for n in (1, 2, 3, 5, 7, 10)
+    ]
+    growth += [Case(f"{n} bodies", NBody(n_bodies=n), Quadratic(10), base) for n in (2, 3, 4, 5, 8)]
+    paper = [
+        Case(
+            f"{name}, paper's protocol, {part} of its batch",
+            system,
+            Quadratic(count),
+            FitConfig(batch=batch, width=width, depth=depth, orbit_samples=s, weight_samples=m, **_EULER),
+            chunk=1,
+        )
+        for name, part, system, count, batch, width, depth, s, m in (
+            ("oscillator", "1/7", Oscillators(n=1), 1, 4, 200, 2, 200, 20),
+            ("3 oscillators", "1/49", three, 30, 20, 200, 3, 100, 2),
+            ("3 bodies", "1/49", NBody(), 10, 20, 250, 4, 100, 2),
+        )
+    ]
+    return [
+        Case("3 oscillators, no symmetry", three, NoSymmetry(), base),
+        *growth,
+        *varied("orbit_samples", (2, 4, 16, 32)),
+        *varied("batch", (32, 128, 512)),
+        *varied("width", (32, 128, 256)),
+        *paper,
+    ]
+
+
+def product_rate(rows: int, width: int) -> float:
+    """Floating-point operations per second of a (rows, width) by (width, width) product, median of 20."""
+    a, b = jnp.ones((rows, width)), jnp.ones((width, width))
+    # Many products a call, so that calling costs nothing.
+    repeats = max(1, round(2e8 / (2 * rows * width**2)))
+    product = jax.jit(lambda a, b: jax.lax.fori_loop(0, repeats, lambda _, x: 1e-3 * (x @ b), a))
+    product(a, b).block_until_ready()
+    seconds = []
+    for _ in range(20):
+        began = time.perf_counter()
+        product(a, b).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return repeats * 2 * rows * width**2 / float(np.median(seconds))
+
+
+def operations(config: FitConfig, dim: int, samples: int) -> float:
+    """Of the network's products in one step: forward and gradient, all evaluations, and the way back."""
+    weights = dim * config.width + config.width**2 * (config.depth - 1) + config.width
+    evaluations = _EVALUATIONS[config.integrator] * (config.substeps or 1)
+    # Two operations a weight; forward, gradient, and about twice both again in the reverse pass.
+    return 2.0 * weights * config.batch * samples * config.weight_samples * evaluations * 6
+
+
+def measure(case: Case) -> tuple[float, float, int]:
+    """Milliseconds per step, seconds of compilation, and points at a time."""
+    config = case.config
+    data = case.system.simulate(0)
+    transitions = data.transitions()
+    frame = fit_frame(data.observed(), transitions)
+    family = case.family.fitted_to(frame)
+    start = family.init(jax.random.key(1), frame.dim)
+    substeps = config.substeps or 1
+    model = build_model(config, family, tuple(start), frame, substeps=substeps, total=transitions.total)
+    batch = to_batch(frame, transitions, config.dtype)
+    params = initial_params(model.network, jax.random.key(0), config.initial_deviation, -3.0)
+    params |= {f"conserved/{name}": value for name, value in start.items()}
+    trainer = Trainer(model, batch, config.batch, config.weight_samples, case.chunk, Clock())
+    trainer.estimate(params, jax.random.key(2), chunks=1)
+    seconds = []
+    for i in range(5):
+        before = trainer.clock.training
+        trainer.estimate(params, jax.random.key(i), chunks=1)
+        seconds.append((trainer.clock.training - before) / case.chunk)
+    points = config.batch * (config.orbit_samples if family.count else 1)
+    return 1e3 * float(np.median(seconds)), trainer.clock.compiling, points
+
+
+def main() -> None:
+    """Print the table and write it down."""
+    arguments = argparse.ArgumentParser(description="seconds of a training step")
+    arguments.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    out: Path = arguments.parse_args().out
+    peak, rows = product_rate(1024, 1024), []
+    for case in cases():
+        ms, compiling, points = measure(case)
+        config, samples = case.config, case.config.orbit_samples if case.family.count else 1
+        rate = operations(config, 2 * case.system.dof, samples) / (ms * 1e-3)
+        own = product_rate(points, config.width)
+        setting = f"{samples}, {config.weight_samples}, {config.batch}, {config.depth} x {config.width}"
+        shares = (f"{100 * rate / peak:.0f} %", f"{100 * rate / own:.0f} %")
+        rows.append([case.label, setting, f"{ms:.3g}", *shares, f"{compiling:.1f}"])
+        print(" | ".join(rows[-1]), flush=True)
+    header = ["case", "S, M, batch, network", "ms a step", "of the product rate"]
+    header += ["of that of products of its size", "s to compile"]
+    about = machine()
+    note = (
+        f"Command: `python -m benchmarks.steps`, {about['cores']} cores, commit {about['commit']}. "
+        f"float32 products of 1024 x 1024: {peak / 1e9:.0f} GFLOP/s. Medians of 5 chunks."
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "steps.md").write_text(f"# One training step\n\n{note}\n\n{markdown(header, rows)}")
+
+
+if __name__ == "__main__":
+    main()
