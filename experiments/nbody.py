@@ -40,11 +40,13 @@ def learned_rows(runs: list[dict[str, Any]], number: int) -> list[list[str]]:
     """What was found, for the learned quantities and for the null space."""
     learned, bare = ([run[name] for run in runs] for name in ("learned", "null space"))
     ratios = [r["singular_values"][number] / r["singular_values"][number - 1] for r in learned]
+    rounds = [sum(judged["accepted"] for judged in r["judgements"]) for r in learned]
     return [
         ["number found, each seed (learned)", ", ".join(str(r["rank"]) for r in learned)],
         ["smallest parallelness", spread([min(r["parallelness"], default=0.0) for r in learned], 4)],
         [f"singular value {number + 1} over {number}", spread(ratios)],
         ["largest angle (degrees)", spread([r["largest_angle"] for r in learned])],
+        ["rounds of judgement, each seed", ", ".join(map(str, rounds))],
         ["algebra", ", ".join(sorted({str(r["algebra"]) for r in learned}))],
         ["number at the largest gap, each seed (null space)", ", ".join(str(r["rank"]) for r in bare)],
         ["largest angle of its first true number", spread([r["largest_angle_true_rank"] for r in bare])],
@@ -82,7 +84,10 @@ def main() -> None:
             table=markdown(["", *COLUMNS.values()], comparison_rows(runs, COLUMNS))
             + "\n"
             + markdown(["", ""], learned_rows(runs, number)),
-            remarks="Seconds of whole processes; those of the first seed include compilation.\n",
+            remarks=(
+                "Seconds of whole processes; those of the first seed include compilation. A round of "
+                "judgement is further training that the fits with none and with the oracle do not get.\n"
+            ),
             runs={str(i + 1): run for i, run in enumerate(runs)},
         )
 

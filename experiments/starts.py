@@ -102,27 +102,28 @@ def main() -> None:
                     spread([run["seconds"] for run in done]),
                 ]
             )
-    write(
-        arguments.out,
-        "starts",
-        title="Starts of the conserved quantities, noise-free data, 200 x 50 transitions",
-        command=f"python -m experiments.starts --seeds {arguments.seeds}",
-        table=markdown(
-            [
-                "system (true number)",
-                "start",
-                "true directions kept, each seed",
-                "false directions kept, each seed",
-                "worst angle of a true one (degrees)",
-                "-ELBO learned",
-                "-ELBO none",
-                "seconds",
-            ],
-            rows,
-        ),
-        remarks="A direction is false when it is more than 15 degrees from the true span.\n",
-        runs=runs,
-    )
+        # After each system, so that an interrupted run leaves what it has.
+        write(
+            arguments.out,
+            "starts",
+            title="Starts of the conserved quantities, noise-free data, 200 x 50 transitions",
+            command=f"python -m experiments.starts --seeds {arguments.seeds}",
+            table=markdown(
+                [
+                    "system (true number)",
+                    "start",
+                    "true directions kept, each seed",
+                    "false directions kept, each seed",
+                    "worst angle of a true one (degrees)",
+                    "-ELBO learned",
+                    "-ELBO none",
+                    "seconds",
+                ],
+                rows,
+            ),
+            remarks="A direction is false when it is more than 15 degrees from the true span.\n",
+            runs=runs,
+        )
 
 
 if __name__ == "__main__":
