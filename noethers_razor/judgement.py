@@ -81,13 +81,15 @@ def excess(estimate: Estimate, other: Estimate) -> tuple[float, float]:
 def is_worse(estimate: Estimate, other: Estimate, tolerance: float = 0.0) -> bool:
     """Whether a bound is worse by more than a tolerance and two standard errors of the paired difference."""
     mean, error = excess(estimate, other)
-    return mean > tolerance + 2 * error
+    # A bound that is not a number is worse than any.
+    return not mean <= tolerance + 2 * error
 
 
 def preferred(verdicts: list[Verdict]) -> Verdict:
     """The largest set that is not worse than the best; of equally large ones the better."""
-    best = min(verdicts, key=lambda v: v.bound).judgement.estimate
-    tied = [v for v in verdicts if not is_worse(v.judgement.estimate, best, v.tolerance)]
+    finite = [v for v in verdicts if np.isfinite(v.bound)]
+    best = min(finite, key=lambda v: v.bound).judgement.estimate
+    tied = [v for v in finite if not is_worse(v.judgement.estimate, best, v.tolerance)]
     return max(tied, key=lambda v: (v.judgement.kept, -v.bound))
 
 
@@ -130,12 +132,14 @@ class Directions(NamedTuple):
     Args:
         slopes: gradients (r, B, M) of the active principal directions, displacement 1.
         turned: (r, r) their combinations, smallest defect first.
-        credible: how many of these the dynamics leave credible.
+        credible: how many of these come before the defects step up to incredible ones, all without a step.
+        doubtful: whether any defect is more than the posterior's spread explains.
     """
 
     slopes: np.ndarray
     turned: np.ndarray
     credible: int
+    doubtful: bool = False
 
 
 def directions_of(
@@ -148,10 +152,10 @@ def directions_of(
     turned, defect = least_defects(slopes, samples)
     expected = expected_defect(np.tensordot(turned, slopes, 1), samples)
     doubtful = credible_length(defect, expected) < _CREDIBLE
-    steps = np.where(doubtful[1:], defect[1:] / defect[:-1], 0.0)
+    steps = np.where(doubtful[1:], defect[1:] / np.maximum(defect[:-1], 1e-12), 0.0)
     if not steps.size or steps.max() < _STEP_IN_DEFECTS:
-        return Directions(slopes, turned, len(values))
-    return Directions(slopes, turned, int(np.argmax(steps)) + 1)
+        return Directions(slopes, turned, len(values), bool(doubtful.any()))
+    return Directions(slopes, turned, int(np.argmax(steps)) + 1, True)
 
 
 class Case(NamedTuple):
@@ -229,7 +233,7 @@ def hypotheses(state: FitState, case: Case) -> list[Hypothesis]:
     fewer = [credible] if credible < case.used else []
     if case.spoilt and not fewer:
         # Few data leave every bracket credible; the bound is then asked about halves.
-        fewer = [-(-case.used // 2), -(-case.used // 4)]
+        fewer = list(dict.fromkeys((-(-case.used // 2), -(-case.used // 4))))
     found += [_with_least_defects(state, case, kept) for kept in fewer if 0 < kept < case.used]
     anew = _proposed_anew(state, case)
     return found if anew is None else [*found, anew]
@@ -296,7 +300,7 @@ class Judge:
         state.history += rows
         values, principal = state.spectrum(fitted)
         kept = active_count(values)
-        credible = directions_of(family, conserved_of(principal), values[:kept], case.samples).credible
+        doubtful = directions_of(family, conserved_of(principal), values[:kept], case.samples).doubtful
         judgement = Judgement(
             hypothesis.name,
             kept,
@@ -304,4 +308,4 @@ class Judge:
             hypothesis.removed,
             trainer.estimate(fitted, state.stream("estimate")),
         )
-        return Verdict(judgement, fitted, undecided if credible == kept else 0.0)
+        return Verdict(judgement, fitted, 0.0 if doubtful else undecided)

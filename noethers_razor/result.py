@@ -28,7 +28,7 @@ from noethers_razor.mechanics import energy_drift
 from noethers_razor.model import Likelihood, Model, OrbitSampling, conserved_of
 from noethers_razor.training import FlatParams, Row
 
-FORMAT = 1
+FORMAT = 2
 _DRAWS = 32
 _ORBIT_SAMPLES = 8
 _MODEL_FILE, _RUN_FILE = "model.npz", "run.json"
