@@ -7,18 +7,15 @@ folder of compiled programs.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.steps import RESULTS
-from experiments.tables import machine, markdown
+from experiments.pipeline import fitted
+from experiments.tables import markdown, write
 from noethers_razor.systems import NBody, Oscillators, System
 
 JOBS: dict[str, tuple[System, int, dict[str, float]]] = {
@@ -32,42 +29,18 @@ JOBS: dict[str, tuple[System, int, dict[str, float]]] = {
 """Title -> system, quantities offered, settings of `simulate`."""
 
 
-def process(*words: str, cache: str) -> tuple[str, float, float]:
-    """Standard output, seconds and peak memory (GB) of one command."""
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
-    began = time.perf_counter()
-    with tempfile.TemporaryFile() as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "noethers_razor.cli", *words], stdout=output, env=environment
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - began
-        output.seek(0)
-        text = output.read().decode()
-    if child.returncode:
-        raise RuntimeError(f"{' '.join(words)}: exit code {child.returncode}")
-    return text, seconds, usage.ru_maxrss / 1e6
-
-
-def job(system: System, offered: int, settings: dict[str, float], repeats: int) -> list[str]:
-    """Cells of a line: found, seconds of the first and the later runs, peak memory."""
+def job(system: System, offered: int, settings: dict[str, float], repeats: int) -> dict[str, Any]:
+    """What was found, seconds of the first and the later runs, peak memory."""
     seconds, memory, found = [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        file = str(system.simulate(11, **settings).save(Path(folder) / "data.npz"))
+        file = system.simulate(11, **settings).save(Path(folder) / "data.npz")
         for i in range(1 + repeats):
-            run = str(Path(folder) / f"run{i}")
-            words = ("fit", file, "--conserved", str(offered), "--seed", "1", "--out", run, "--quiet")
-            _, fitting, first = process(*words, cache=f"{folder}/cache")
-            text, reading, second = process(
-                "inspect", run, "--truth", system.name, "--json", cache=f"{folder}/cache"
-            )
-            report = json.loads(text)
-            seconds.append(fitting + reading)
-            memory.append(max(first, second))
-            found.append(f"{report['rank']} of {len(system.conserved())}")
-    later = f"{np.median(seconds[1:]):.0f}" if repeats else "-"
-    return [found[0], f"{seconds[0]:.0f}", later, f"{max(memory):.2f}"]
+            run, words = Path(folder) / f"run{i}", ("--conserved", str(offered))
+            report, took = fitted(file, run, system.name, 1, words, Path(folder) / "cache")
+            seconds.append(took.seconds)
+            memory.append(took.memory)
+            found.append(report["rank"])
+    return {"found": found, "seconds": seconds, "memory": memory}
 
 
 def main() -> None:
@@ -76,19 +49,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--repeats", type=int, default=3, help="later runs, of which the median stands")
     arguments = parser.parse_args()
-    rows = []
+    repeats, runs, rows = arguments.repeats, {}, []
     for title, (system, offered, settings) in JOBS.items():
-        rows.append([title, *job(system, offered, settings, arguments.repeats)])
+        done = runs[title] = job(system, offered, settings, repeats)
+        number, (first, *later) = len(system.conserved()), done["seconds"]
+        found = ", ".join(f"{rank} of {number}" for rank in sorted(set(done["found"])))
+        medians = f"{np.median(later):.0f}" if later else "-"
+        rows.append([title, found, f"{first:.0f}", medians, f"{max(done['memory']):.2f}"])
         print(" | ".join(rows[-1]), flush=True)
-    about = machine()
-    note = (
-        f"Command: `python -m benchmarks.jobs --repeats {arguments.repeats}`, {about['cores']} cores, commit "
-        f"{about['commit']}. fit and inspect, whole processes; defaults."
+    header = ["job", "found", "first run (s)", f"later runs (s, median of {repeats})", "peak memory (GB)"]
+    write(
+        arguments.out,
+        "jobs",
+        title="Whole jobs, start to answer",
+        command=f"python -m benchmarks.jobs --repeats {repeats}",
+        table=markdown(header, rows),
+        remarks="fit and inspect, whole processes, defaults.\n",
+        runs=runs,
+        spread_of="Medians.",
     )
-    header = ["job", "found", "first run (s)", f"later runs (s, median of {arguments.repeats})"]
-    table = markdown([*header, "peak memory (GB)"], rows)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "jobs.md").write_text(f"# Whole jobs, start to answer\n\n{note}\n\n{table}")
 
 
 if __name__ == "__main__":

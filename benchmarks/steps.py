@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.tables import machine, markdown
+from experiments.tables import markdown, write
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, NoSymmetry, Quadratic
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.fitting import to_batch
-from noethers_razor.model import initial_params
+from noethers_razor.model import initial_params, prefixed
 from noethers_razor.result import build_model
 from noethers_razor.systems import NBody, Oscillators, System
 from noethers_razor.training import Clock, Trainer
@@ -114,7 +114,7 @@ def measure(case: Case) -> tuple[float, float, int]:
     model = build_model(config, family, tuple(start), frame, substeps=substeps, total=transitions.total)
     batch = to_batch(frame, transitions, config.dtype)
     params = initial_params(model.network, jax.random.key(0), config.initial_deviation, -3.0)
-    params |= {f"conserved/{name}": value for name, value in start.items()}
+    params |= prefixed(start, batch.start.dtype)
     trainer = Trainer(model, batch, config.batch, config.weight_samples, case.chunk, Clock())
     trainer.estimate(params, jax.random.key(2), chunks=1)
     seconds = []
@@ -143,13 +143,16 @@ def main() -> None:
         print(" | ".join(rows[-1]), flush=True)
     header = ["case", "S, M, batch, network", "ms a step", "of the product rate"]
     header += ["of that of products of its size", "s to compile"]
-    about = machine()
-    note = (
-        f"Command: `python -m benchmarks.steps`, {about['cores']} cores, commit {about['commit']}. "
-        f"float32 products of 1024 x 1024: {peak / 1e9:.0f} GFLOP/s. Medians of 5 chunks."
+    write(
+        out,
+        "steps",
+        title="One training step",
+        command="python -m benchmarks.steps",
+        table=markdown(header, rows),
+        remarks=f"float32 products of 1024 x 1024: {peak / 1e9:.0f} GFLOP/s.\n",
+        runs={"product rate": peak, "rows": [dict(zip(header, row, strict=True)) for row in rows]},
+        spread_of="Medians of 5 chunks.",
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "steps.md").write_text(f"# One training step\n\n{note}\n\n{markdown(header, rows)}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def one_run(n: int, seed: int, noise: float, cache: Path) -> dict[str, Any]:
         words = ["--n", str(n), "--out", str(data), "--seed", str(data_seed(seed)), "--noise", str(noise)]
         command("simulate", "oscillators", *words, cache=cache)
         offered = ["--conserved", str(OFFERED[n])]
-        report, seconds = fitted(data, run, "oscillators", seed, offered, cache)
+        report, took = fitted(data, run, "oscillators", seed, offered, cache)
         bounds = report["bounds"]
         return {
             "rank": report["rank"],
@@ -36,7 +36,7 @@ def one_run(n: int, seed: int, noise: float, cache: Path) -> dict[str, Any]:
             "closure_defect": report["closure_defect"],
             "learned": bounds["quadratic"]["negative_elbo"],
             "none": bounds["none"]["negative_elbo"],
-            "seconds": seconds,
+            "seconds": took.seconds,
         }
 
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,16 +31,34 @@ OFF_DISTRIBUTION = {"moved": {"move": 1.0}, "wider": {"widen": 3.0}}
 """Test sets beside the one from the training distribution (paper, section 5.3)."""
 
 
-def command(*words: str, cache: Path) -> tuple[str, float]:
-    """Standard output and seconds of one command of the package."""
+class Done(NamedTuple):
+    """Standard output, seconds and peak memory (GB) of a process or of several after each other."""
+
+    output: str
+    seconds: float
+    memory: float
+
+
+def command(*words: str, cache: Path) -> Done:
+    """One command of the package in a process of its own."""
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "noethers_razor.cli", *words], capture_output=True, text=True, env=environment
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
-    return done.stdout, time.perf_counter() - began
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "noethers_razor.cli", *words],
+            stdout=output,
+            stderr=errors,
+            env=environment,
+        )
+        # wait4 and not wait: it knows the memory of this process alone.
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - began
+        output.seek(0)
+        errors.seek(0)
+        if child.returncode:
+            raise RuntimeError(f"{' '.join(words)}: {errors.read().strip()}")
+        return Done(output.read(), seconds, usage.ru_maxrss * 1024 / 1e9)
 
 
 def data_seed(seed: int) -> int:
@@ -50,12 +68,13 @@ def data_seed(seed: int) -> int:
 
 def fitted(
     file: Path, run: Path, truth: str, seed: int, words: Sequence[str], cache: Path
-) -> tuple[dict[str, Any], float]:
-    """The answer sheet and the seconds of `fit` with further words, and of `inspect`."""
+) -> tuple[dict[str, Any], Done]:
+    """The answer sheet after `fit` with further words and `inspect`, and what the two took."""
     arguments = ["--out", str(run), "--seed", str(seed), "--quiet", *words]
-    _, fitting = command("fit", str(file), *arguments, cache=cache)
-    text, reading = command("inspect", str(run), "--truth", truth, "--json", cache=cache)
-    return json.loads(text), fitting + reading
+    fit = command("fit", str(file), *arguments, cache=cache)
+    read = command("inspect", str(run), "--truth", truth, "--json", cache=cache)
+    took = Done(read.output, fit.seconds + read.seconds, max(fit.memory, read.memory))
+    return json.loads(read.output), took
 
 
 def in_process(
@@ -107,9 +126,9 @@ def compared(
         file = data.save(Path(folder) / "data.npz")
         for name, words in families.items():
             run = Path(folder) / name
-            report, seconds = fitted(file, run, system.name, seed, words, cache)
+            report, took = fitted(file, run, system.name, seed, words, cache)
             result = nr.load(run)
-            numbers[name] = one_family(result, report, data, sets) | {"seconds": seconds}
+            numbers[name] = one_family(result, report, data, sets) | {"seconds": took.seconds}
             if name == "none":
                 numbers["null space"] = null_space(result, system, data)
     return numbers

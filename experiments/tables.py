@@ -62,15 +62,20 @@ def machine() -> dict[str, Any]:
 
 
 def write(
-    folder: Path, name: str, *, title: str, command: str, table: str, remarks: str, runs: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    *,
+    title: str,
+    command: str,
+    table: str,
+    remarks: str,
+    runs: Mapping[str, Any],
+    spread_of: str = "Medians over seeds, ranges in brackets.",
 ) -> None:
     """NAME.md and NAME.json, and the table on standard output."""
     folder.mkdir(parents=True, exist_ok=True)
     about = machine()
-    note = (
-        f"Command: `{command}`, {about['cores']} cores, commit {about['commit']}. "
-        "Medians over seeds, ranges in brackets."
-    )
+    note = f"Command: `{command}`, {about['cores']} cores, commit {about['commit']}. {spread_of}"
     (folder / f"{name}.md").write_text(f"# {title}\n\n{note}\n\n{table}\n{remarks}".rstrip() + "\n")
     record = {"command": command, "machine": about, "runs": runs}
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

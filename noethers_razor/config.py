@@ -54,7 +54,9 @@ class FitConfig:
     integrator: str = _setting("rk4", f"step over a transition: one of {', '.join(INTEGRATORS)}")
     substeps: int | None = _setting(None, "integrator steps per transition; from the data if unset")
     held_out: float = _setting(0.05, "share of 20 or more trajectories kept out of training, for defects")
-    judge: bool = _setting(True, "let the bound decide on directions that stand apart in the spectrum")
+    judge: bool = _setting(
+        True, "let the bound decide on doubtful directions, a new proposal, and no quantity"
+    )
     chunk: int = _setting(200, "steps per compiled call: progress, history and guard are once a chunk")
     dtype: str = _setting("float32", "float32 or float64")
 

@@ -19,8 +19,8 @@ import numpy as np
 from noethers_razor._types import Params
 from noethers_razor.conserved import ConservedFamily, FieldSamples
 from noethers_razor.conserved.nullspace import credible_length, expected_defect, least_defects
-from noethers_razor.model import conserved_of
-from noethers_razor.stages import Control, FitState, Judgement, prefixed
+from noethers_razor.model import conserved_of, prefixed
+from noethers_razor.stages import Control, FitState, Judgement
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.training import Estimate, FlatParams, Rates, masked
 
@@ -101,14 +101,9 @@ def _jacobians(
 
 
 def gradients(family: ConservedFamily, params: Params, states: np.ndarray) -> np.ndarray:
-    """grad C at states (B, M) relative to their size, so that the root mean square is the displacement.
-
-    Returns:
-        (K, B, M), float64.
-    """
+    """grad C at states (B, M): (K, B, M), float64."""
     slopes = _jacobians(family.value, params, jnp.asarray(states))
-    size = np.sqrt(np.mean(np.sum(states**2, axis=1)))
-    return np.swapaxes(np.asarray(slopes, np.float64), 0, 1) / size
+    return np.swapaxes(np.asarray(slopes, np.float64), 0, 1)
 
 
 def sines_to(slopes: np.ndarray, span: np.ndarray) -> np.ndarray:
@@ -130,7 +125,7 @@ class Directions(NamedTuple):
     """The directions of a learned span by their brackets with the dynamics fitted without symmetry.
 
     Args:
-        slopes: gradients (r, B, M) of the active principal directions, displacement 1.
+        slopes: gradients (r, B, M) of the active principal directions, each of displacement 1.
         turned: (r, r) their combinations, smallest defect first.
         credible: how many of these come before the defects step up to incredible ones, all without a step.
         doubtful: whether any defect is more than the posterior's spread explains.
@@ -287,17 +282,16 @@ class Judge:
         self, state: FitState, case: Case, hypothesis: Hypothesis, label: str, undecided: float
     ) -> Verdict:
         """A hypothesis after training; tolerance is for sets whose every direction the brackets credit."""
-        family, trainer = state.family, state.trainer(state.family)
-        fitted, rows = trainer.train(
+        family = state.family
+        fitted = state.train(
+            family,
             masked(hypothesis.params, jnp.asarray(hypothesis.mask, state.data.start.dtype)),
-            state.stream(label),
             stage=f"{label} {hypothesis.name}",
             steps=self.steps,
             rates=self.rates,
+            stream=label,
             active=hypothesis.mask,
-            watch=state.watch,
         )
-        state.history += rows
         values, principal = state.spectrum(fitted)
         kept = active_count(values)
         doubtful = directions_of(family, conserved_of(principal), values[:kept], case.samples).doubtful
@@ -306,6 +300,6 @@ class Judge:
             kept,
             tuple(map(float, case.values)),
             hypothesis.removed,
-            trainer.estimate(fitted, state.stream("estimate")),
+            state.estimate(family, fitted),
         )
         return Verdict(judgement, fitted, 0.0 if doubtful else undecided)

@@ -180,6 +180,11 @@ def conserved_of(params: Params) -> Params:
     return {k[len(prefix) :]: v for k, v in params.items() if k.startswith(prefix)}
 
 
+def prefixed(conserved: Params, dtype: jnp.dtype) -> dict[str, Array]:
+    """The parameters of the family as entries of the flat dictionary, the inverse of `conserved_of`."""
+    return {f"conserved/{k}": jnp.asarray(v, dtype) for k, v in conserved.items()}
+
+
 def initial_params(
     network: NetworkFunction, key: Key, deviation: float, log_noise: float | None
 ) -> dict[str, Array]:

@@ -135,7 +135,7 @@ def _phase(stage: str) -> int:
 
 
 def training(rows: Sequence[Any]) -> Figure:
-    """-ELBO and KL per transition over the optimiser steps of each stage."""
+    """-ELBO per transition over the optimiser steps of each stage."""
     figure = _figure(7.0, 3.2)
     ax: Any = figure.subplots()
     stages = list(dict.fromkeys(row.stage for row in rows))

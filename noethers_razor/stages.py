@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor._types import Key, Params
+from noethers_razor._types import Key
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, FieldSamples, NoSymmetry, Proposal
-from noethers_razor.model import Batch, Model, conserved_of
+from noethers_razor.model import Batch, Model, conserved_of, prefixed
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher
 
@@ -31,11 +31,6 @@ _DRAWS = 32
 def thinned(states: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the states (N, M), evenly spaced."""
     return states[np.linspace(0, len(states) - 1, min(len(states), most)).astype(int)]
-
-
-def prefixed(conserved: Params, dtype: jnp.dtype) -> FlatParams:
-    """The parameters of the family as entries of the flat dictionary."""
-    return {f"conserved/{k}": jnp.asarray(v, dtype) for k, v in conserved.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +63,7 @@ class FitState:
         key: base key of the fit; each stage folds its name in.
         config: settings, of which the trainers take theirs.
         bare: parameters of the network alone, trained for as long as ``params``.
-        bounds: estimates by name (``none``, ``learned``, ``oracle``) after equal numbers of steps.
+        bounds: estimates by name (``none``, and the family's) after equal numbers of steps.
         judgements: sets that were compared, the accepted one of each round last.
         pool: thread that compiles while another stage trains.
     """
@@ -101,7 +96,7 @@ class FitState:
         """Singular values of the family's quantities, and params in principal directions."""
         states = np.asarray(self.data.start, np.float64)
         values, rotated = self.family.principal(conserved_of(params), states)
-        return values, {**params, **{f"conserved/{k}": v for k, v in rotated.items()}}
+        return values, {**params, **prefixed(rotated, self.data.start.dtype)}
 
     @functools.cached_property
     def _velocities(self) -> Callable[[FlatParams, Key, jax.Array], jax.Array]:
@@ -111,14 +106,13 @@ class FitState:
         return jax.jit(lambda params, keys, x: jax.lax.map(lambda key: velocity(params, key, x), keys))
 
     def field_samples(self, params: FlatParams) -> FieldSamples:
-        """Velocities of the network alone at data states, over draws of its posterior."""
+        """Velocities of the network alone at data states, over draws of its posterior in params."""
         states = jnp.asarray(thinned(np.asarray(self.data.start), _STATES))
-        network = {name: value for name, value in params.items() if not name.startswith("conserved/")}
-        velocities = self._velocities(network, jax.random.split(self.stream("field"), _DRAWS), states)
+        velocities = self._velocities(params, jax.random.split(self.stream("field"), _DRAWS), states)
         return FieldSamples(np.asarray(states, np.float64), np.asarray(velocities, np.float64))
 
     def prepare(self) -> None:
-        """Have the programs of all stages compiled, in the order in which they are needed."""
+        """Have the programs of both families compiled, the one without symmetry first."""
         self.trainer(NoSymmetry()).prepare(self.params)
         if self.family.count:
             own = self.family.init(self.key, self.data.start.shape[-1])
@@ -143,6 +137,36 @@ class FitState:
             )
         return self.trainers[family.name]
 
+    def train(
+        self,
+        family: ConservedFamily,
+        params: FlatParams,
+        *,
+        stage: str,
+        steps: int,
+        rates: Rates,
+        stream: str | None = None,
+        active: np.ndarray | None = None,
+        stop_when_slow: bool = False,
+    ) -> FlatParams:
+        """Parameters after a stage of training, see `Trainer.train`; draws are those of the stage's name."""
+        params, rows = self.trainer(family).train(
+            params,
+            self.stream(stream or stage),
+            stage=stage,
+            steps=steps,
+            rates=rates,
+            active=active,
+            stop_when_slow=stop_when_slow,
+            watch=self.watch,
+        )
+        self.history += rows
+        return params
+
+    def estimate(self, family: ConservedFamily, params: FlatParams) -> Estimate:
+        """The bound at parameters, on the same batches and draws each time."""
+        return self.trainer(family).estimate(params, self.stream("estimate"))
+
 
 class Stage(Protocol):
     """One step of a fit: reads and replaces what `FitState` holds."""
@@ -163,16 +187,14 @@ class WithoutSymmetry:
 
     def run(self, state: FitState) -> None:
         """Leaves the fitted posterior in ``params`` and in ``bare``."""
-        state.params, rows = state.trainer(NoSymmetry()).train(
+        state.params = state.train(
+            NoSymmetry(),
             state.params,
-            state.stream(self.name),
             stage=self.name,
             steps=self.steps,
             rates=self.rates,
             stop_when_slow=self.stop_when_slow,
-            watch=state.watch,
         )
-        state.history += rows
         state.bare = dict(state.params)
 
 
@@ -200,19 +222,11 @@ class Joint:
     def run(self, state: FitState) -> None:
         """Leaves parameters in principal directions, and the bound under the family's name."""
         rates = self.rates if state.family.trainable else self.rates._replace(conserved=0.0)
-        trainer = state.trainer(state.family)
-        params, rows = trainer.train(
-            state.params,
-            state.stream(self.name),
-            stage=self.name,
-            steps=self.steps,
-            rates=rates,
-            watch=state.watch,
-        )
-        state.history += rows
+        family = state.family
+        params = state.train(family, state.params, stage=self.name, steps=self.steps, rates=rates)
         # Ball and normal laws do not see a rotation of the quantities; the cube does.
         state.params = params if state.model.orbits.measure == "uniform" else state.spectrum(params)[1]
-        state.bounds[state.family.name] = trainer.estimate(state.params, state.stream("estimate"))
+        state.bounds[family.name] = state.estimate(family, state.params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,17 +239,9 @@ class Control:
 
     def run(self, state: FitState) -> None:
         """Leaves the bound ``none``; with the empty family its parameters are the result."""
-        trainer = state.trainer(NoSymmetry())
-        params, rows = trainer.train(
-            state.bare,
-            state.stream(self.name),
-            stage=self.name,
-            steps=self.steps,
-            rates=self.rates,
-            watch=state.watch,
-        )
-        state.history += rows
-        state.bounds["none"] = trainer.estimate(params, state.stream("estimate"))
+        none = NoSymmetry()
+        params = state.train(none, state.bare, stage=self.name, steps=self.steps, rates=self.rates)
+        state.bounds["none"] = state.estimate(none, params)
         state.bare = params
         if state.family.count == 0:
             state.params = params

@@ -78,7 +78,7 @@ class SymmetryReport:
         conservation_defect: median over quantities and held-out states of |{C, H}| / (|grad C| |grad H|)
             with the model's H, gradients in the frame; worst_defect: of the worst quantity.
         bounds: -ELBO per transition of the alternatives, with standard errors.
-        judgements: cuts of the spectrum that the bound decided on.
+        judgements: sets of quantities that the bound was asked about.
         parallelness, largest_angle, truth_angles, true_conservation_defect: with ground truth, or None.
         warnings: what to keep in mind when reading this.
     """
