@@ -23,6 +23,10 @@ CASES: dict[str, tuple[NBody, int, str]] = {
 }
 """Name of the result -> system, value of --conserved, title."""
 
+BASELINES = {
+    "null space": "null space of the brackets alone",
+    "constancy": "constancy along trajectories alone",
+}
 COLUMNS = {
     "train_mse": "train MSE, one step",
     "nll": "nll",
@@ -37,8 +41,8 @@ COLUMNS = {
 
 
 def learned_rows(runs: list[dict[str, Any]], number: int) -> list[list[str]]:
-    """What was found, for the learned quantities and for the null space."""
-    learned, bare = ([run[name] for run in runs] for name in ("learned", "null space"))
+    """What was found, for the learned quantities and for the baselines."""
+    learned = [run["learned"] for run in runs]
     ratios = [r["singular_values"][number] / r["singular_values"][number - 1] for r in learned]
     rounds = [sum(judged["accepted"] for judged in r["judgements"]) for r in learned]
     return [
@@ -48,8 +52,19 @@ def learned_rows(runs: list[dict[str, Any]], number: int) -> list[list[str]]:
         ["largest angle (degrees)", spread([r["largest_angle"] for r in learned])],
         ["rounds of judgement, each seed", ", ".join(map(str, rounds))],
         ["algebra", ", ".join(sorted({str(r["algebra"]) for r in learned}))],
-        ["number at the largest gap, each seed (null space)", ", ".join(str(r["rank"]) for r in bare)],
-        ["largest angle of its first true number", spread([r["largest_angle_true_rank"] for r in bare])],
+    ] + [
+        row
+        for name, label in BASELINES.items()
+        for row in (
+            [
+                f"number at the largest gap, each seed ({label})",
+                ", ".join(str(run[name]["rank"]) for run in runs),
+            ],
+            [
+                f"largest angle of its first {number} (degrees)",
+                spread([run[name]["largest_angle_true_rank"] for run in runs]),
+            ],
+        )
     ]
 
 

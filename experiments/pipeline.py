@@ -19,10 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import noethers_razor as nr
-from noethers_razor.conserved.nullspace import candidates, embed
-from noethers_razor.conserved.quadratic import stack_forms
+from experiments.baselines import baselines
 from noethers_razor.stages import Stage, thinned
-from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.systems import System
 from noethers_razor.workflow import compare
 
@@ -130,7 +128,7 @@ def compared(
             result = nr.load(run)
             numbers[name] = one_family(result, report, data, sets) | {"seconds": took.seconds}
             if name == "none":
-                numbers["null space"] = null_space(result, system, data)
+                numbers |= baselines(result, system, data)
     return numbers
 
 
@@ -164,29 +162,3 @@ def one_family(
         "judgements",
     )
     return record | {key: report[key] for key in keys}
-
-
-def null_space(bare: nr.Result, system: System, data: nr.Trajectories) -> dict[str, Any]:
-    """The stand-alone baseline: candidates of least bracket with the Hamiltonian fitted without symmetry.
-
-    For quadratic quantities it is also what a penalty {C, H}^2 with a constraint on the norm of C leads to
-    after H is fitted: the penalty's minimisers are these eigenvectors. It is cut where successive
-    defects differ most; the angle is given for that cut and for the true number.
-    """
-    frame = bare.frame
-    observed = thinned(data.observed(), _MOST_STATES)
-    states = frame.into(observed)
-    velocity = bare.field(observed) @ frame.matrix.T * frame.time
-    named = system.conserved()
-    truth = embed(*frame.quadratic_into(*stack_forms(named)), bare.moment)
-    form, linear, defect = candidates(states, velocity, 2 * len(named) + 3)
-    vectors = embed(form, linear, bare.moment)
-    ratios = defect[1:] / np.maximum(defect[:-1], 1e-12)
-    rank = int(np.argmax(ratios)) + 1
-    return {
-        "rank": rank,
-        "gap": float(ratios.max()),
-        "defect": defect.tolist(),
-        "largest_angle": largest_angle(vectors[:rank], truth),
-        "largest_angle_true_rank": largest_angle(vectors[: len(named)], truth),
-    }

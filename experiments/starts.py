@@ -16,7 +16,7 @@ import noethers_razor as nr
 from experiments.anisotropic import FREQUENCIES
 from experiments.pipeline import in_process
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor.conserved.nullspace import embed, second_moment
+from noethers_razor.conserved.forms import embed, second_moment
 from noethers_razor.fitting import plan
 from noethers_razor.stages import FitState, Propose, Stage
 from noethers_razor.systems import NBody, Oscillators, System

@@ -167,7 +167,7 @@ def _family(family: str, conserved: int, start: str) -> ConservedFamily:
     type=click.Choice(["proposal", "random"]),
     default="proposal",
     show_default=True,
-    help="Null-space proposal, or the paper's small random start.",
+    help="What is constant along trajectories, or the paper's small random start.",
 )
 @click.option("--oracle", default=None, metavar="SYSTEM", help="Give the true quantities of SYSTEM, fixed.")
 @_system_options("the oracle, where the data do not say")

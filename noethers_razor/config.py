@@ -33,7 +33,10 @@ class FitConfig:
     """
 
     steps: int = _setting(6000, "optimiser steps of the fit, over the stages without symmetry and joint")
-    warmup: float = _setting(0.6, "largest share of the steps spent without symmetry first; 0 skips it")
+    warmup: float | None = _setting(
+        None,
+        "largest share of the steps spent without symmetry first; if unset .6, .05 before a random start",
+    )
     width: int = _setting(64, "units of a hidden layer")
     depth: int = _setting(2, "number of hidden layers")
     activation: str = _setting("gelu", f"one of {', '.join(ACTIVATIONS)}")
@@ -45,7 +48,7 @@ class FitConfig:
     learning_rate: float = _setting(0.01, "Adam step size of the posterior, first stage")
     joint_learning_rate: float = _setting(0.005, "Adam step size of the posterior, joint stage")
     conserved_learning_rate: float | None = _setting(
-        None, "Adam step size of the conserved quantities; if unset .0002 after a proposal, .003 from random"
+        None, "Adam step size of the conserved quantities; if unset .00005 after a proposal, .003 from random"
     )
     noise_learning_rate: float = _setting(0.01, "Adam step size of the log noise deviation")
     initial_deviation: float = _setting(0.3, "posterior deviation at the start, times sqrt(fan-in)")
@@ -69,8 +72,8 @@ class FitConfig:
             self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
         rate = self.conserved_learning_rate
         self._require("conserved_learning_rate", rate is None or 0 <= rate < math.inf, "0 or more, or unset")
-        for name in ("warmup", "held_out"):
-            self._require(name, 0 <= getattr(self, name) < 1, "a share in [0, 1)")
+        self._require("held_out", 0 <= self.held_out < 1, "a share in [0, 1)")
+        self._require("warmup", self.warmup is None or 0 <= self.warmup < 1, "a share in [0, 1), or unset")
         variance, substeps = self.noise_variance, self.substeps
         self._require(
             "noise_variance", variance is None or 0 < variance < math.inf, "a positive number, or unset"

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import ConservedFamily, Quadratic
-from noethers_razor.conserved.nullspace import second_moment
+from noethers_razor.conserved import ConservedFamily, Quadratic, Tracks
+from noethers_razor.conserved.forms import second_moment
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
 from noethers_razor.errors import UsageError
@@ -26,11 +26,11 @@ from noethers_razor.training import Estimate, Rates, Watcher
 
 _FEWEST_TO_HOLD_OUT = 20
 _STATES_KEPT = 1024
-_REFINE, _GROW = 0.0002, 0.003
+_REFINE, _GROW = 0.00005, 0.003
 """Step sizes of conserved quantities: a proposal is right to a degree and larger steps only blur it; a random
 start has to turn and to grow."""
-_WARMUP_OF_RANDOM = 0.05
-"""Largest share of the first stage before a random start: a network trained to convergence holds it down."""
+_WARMUP, _WARMUP_OF_RANDOM = 0.6, 0.05
+"""Shares of the first stage: a network trained to convergence holds a small random start down."""
 _NOISE_START = 0.25
 """Noise deviation at the start, relative to the mean displacement of a transition: well above any fit."""
 
@@ -55,10 +55,19 @@ def to_batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
     )
 
 
+def to_tracks(frame: Frame, data: Trajectories) -> Tracks:
+    """Trajectories in the frame, of unknown noise."""
+    track = np.nonzero(data.present)[0]
+    return Tracks(frame.into(data.observed()), track, np.eye(frame.dim))
+
+
 def plan(config: FitConfig, family: ConservedFamily) -> list[Stage]:
     """The stages of a fit in order."""
     random = getattr(family, "start", "") == "random"
-    first = round((min(config.warmup, _WARMUP_OF_RANDOM) if random else config.warmup) * config.steps)
+    share = config.warmup
+    if share is None:
+        share = _WARMUP_OF_RANDOM if random else _WARMUP
+    first = round(share * config.steps)
     conserved_rate = config.conserved_learning_rate
     if conserved_rate is None:
         conserved_rate = _GROW if random else _REFINE
@@ -108,7 +117,7 @@ def fit(
     family = family.fitted_to(frame)
     if config.warmup == 0 and getattr(family, "start", "") == "proposal":
         raise UsageError(
-            "warmup = 0 with start 'proposal'; the proposal needs a stage without symmetry: "
+            "warmup = 0 with start 'proposal'; the stage without symmetry tells the proposal the noise: "
             "use start 'random' or a positive warmup"
         )
     substeps = config.substeps or suggested_substeps(frame, transitions)
@@ -121,11 +130,9 @@ def fit(
         start = initial_params(
             model.network, init_key, config.initial_deviation, _log_noise(config, frame, batch)
         )
-        with ThreadPoolExecutor(1) as pool:
-            state = FitState(model, batch, start, fit_key, config, bare=dict(start), watch=watch, pool=pool)
-            state.prepare()
-            for stage in plan(config, family) if stages is None else stages:
-                stage.run(state)
+        tracks = to_tracks(frame, train)
+        state = FitState(model, batch, tracks, start, fit_key, config, bare=dict(start), watch=watch)
+        _run(state, plan(config, family) if stages is None else stages)
         frame_noise = _noise_variance(state, frame)
         step = float(np.median(transitions.duration)) / substeps
         best = state.bounds[family.name]
@@ -144,6 +151,22 @@ def fit(
             held_out=held_out,
             step=step,
             metadata={**data.metadata, "sha256": data.digest},
+        )
+
+
+def _run(state: FitState, stages: Sequence[Stage]) -> None:
+    state.pool = ThreadPoolExecutor(1)
+    try:
+        state.prepare()
+        for stage in stages:
+            stage.run(state)
+    finally:
+        # Interrupted, a fit does not wait for programs that it will not need.
+        state.pool.shutdown(wait=False, cancel_futures=True)
+    if state.family.name not in state.bounds:
+        last = "Control" if state.family.count == 0 else "Joint"
+        raise UsageError(
+            f"the stages leave no bound of family {state.family.name}; expected {last} among them"
         )
 
 
@@ -176,12 +199,13 @@ def _metrics(state: FitState, best: Estimate, noise: float, began: float, total:
     }
 
 
-def _plain(values: np.ndarray) -> list[float | None]:
+def _plain(values: Sequence[float] | np.ndarray) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in values]
 
 
-def _estimate(value: Estimate) -> dict[str, float]:
-    return {k: v for k, v in value._asdict().items() if k != "losses"}
+def _estimate(value: Estimate) -> dict[str, float | None]:
+    numbers = ("negative_elbo", "error", "nll", "kl")
+    return dict(zip(numbers, _plain([getattr(value, name) for name in numbers]), strict=True))
 
 
 def _evidence(state: FitState) -> dict[str, Any]:
@@ -201,6 +225,6 @@ def _evidence(state: FitState) -> dict[str, Any]:
         ],
     }
     if state.proposal is not None:
-        fields = ("defect", "expected", "length")
-        record["proposal"] = {name: _plain(getattr(state.proposal, name)) for name in fields}
+        record["proposal"] = {name: _plain(getattr(state.proposal, name)) for name in ("defect", "length")}
+        record["proposal"]["expected"] = state.proposal.expected
     return record

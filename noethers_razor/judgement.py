@@ -1,8 +1,8 @@
 """The judgement: the bound decides which of the learned directions stay, and whether one was missed.
 
 A false direction costs bound, a redundant true one costs nothing: the largest set that the evidence does
-not reject stays. What is worth asking is read from the spectrum and from the dynamics fitted without
-symmetry, whose brackets know nothing of the learned orbits.
+not reject stays. What is worth asking is read from the spectrum and from the trajectories, along which
+conserved quantities are constant whatever the orbits have made of the network.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Params
-from noethers_razor.conserved import ConservedFamily, FieldSamples
-from noethers_razor.conserved.nullspace import credible_length, expected_defect, least_defects
+from noethers_razor.conserved import ConservedFamily, Tracks
+from noethers_razor.conserved.constancy import credible_length, least_varying
+from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.model import conserved_of, prefixed
-from noethers_razor.stages import Control, FitState, Judgement
+from noethers_razor.stages import Control, FitState, Judgement, thinned
+from noethers_razor.symmetry.report import AS_LEARNED
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.training import Estimate, FlatParams, Rates, masked
 
@@ -29,12 +31,11 @@ _STEP_IN_SPECTRUM = 1.5
 _MOST_CUTS = 2
 _MOST_ROUNDS = 2
 _CREDIBLE = 0.5
-"""Initial length from which on a candidate counts as credible, see `nullspace.credible_length`."""
-_STEP_IN_DEFECTS = 2.0
-"""Ratio of neighbouring bracket defects from which on the larger ones, if incredible, are doubted."""
+"""Initial length from which on a candidate counts as credible, see `constancy.credible_length`."""
 _OUTSIDE = 0.5
-"""Sine of the angle to the learned span from which on a credible candidate counts as missing in it."""
-AS_LEARNED, NO_QUANTITY = "as learned", "no quantity"
+"""Sine of the angle to the learned span from which on a credible direction counts as missing in it."""
+_STATES = 512
+NO_QUANTITY = "no quantity"
 
 
 class Hypothesis(NamedTuple):
@@ -80,9 +81,15 @@ def excess(estimate: Estimate, other: Estimate) -> tuple[float, float]:
 
 def is_worse(estimate: Estimate, other: Estimate, tolerance: float = 0.0) -> bool:
     """Whether a bound is worse by more than a tolerance and two standard errors of the paired difference."""
+    if not np.isfinite(estimate.negative_elbo):
+        return True
     mean, error = excess(estimate, other)
-    # A bound that is not a number is worse than any.
-    return not mean <= tolerance + 2 * error
+    return mean > tolerance + 2 * error
+
+
+def no_evidence() -> Estimate:
+    """The bound of what cannot be trained."""
+    return Estimate(np.inf, np.nan, np.inf, np.nan, np.full(1, np.inf))
 
 
 def preferred(verdicts: list[Verdict]) -> Verdict:
@@ -106,11 +113,15 @@ def gradients(family: ConservedFamily, params: Params, states: np.ndarray) -> np
     return np.swapaxes(np.asarray(slopes, np.float64), 0, 1)
 
 
-def sines_to(slopes: np.ndarray, span: np.ndarray) -> np.ndarray:
-    """Sines (k,) of the angles of observables with gradients (k, B, M) to the span of others (K, B, M)."""
-    rows, others = (part.reshape(len(part), slopes.shape[1] * slopes.shape[2]) for part in (slopes, span))
-    rest = rows - (rows @ others.T) @ np.linalg.pinv(others @ others.T) @ others if len(others) else rows
-    return np.asarray(np.linalg.norm(rest, axis=1) / np.linalg.norm(rows, axis=1))
+def largest_sine(slopes: np.ndarray, span: np.ndarray) -> float:
+    """Sine of the largest angle of a span with gradients (k, B, M) to that of others (K, B, M)."""
+    if not len(slopes):
+        return 0.0
+    unit = np.linalg.qr(slopes.reshape(len(slopes), -1).T)[0]
+    if not len(span):
+        return 1.0
+    others = np.linalg.qr(span.reshape(len(span), -1).T)[0]
+    return float(np.linalg.norm(unit - others @ (others.T @ unit), ord=2))
 
 
 def spectrum_cuts(values: np.ndarray) -> list[int]:
@@ -122,53 +133,51 @@ def spectrum_cuts(values: np.ndarray) -> list[int]:
 
 
 class Directions(NamedTuple):
-    """The directions of a learned span by their brackets with the dynamics fitted without symmetry.
+    """The directions of a learned span by how they vary along the trajectories.
 
     Args:
         slopes: gradients (r, B, M) of the active principal directions, each of displacement 1.
-        turned: (r, r) their combinations, smallest defect first.
-        credible: how many of these come before the defects step up to incredible ones, all without a step.
-        doubtful: whether any defect is more than the posterior's spread explains.
+        turned: (r, r) their combinations, the most constant first.
+        credible: how many of these vary no more than the noise makes them.
     """
 
     slopes: np.ndarray
     turned: np.ndarray
     credible: int
-    doubtful: bool = False
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether any varies more."""
+        return self.credible < len(self.turned)
 
 
-def directions_of(
-    family: ConservedFamily, params: Params, values: np.ndarray, samples: FieldSamples
-) -> Directions:
+def directions_of(family: ConservedFamily, params: Params, values: np.ndarray, tracks: Tracks) -> Directions:
     """Directions of parameters in principal form with active singular values (r,)."""
-    if not len(values):
-        return Directions(np.zeros((0, *samples.states.shape)), np.zeros((0, 0)), 0)
-    slopes = gradients(family, params, samples.states)[: len(values)] / values[:, None, None]
-    turned, defect = least_defects(slopes, samples)
-    expected = expected_defect(np.tensordot(turned, slopes, 1), samples)
-    doubtful = credible_length(defect, expected) < _CREDIBLE
-    steps = np.where(doubtful[1:], defect[1:] / np.maximum(defect[:-1], 1e-12), 0.0)
-    if not steps.size or steps.max() < _STEP_IN_DEFECTS:
-        return Directions(slopes, turned, len(values), bool(doubtful.any()))
-    return Directions(slopes, turned, int(np.argmax(steps)) + 1, True)
+    states, count = thinned(tracks.states, _STATES), len(values)
+    if not count:
+        return Directions(np.zeros((0, *states.shape)), np.zeros((0, 0)), 0)
+    slopes = gradients(family, params, states)[:count] / values[:, None, None]
+    along = np.asarray(family.value(params, jnp.asarray(tracks.states)), np.float64)[:, :count] / values
+    turned, defect = least_varying(along, slopes, tracks)
+    credible = credible_length(defect, tracks.deviation) >= _CREDIBLE
+    return Directions(slopes, turned, int(credible.sum()))
 
 
 class Case(NamedTuple):
-    """What is to be judged: a learned set and the dynamics that know nothing of it.
+    """What is to be judged: a learned set, and what the trajectories say of it.
 
     Args:
         values, params: singular values (K,) and parameters in principal directions.
         network: parameters without conserved quantities that refits of other sets start from.
         spoilt: whether the bound is better without symmetry, so that the orbits have spoilt the network; it
             is then the control's.
-        samples, directions: of the control.
+        directions: of the set in use.
     """
 
     values: np.ndarray
     params: FlatParams
     network: FlatParams
     spoilt: bool
-    samples: FieldSamples
     directions: Directions
 
     @property
@@ -182,10 +191,10 @@ def case_of(state: FitState) -> Case:
     values, params = state.spectrum(state.params)
     spoilt = is_worse(state.bounds[state.family.name], state.bounds["none"])
     source = state.bare if spoilt else params
-    samples = state.field_samples(state.bare)
-    active = values[: active_count(values)]
-    directions = directions_of(state.family, conserved_of(params), active, samples)
-    return Case(values, params, {k: source[k] for k in state.bare}, spoilt, samples, directions)
+    directions = directions_of(
+        state.family, conserved_of(params), values[: active_count(values)], state.tracks
+    )
+    return Case(values, params, {k: source[k] for k in state.bare}, spoilt, directions)
 
 
 def _with_largest(case: Case, kept: int) -> Hypothesis:
@@ -209,25 +218,26 @@ def _with_least_defects(state: FitState, case: Case, kept: int) -> Hypothesis:
 
 
 def _proposed_anew(state: FitState, case: Case) -> Hypothesis | None:
-    """A proposal from the control, when it has a credible direction that the set lacks."""
-    anew = state.family.propose(case.samples, state.stream("anew"))
+    """The proposal again, when it has a credible direction that the set lacks."""
+    assert state.proposal is not None, "checked where the judgement begins"
     # A random start has no lengths: the paper's procedure, which proposes nothing.
-    credible = np.nan_to_num(anew.length) >= _CREDIBLE
-    offered = gradients(state.family, anew.params, case.samples.states)[credible]
-    if not np.any(sines_to(offered, case.directions.slopes) > _OUTSIDE):
+    credible = np.nan_to_num(state.proposal.length) >= _CREDIBLE
+    states, offered = thinned(state.tracks.states, _STATES), state.proposal.params
+    if largest_sine(gradients(state.family, offered, states)[credible], case.directions.slopes) < _OUTSIDE:
         return None
-    start = {**case.network, **prefixed(anew.params, state.data.start.dtype)}
+    start = {**case.network, **prefixed(offered, state.data.start.dtype)}
     return Hypothesis("proposed anew", start, np.ones(len(case.values)))
 
 
 def hypotheses(state: FitState, case: Case) -> list[Hypothesis]:
     """The set as learned, without its doubtful directions, and anew; it alone where nothing is in doubt."""
-    found = [Hypothesis(AS_LEARNED, case.params, np.ones(len(case.values)))]
+    # As it was trained: a law of the flow times that is no ball sees a rotation of the quantities.
+    found = [Hypothesis(AS_LEARNED, state.params, np.ones(len(case.values)))]
     credible = case.directions.credible
     found += [_with_largest(case, kept) for kept in spectrum_cuts(case.values) if kept != credible]
-    fewer = [credible] if credible < case.used else []
+    fewer = [credible] if case.directions.doubtful else []
     if case.spoilt and not fewer:
-        # Few data leave every bracket credible; the bound is then asked about halves.
+        # Few data leave every direction credible; the bound is then asked about halves.
         fewer = list(dict.fromkeys((-(-case.used // 2), -(-case.used // 4))))
     found += [_with_least_defects(state, case, kept) for kept in fewer if 0 < kept < case.used]
     anew = _proposed_anew(state, case)
@@ -254,10 +264,12 @@ class Judge:
         """Replaces ``params`` by those of the accepted set, in at most two rounds."""
         if not state.family.trainable:
             return
+        if state.proposal is None or not {state.family.name, "none"} <= state.bounds.keys():
+            raise UsageError("the judgement compares bounds; expected Propose, Joint and Control before it")
         for number in range(_MOST_ROUNDS):
             case = case_of(state)
             asked = hypotheses(state, case)
-            if len(asked) == 1 and not case.spoilt:
+            if len(asked) == 1 and not case.spoilt and not case.directions.doubtful:
                 return
             verdicts = self._compare(state, case, asked, f"{self.name} {number + 1}")
             accepted = preferred(verdicts)
@@ -281,24 +293,29 @@ class Judge:
     def _refitted(
         self, state: FitState, case: Case, hypothesis: Hypothesis, label: str, undecided: float
     ) -> Verdict:
-        """A hypothesis after training; tolerance is for sets whose every direction the brackets credit."""
-        family = state.family
-        fitted = state.train(
-            family,
-            masked(hypothesis.params, jnp.asarray(hypothesis.mask, state.data.start.dtype)),
-            stage=f"{label} {hypothesis.name}",
-            steps=self.steps,
-            rates=self.rates,
-            stream=label,
-            active=hypothesis.mask,
-        )
+        """A hypothesis after training; tolerance is for sets whose every direction the tracks credit."""
+        family, before = state.family, tuple(map(float, case.values))
+        try:
+            fitted = state.train(
+                family,
+                masked(hypothesis.params, jnp.asarray(hypothesis.mask, state.data.start.dtype)),
+                stage=f"{label} {hypothesis.name}",
+                steps=self.steps,
+                rates=self.rates,
+                stream=label,
+                active=hypothesis.mask,
+            )
+        except TrainingDiverged:
+            # Of a set that cannot be trained the evidence is nothing; the others are still to be asked.
+            lost = Judgement(hypothesis.name, 0, before, hypothesis.removed, no_evidence())
+            return Verdict(lost, hypothesis.params)
         values, principal = state.spectrum(fitted)
         kept = active_count(values)
-        doubtful = directions_of(family, conserved_of(principal), values[:kept], case.samples).doubtful
+        doubtful = directions_of(family, conserved_of(principal), values[:kept], state.tracks).doubtful
         judgement = Judgement(
             hypothesis.name,
             kept,
-            tuple(map(float, case.values)),
+            before,
             hypothesis.removed,
             state.estimate(family, fitted),
         )

@@ -108,7 +108,7 @@ class Result:
         metrics: bound, noise, steps and seconds, as in metrics.json.
         evidence: bounds of the alternatives, judgements and the proposal, as plain JSON values.
         history: averages over chunks of steps.
-        moment: second moment of the training states in the frame, see `nullspace.second_moment`.
+        moment: second moment of the training states in the frame, see `forms.second_moment`.
         states: held-out states (count, M), data units; training states when ``held_out`` is False.
         step: median data time of one integrator step in training.
         metadata: of the data.

@@ -11,25 +11,28 @@ import functools
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Key
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import ConservedFamily, FieldSamples, NoSymmetry, Proposal
+from noethers_razor.conserved import ConservedFamily, NoSymmetry, Proposal, Tracks
 from noethers_razor.model import Batch, Model, conserved_of, prefixed
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher
 
-_STATES = 512
+_TRANSITIONS = 2048
 _DRAWS = 32
+_MEDIAN_OF_NORMAL = 0.6745
+"""Median of |x| for x ~ N(0, 1)."""
+_LEAST_NOISE = 1e-6
+"""So that data without any noise, fitted exactly, still have a measure."""
 
 
-def thinned(states: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the states (N, M), evenly spaced."""
+def thinned(states: Any, most: int) -> Any:
+    """At most so many of the rows (N, ...) of an array, evenly spaced."""
     return states[np.linspace(0, len(states) - 1, min(len(states), most)).astype(int)]
 
 
@@ -60,6 +63,7 @@ class FitState:
 
     Args:
         model: of the current family; data: transitions in the frame; params: the best so far.
+        tracks: the same data as trajectories, their noise known from the proposal on.
         key: base key of the fit; each stage folds its name in.
         config: settings, of which the trainers take theirs.
         bare: parameters of the network alone, trained for as long as ``params``.
@@ -70,6 +74,7 @@ class FitState:
 
     model: Model
     data: Batch
+    tracks: Tracks
     params: FlatParams
     key: Key
     config: FitConfig
@@ -99,17 +104,26 @@ class FitState:
         return values, {**params, **prefixed(rotated, self.data.start.dtype)}
 
     @functools.cached_property
-    def _velocities(self) -> Callable[[FlatParams, Key, jax.Array], jax.Array]:
-        def velocity(params: FlatParams, key: Key, states: jax.Array) -> jax.Array:
-            return self.model.field(self.model.sample_weights(params, key), lambda x: x[None])(states)
+    def _predictions(self) -> Callable[[FlatParams, Key, Batch], jax.Array]:
+        def one(params: FlatParams, key: Key, pairs: Batch) -> jax.Array:
+            weights = self.model.sample_weights(params, key)
+            return self.model.step(weights, lambda x: x[None], pairs.start, pairs.duration)
 
-        return jax.jit(lambda params, keys, x: jax.lax.map(lambda key: velocity(params, key, x), keys))
+        return jax.jit(lambda params, keys, pairs: jax.lax.map(lambda k: one(params, k, pairs), keys).mean(0))
 
-    def field_samples(self, params: FlatParams) -> FieldSamples:
-        """Velocities of the network alone at data states, over draws of its posterior in params."""
-        states = jnp.asarray(thinned(np.asarray(self.data.start), _STATES))
-        velocities = self._velocities(params, jax.random.split(self.stream("field"), _DRAWS), states)
-        return FieldSamples(np.asarray(states, np.float64), np.asarray(velocities, np.float64))
+    def measured(self, params: FlatParams) -> Tracks:
+        """The trajectories with the noise that the network alone, at params, leaves unexplained."""
+        likelihood = self.model.likelihood
+        pairs = Batch(*(thinned(part, _TRANSITIONS) for part in self.data))
+        keys = jax.random.split(self.stream("residuals"), _DRAWS)
+        back = np.asarray(likelihood.residual, np.float64)
+        missed = np.asarray(pairs.end - self._predictions(params, keys, pairs), np.float64) @ back.T
+        # The middle half tells noise from the few transitions that the network does not follow. Noise of a
+        # transition is that of two states.
+        deviation = np.median(np.abs(missed), axis=0) / _MEDIAN_OF_NORMAL / 2**0.5
+        floor = likelihood.floor if likelihood.noise is None else _LEAST_NOISE
+        root = np.linalg.solve(back, np.diag(np.hypot(deviation, max(floor, _LEAST_NOISE))))
+        return self.tracks._replace(noise=root @ root.T)
 
     def prepare(self) -> None:
         """Have the programs of both families compiled, the one without symmetry first."""
@@ -200,14 +214,14 @@ class WithoutSymmetry:
 
 @dataclasses.dataclass(frozen=True)
 class Propose:
-    """Ask the family for a start, given the posterior's velocities at data states."""
+    """Ask the family for a start, given the trajectories and the noise that the network leaves."""
 
     name: str = "proposal"
 
     def run(self, state: FitState) -> None:
         """Adds the family's parameters to ``params``."""
-        samples = state.field_samples(state.params)
-        state.proposal = state.family.propose(samples, state.stream("start"))
+        state.tracks = state.measured(state.params)
+        state.proposal = state.family.propose(state.tracks, state.stream("start"))
         state.params |= prefixed(state.proposal.params, state.data.start.dtype)
 
 

@@ -72,6 +72,8 @@ _RAMP = 100
 """Steps over which step sizes grow to their peak: Adam's first steps move every entry alike, and would throw
 a stage that continues another back by nats."""
 
+_ESTIMATE = 400
+
 SLOW = 0.02
 """Nats per transition and dimension of phase space: less than this in a chunk is a slow improvement."""
 
@@ -280,12 +282,15 @@ class Trainer:
         """sigma in noise units."""
         return float(self.model.likelihood.deviation(params.get(NOISE)))
 
-    def estimate(self, params: FlatParams, key: Key, chunks: int = 2) -> Estimate:
-        """The bound at fixed parameters: the training step with step sizes zero, so nothing compiles."""
+    def estimate(self, params: FlatParams, key: Key, draws: int = _ESTIMATE) -> Estimate:
+        """The bound at fixed parameters from so many draws or more, two chunks at least.
+
+        It is the training step with step sizes zero, so that nothing compiles.
+        """
         state = self._optimiser.init(params)
         still, frozen = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
         losses, kl = [], 0.0
-        for chunk_key in jax.random.split(key, chunks):
+        for chunk_key in jax.random.split(key, max(2, -(-draws // self.chunk))):
             _, _, values, kl = self._call(params, state, chunk_key, still, frozen)
             losses.append(values)
         values = np.concatenate(losses)

@@ -1,4 +1,4 @@
-"""Families of conserved quantities: what all promise, and the null space against known answers."""
+"""Families of conserved quantities: what all promise, and the proposal against known answers."""
 
 import functools
 import json
@@ -13,11 +13,12 @@ from noethers_razor import mechanics
 from noethers_razor.conserved import (
     FAMILIES,
     ConservedFamily,
-    FieldSamples,
     KnownQuadratic,
     NoSymmetry,
     Quadratic,
-    nullspace,
+    Tracks,
+    constancy,
+    forms,
 )
 from noethers_razor.conserved.quadratic import largest_count, stack_forms
 from noethers_razor.data.frame import Frame
@@ -52,15 +53,17 @@ def states_of(seed, count=200):
     return np.random.default_rng(seed).normal(size=(count, DIM))
 
 
-def velocities_of(frequencies, states):
-    """J grad H of oscillators: q' = w p, p' = -w q."""
-    return np.concatenate([states[:, N:] * frequencies, -states[:, :N] * frequencies], axis=1)
-
-
-def exact_samples(frequencies, draws=2):
-    states = states_of(0)
-    velocities = velocities_of(np.asarray(frequencies), states)
-    return FieldSamples(states, np.stack([velocities] * draws))
+def tracks_of(frequencies, noise=0.0, count=60, steps=12, seed=0):
+    """Exact trajectories of oscillators with noise on every state."""
+    rng = np.random.default_rng(seed)
+    start = rng.normal(size=(count, 1, DIM))
+    angle = 0.4 * np.arange(steps)[:, None] * np.asarray(frequencies)
+    q, p = start[..., :N], start[..., N:]
+    states = np.concatenate(
+        [q * np.cos(angle) + p * np.sin(angle), p * np.cos(angle) - q * np.sin(angle)], axis=2
+    )
+    states = (states + noise * rng.normal(size=states.shape)).reshape(-1, DIM)
+    return Tracks(states, np.repeat(np.arange(count), steps), max(noise, 1e-3) ** 2 * np.eye(DIM))
 
 
 def flat(form, linear):
@@ -140,9 +143,9 @@ def test_without_symmetry_there_is_nothing():
     assert (family.count, family.trainable) == (0, False)
     x = jnp.ones((4, DIM))
     np.testing.assert_array_equal(family.orbit({}, jnp.zeros((3, 0)))(x), x[None])
-    proposal = family.propose(exact_samples(np.ones(N)), jax.random.key(0))
+    proposal = family.propose(tracks_of(np.ones(N)), jax.random.key(0))
     assert proposal.params == {}
-    assert len(proposal.defect) == len(proposal.expected) == len(proposal.length) == 0
+    assert len(proposal.defect) == len(proposal.length) == 0
     assert family.principal({}, states_of(0))[0].shape == (0,)
 
 
@@ -208,10 +211,10 @@ def test_known_rotations_turn_once_in_two_pi(size, x64):
     # Whatever the units of the given quantities: the average over [-pi, pi] is then exact.
     named = Oscillators(n=N).conserved()
     oracle = KnownQuadratic(*(size * part for part in stack_forms(named)))
-    samples = exact_samples(np.ones(N))
-    params = oracle.propose(samples, jax.random.key(0)).params
+    tracks = tracks_of(np.ones(N))
+    params = oracle.propose(tracks, jax.random.key(0)).params
     assert largest_angle(params, named) < 1e-7
-    x = jnp.asarray(samples.states[:5])
+    x = jnp.asarray(tracks.states[::12][:5])
     points = orbit_of("oracle")(params, jnp.pi * jnp.eye(oracle.count), x)
     twice = orbit_of("oracle")(params, 2 * jnp.pi * jnp.eye(oracle.count), x)
     np.testing.assert_allclose(twice, jnp.broadcast_to(x, twice.shape), atol=1e-9)
@@ -223,85 +226,102 @@ def test_other_known_quantities_start_with_unit_displacement(size, x64):
     # A translation, a shear and a squeeze never come back.
     form, linear = np.zeros((3, DIM, DIM)), np.zeros((3, DIM))
     linear[0, N] = form[1, N, N] = form[2, 0, N] = form[2, N, 0] = size
-    samples, oracle = exact_samples(np.ones(N)), KnownQuadratic(form, linear)
-    params = oracle.propose(samples, jax.random.key(0)).params
-    gradients = jax.vmap(jax.jacobian(lambda y: oracle.value(params, y)))(jnp.asarray(samples.states))
-    displacement = np.sum(gradients**2, axis=(0, 2)) / np.sum(samples.states**2)
+    tracks, oracle = tracks_of(np.ones(N)), KnownQuadratic(form, linear)
+    params = oracle.propose(tracks, jax.random.key(0)).params
+    gradients = jax.vmap(jax.jacobian(lambda y: oracle.value(params, y)))(jnp.asarray(tracks.states))
+    displacement = np.sum(gradients**2, axis=(0, 2)) / np.sum(tracks.states**2)
     np.testing.assert_allclose(displacement, 1.0, rtol=1e-10)
 
 
 def test_embedding_measures_displacement(x64):
-    form, linear = nullspace.basis(DIM)
+    form, linear = forms.basis(DIM)
     assert len(form) == largest_count(DIM)
     states = states_of(9) + 0.5
-    rows = nullspace.embed(form, linear, nullspace.second_moment(states))
+    rows = forms.embed(form, linear, forms.second_moment(states))
     gradients = np.einsum("kij,bj->bki", form, states) + linear
     gram = np.einsum("bki,bli->kl", gradients, gradients) / np.sum(states**2)
     np.testing.assert_allclose(rows @ rows.T, gram, atol=1e-12)
 
 
-def test_brackets_are_those_of_the_basis(x64):
-    states, rng = states_of(10, 4), np.random.default_rng(11)
-    velocities = rng.normal(size=states.shape)
-    form, linear = nullspace.basis(DIM)
-    expected = np.einsum("kij,bj,bi->bk", form, states, velocities) + velocities @ linear.T
-    np.testing.assert_allclose(nullspace.brackets(states, velocities), expected, atol=1e-13)
+def test_values_are_those_of_the_basis(x64):
+    states = states_of(10, 4)
+    form, linear = forms.basis(DIM)
+    expected = 0.5 * np.einsum("kij,bi,bj->bk", form, states, states) + states @ linear.T
+    np.testing.assert_allclose(forms.basis_values(states), expected, atol=1e-13)
 
 
 @pytest.mark.parametrize(
     ("frequencies", "count"), [((1.0, 1.0, 1.0), N**2), (ANISOTROPIC, 3)], ids=["isotropic", "anisotropic"]
 )
-def test_null_space_of_exact_velocities_is_the_truth(frequencies, count, x64):
+def test_what_is_constant_along_exact_trajectories_is_the_truth(frequencies, count, x64):
     truth = Oscillators(n=N, frequencies=frequencies).conserved()
     assert len(truth) == count
-    proposal = nullspace.proposal(exact_samples(frequencies), largest_count(DIM))
-    assert np.all(np.diff(proposal.defect) >= 0)
-    # The true directions have no defect but rounding; all others are far from conserved.
-    assert np.sum(proposal.defect < 1e-10) == count
-    assert proposal.defect[count] > 0.01
-    found = {name: value[:count] for name, value in proposal.params.items()}
-    assert largest_angle(nullspace.proposal(exact_samples(frequencies), count).params, truth) < 1e-7
-    np.testing.assert_array_less(1e-3, np.linalg.norm(flat(**found), axis=1))
+    proposal = constancy.proposal(tracks_of(frequencies), largest_count(DIM))
+    # The true directions have no defect but rounding; all others are far from constant.
+    assert np.all(proposal.defect[:count] < 1e-6)
+    assert np.all(proposal.defect[count:] > 0.1)
+    np.testing.assert_allclose(proposal.length[:count], 1.0)
+    assert largest_angle({k: v[:count] for k, v in proposal.params.items()}, truth) < 1e-6
 
 
-def test_defect_is_the_relative_bracket(x64):
-    samples = exact_samples(np.ones(N))
-    family = Quadratic(largest_count(DIM))
-    proposal = nullspace.proposal(samples, family.count)
-    gradients = np.asarray(
-        jax.vmap(jax.jacobian(lambda y: family.value(proposal.params, y)))(jnp.asarray(samples.states))
-    )
-    # {C, H} = grad C . velocity, over the root mean squares of both.
-    bracket = np.sqrt(np.mean(np.einsum("bki,bi->bk", gradients, samples.velocities[0]) ** 2, axis=0))
-    speed = np.sqrt(np.mean(np.sum(samples.velocities[0] ** 2, axis=1)))
-    length = np.sqrt(np.mean(np.sum(gradients**2, axis=2), axis=0))
-    false = slice(N**2, None)  # those of the true ones are rounding
-    np.testing.assert_allclose((bracket / (speed * length))[false], proposal.defect[false], rtol=1e-8)
+def test_defect_of_a_true_quantity_is_the_noise_whatever_its_coordinates(x64):
+    noise, skew = 0.05, np.random.default_rng(5).normal(size=(DIM, DIM))
+    tracks = tracks_of(np.ones(N), noise, count=200)
+    mixed = Tracks(tracks.states @ skew.T, tracks.track, skew @ tracks.noise @ skew.T)
+    for seen in (tracks, mixed):
+        proposal = constancy.proposal(seen, largest_count(DIM))
+        ratio = proposal.defect / proposal.expected
+        assert 0.9 < ratio[: N**2].min() < ratio[: N**2].max() < 1.15
+        assert ratio[N**2 :].min() > 3.0
+        assert proposal.length[: N**2].min() > 0.85
+        assert proposal.length[N**2 :].max() < 0.01
+        # Length is displacement: the proposed quantities are orthogonal in it.
+        displacement = Quadratic(largest_count(DIM)).principal(proposal.params, seen.states)[0]
+        np.testing.assert_allclose(displacement, np.sort(proposal.length)[::-1], rtol=1e-5)
 
 
-def test_doubtful_directions_start_short(x64):
-    states, rng = states_of(12), np.random.default_rng(13)
-    # A posterior of deviation .01 in each velocity whose mean is off by as much: as a truth that is
-    # one of its draws would have it.
-    mean = velocities_of(np.ones(N), states) + 0.01 * rng.normal(size=states.shape)
-    samples = FieldSamples(states, mean + 0.01 * rng.normal(size=(32, *states.shape)))
-    proposal = nullspace.proposal(samples, largest_count(DIM))
-    # The posterior's scatter explains the defects of the true directions, and of no other.
-    ratio = proposal.defect / proposal.expected
-    assert 0.5 < ratio[: N**2].min() < ratio[: N**2].max() < 2.0
-    assert ratio[N**2 :].min() > 10.0
-    assert proposal.length[: N**2].min() > 0.5
-    assert proposal.length[N**2 :].max() < 0.1
-    # Length is displacement: the proposed quantities are orthogonal in it.
-    displacement = Quadratic(largest_count(DIM)).principal(proposal.params, states)[0]
-    np.testing.assert_allclose(displacement, np.sort(proposal.length)[::-1], rtol=1e-6)
+def test_too_few_data_make_nothing_credible(x64):
+    # 33 differences and 27 observables: some combination is nearly constant on any such data.
+    states = np.random.default_rng(3).normal(size=(36, DIM))
+    tracks = Tracks(states, np.repeat(np.arange(3), 12), 0.1**2 * np.eye(DIM))
+    values = forms.basis_values(states)
+    fitted = np.sqrt(np.linalg.eigvalsh(constancy.scatter(values, tracks.track)[0])[0] / 33)
+    assert fitted < 0.1
+    assert constancy.proposal(tracks, 10).length.max() < 0.5
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_long_trajectories_are_judged_by_their_stretches(count, x64):
+    truth = Oscillators(n=N, frequencies=ANISOTROPIC).conserved()
+    proposal = constancy.proposal(tracks_of(ANISOTROPIC, count=count, steps=400), 5)
+    known = proposal.length > 0.5
+    assert known.sum() >= len(truth)
+    named = flat([c.form for c in truth.values()], [c.linear for c in truth.values()])
+    span = flat(*(value[known] for value in proposal.params.values()))
+    # On few trajectories more is constant than on all, but what is conserved is there.
+    assert scipy.linalg.subspace_angles(span.T, named.T).max() < 1e-4
+
+
+def test_least_varying_combinations_of_a_mixed_span(x64):
+    tracks, rng = tracks_of(np.ones(N), 0.01), np.random.default_rng(6)
+    form, linear, _ = constancy.candidates(tracks, largest_count(DIM))
+    chosen = np.r_[0 : N**2, N**2 + 3 : N**2 + 6]
+    mixing = np.linalg.qr(rng.normal(size=(len(chosen), len(chosen))))[0]
+    a, b = np.tensordot(mixing, form[chosen], 1), mixing @ linear[chosen]
+    values = 0.5 * np.einsum("kij,bi,bj->bk", a, tracks.states, tracks.states) + tracks.states @ b.T
+    slopes = np.einsum("kij,bj->kbi", a, tracks.states) + b[:, None]
+    turned, defect = constancy.least_varying(values, slopes, tracks)
+    np.testing.assert_allclose(turned @ turned.T, np.eye(len(chosen)), atol=1e-10)
+    assert np.all(np.diff(defect) >= 0)
+    assert defect[N**2 - 1] < 0.02 < 0.2 < defect[N**2]
+    # The first nine are those that were mixed in: nothing of the other three is in them.
+    np.testing.assert_allclose((turned @ mixing)[: N**2, N**2 :], 0.0, atol=0.02)
 
 
 def test_observables_that_move_no_datum_leave_their_places_empty(x64):
-    states = states_of(14)
-    states[:, [0, N]] = 0.0  # the first oscillator rests
-    velocities = velocities_of(np.ones(N), states)
-    proposal = nullspace.proposal(FieldSamples(states, velocities[None]), largest_count(DIM))
+    tracks = tracks_of(np.ones(N))
+    tracks.states[:, [0, N]] = 0.0  # the first oscillator rests
+    proposal = constancy.proposal(tracks, largest_count(DIM))
     # q1^2, q1 p1 and p1^2 have no gradient where q1 = p1 = 0.
     empty = np.isnan(proposal.defect)
     assert empty.sum() == 3
@@ -313,12 +333,12 @@ def test_observables_that_move_no_datum_leave_their_places_empty(x64):
 
 def test_random_start_is_small_and_follows_the_key(x64):
     family = Quadratic(5, start="random")
-    samples = exact_samples(np.ones(N))
-    first, again, other = (family.propose(samples, jax.random.key(seed)).params for seed in (0, 0, 1))
+    tracks = tracks_of(np.ones(N))
+    first, again, other = (family.propose(tracks, jax.random.key(seed)).params for seed in (0, 0, 1))
     np.testing.assert_array_equal(first["form"], again["form"])
     assert not np.any(first["form"] == other["form"])
     entries = flat(**first)
     # Deviation .02, within five standard errors.
     assert abs(entries.std() / 0.02 - 1) < 5 / np.sqrt(2 * entries.size)
-    proposed = Quadratic(5).propose(samples, jax.random.key(0)).params
+    proposed = Quadratic(5).propose(tracks, jax.random.key(0)).params
     assert largest_angle(proposed, Oscillators(n=N).conserved()) < 1e-6

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import noethers_razor as nr
-from noethers_razor.conserved import FieldSamples, Quadratic
-from noethers_razor.conserved.nullspace import basis, embed, second_moment
+from noethers_razor.conserved import Quadratic, Tracks
+from noethers_razor.conserved.forms import basis, embed, second_moment
+from noethers_razor.errors import UsageError
 from noethers_razor.fitting import plan
 from noethers_razor.judgement import (
     AS_LEARNED,
@@ -16,8 +17,10 @@ from noethers_razor.judgement import (
     directions_of,
     excess,
     gradients,
+    is_worse,
+    largest_sine,
+    no_evidence,
     preferred,
-    sines_to,
     spectrum_cuts,
 )
 from noethers_razor.stages import Judgement, Propose
@@ -77,18 +80,27 @@ def test_what_training_leaves_undecided_rejects_only_doubtful_sets():
     assert preferred([outcome(5, -10.3, tolerance=0.1), outcome(3, -10.5)]).judgement.kept == 3
 
 
-def samples(noise=0.01):
-    """Two equal oscillators, known up to noise that the posterior's spread explains."""
+def test_a_set_that_cannot_be_trained_is_never_preferred():
+    lost = Verdict(Judgement("", 0, (), (), no_evidence()), {})
+    assert preferred([lost, outcome(3, 50.0)]).judgement.kept == 3
+    assert is_worse(no_evidence(), estimate(50.0))
+
+
+def tracks(noise=0.01):
+    """Two equal oscillators with noise on every state."""
     rng = np.random.default_rng(1)
-    states = rng.normal(size=(300, 4))
-    velocity = np.concatenate([states[:, 2:], -states[:, :2]], axis=1)
-    mean = velocity + noise * rng.normal(size=states.shape)
-    return FieldSamples(states, mean + noise * rng.normal(size=(32, *states.shape)))
+    q, p = np.split(rng.normal(size=(60, 1, 4)), 2, axis=2)
+    angle = 0.5 * np.arange(8)[:, None]
+    states = np.concatenate(
+        [q * np.cos(angle) + p * np.sin(angle), p * np.cos(angle) - q * np.sin(angle)], axis=2
+    )
+    states = (states + noise * rng.normal(size=states.shape)).reshape(-1, 4)
+    return Tracks(states, np.repeat(np.arange(60), 8), noise**2 * np.eye(4))
 
 
 def learned(true, false):
     """So many of the four true quantities and false ones, mixed, in principal form."""
-    seen, family = samples(), Quadratic(14)
+    seen, family = tracks(), Quadratic(14)
     found = family.propose(seen, None).params
     rows = {name: np.asarray(value) for name, value in found.items()}
     form, linear = basis(4)
@@ -102,18 +114,19 @@ def learned(true, false):
     return family, seen, family.principal(family.mixed(rows, mixing), seen.states)
 
 
-@pytest.mark.parametrize(("true", "false"), [(4, 0), (4, 2), (3, 1), (2, 3)])
-def test_brackets_count_the_true_directions_of_a_mixed_span(true, false, x64):
+@pytest.mark.parametrize(("true", "false"), [(4, 0), (4, 2), (3, 1), (2, 3), (0, 1), (0, 2)])
+def test_trajectories_count_the_true_directions_of_a_mixed_span(true, false, x64):
     family, seen, (values, params) = learned(true, false)
     count = active_count(values)
     assert count == true + false
     directions = directions_of(family, params, values[:count], seen)
     assert directions.credible == true
-    # In the order of their defects, the true ones come first: their brackets are noise.
-    slopes = np.tensordot(directions.turned, directions.slopes, 1)
-    brackets = np.einsum("kbi,bi->kb", slopes, seen.velocities.mean(axis=0))
-    size = np.sqrt(np.mean(brackets**2, axis=1))
-    assert size[:true].max() < 0.1 * size[true:].min(initial=np.inf)
+    assert directions.doubtful == (false > 0)
+    # In the order of their defects, the true ones come first.
+    along = np.asarray(family.value(params, jnp.asarray(seen.states)))[:, :count] / values[:count]
+    values_of = (along @ directions.turned.T).reshape(60, 8, count)
+    varying = np.sqrt(np.mean(values_of.var(axis=1), axis=0))
+    assert varying[:true].max(initial=0.0) < 0.1 * varying[true:].min(initial=np.inf)
 
 
 def test_an_empty_span_has_no_directions_and_lacks_everything(x64):
@@ -121,9 +134,29 @@ def test_an_empty_span_has_no_directions_and_lacks_everything(x64):
     directions = directions_of(family, {}, np.zeros(0), seen)
     assert directions.credible == 0
     whole = gradients(family, family.propose(seen, None).params, seen.states)[:4]
-    np.testing.assert_allclose(sines_to(whole, directions.slopes), 1.0)
-    np.testing.assert_allclose(sines_to(whole, whole), 0.0, atol=1e-5)
-    np.testing.assert_allclose(sines_to(whole[:1], whole[1:]), 1.0, atol=1e-2)
+    assert largest_sine(whole, directions.slopes) == 1.0
+    assert largest_sine(whole, whole) < 1e-5
+    assert largest_sine(whole[:1], whole[1:]) == pytest.approx(1.0, abs=1e-2)
+    assert largest_sine(whole[:0], whole) == 0.0
+
+
+def test_a_direction_that_hides_in_many_is_missed_all_the_same():
+    # Each of 16 offered directions is within 15 degrees of the learned 15; together they are not.
+    axes = np.eye(16)[:, None, :]
+    away = np.ones(16) / 4.0
+    learnt = np.linalg.svd(np.eye(16) - np.outer(away, away))[0][:, :15].T[:, None, :]
+    assert max(largest_sine(axes[i : i + 1], learnt) for i in range(16)) < 0.26
+    assert largest_sine(axes, learnt) == pytest.approx(1.0)
+
+
+def test_a_judgement_without_anything_to_compare_is_refused():
+    data = Oscillators(n=1).simulate(5, n_trajectories=4, n_steps=5)
+    config = nr.FitConfig(steps=10, chunk=5, width=4, depth=1, batch=4)
+    stages = plan(config, nr.Quadratic(1))
+    with pytest.raises(UsageError, match="expected Propose, Joint and Control before it"):
+        nr.fit(data, seed=1, conserved=1, config=config, stages=[stages[0], stages[-1]])
+    with pytest.raises(UsageError, match="no bound of family quadratic; expected Joint among them"):
+        nr.fit(data, seed=1, conserved=1, config=config, stages=stages[:1])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noethers_razor.conserved.nullspace import embed
+from noethers_razor.conserved.forms import embed
 from noethers_razor.conserved.quadratic import stack_forms
 from noethers_razor.symmetry.algebra import analyse, poisson_brackets
 from noethers_razor.symmetry.formulas import (

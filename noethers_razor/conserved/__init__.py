@@ -1,6 +1,6 @@
 """Families of conserved quantities; a new one is one file and one line in FAMILIES."""
 
-from noethers_razor.conserved.base import ConservedFamily, FieldSamples, Proposal
+from noethers_razor.conserved.base import ConservedFamily, Proposal, Tracks
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.conserved.quadratic import KnownQuadratic, Quadratic, QuadraticForm
 
@@ -14,10 +14,10 @@ FAMILIES: dict[str, type[ConservedFamily]] = {
 __all__ = [
     "FAMILIES",
     "ConservedFamily",
-    "FieldSamples",
     "KnownQuadratic",
     "NoSymmetry",
     "Proposal",
     "Quadratic",
     "QuadraticForm",
+    "Tracks",
 ]

@@ -12,13 +12,23 @@ from noethers_razor.data.frame import Frame
 from noethers_razor.orbit import Orbit
 
 
-class FieldSamples(NamedTuple):
-    """What the first stage knows of the dynamics: states (B, M) and, for each of W posterior weight
-    samples, the velocities J grad H (W, B, M); all in the frame, float64.
+class Tracks(NamedTuple):
+    """The data as trajectories: what is conserved is constant along each, but for noise.
+
+    Args:
+        states: (N, M), in the frame, float64.
+        track: (N,) the trajectory of each, those of one trajectory beside each other and in order.
+        noise: (M, M) covariance of measurement noise, or what stands for it.
     """
 
     states: np.ndarray
-    velocities: np.ndarray
+    track: np.ndarray
+    noise: np.ndarray
+
+    @property
+    def deviation(self) -> float:
+        """Root-mean-square noise of a coordinate, relative to the spread of the data."""
+        return float(np.sqrt(np.trace(self.noise) / len(self.noise)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,14 +37,15 @@ class Proposal:
 
     Args:
         params: as from ``init``.
-        defect: (K,) root mean square of {C, H} relative to |grad C| |grad H|, smallest first.
-        expected: (K,) the defect that the posterior's uncertainty alone would give.
+        defect: (K,) the noise of a coordinate, relative to its spread, that would make each candidate vary
+            along trajectories as much as it does; on data that did not choose it.
+        expected: the noise that there is.
         length: (K,) initial root-mean-square displacement per unit tau, relative to the data.
     """
 
     params: Params
     defect: np.ndarray
-    expected: np.ndarray
+    expected: float
     length: np.ndarray
 
 
@@ -75,8 +86,8 @@ class ConservedFamily(Protocol):
         """The flows at tau (S, K): all that does not depend on x is computed here, once."""
         ...
 
-    def propose(self, samples: FieldSamples, key: Key) -> Proposal:
-        """A start from the dynamics of the stage without symmetry, or a random one."""
+    def propose(self, tracks: Tracks, key: Key) -> Proposal:
+        """A start from what is constant along the trajectories, or a random one."""
         ...
 
     def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:

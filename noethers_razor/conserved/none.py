@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key, Params
-from noethers_razor.conserved.base import FieldSamples, Proposal
+from noethers_razor.conserved.base import Proposal, Tracks
 from noethers_razor.data.frame import Frame
 from noethers_razor.orbit import Orbit
 
@@ -51,10 +51,10 @@ class NoSymmetry:
         """One point, the state itself."""
         return lambda x: x[None]
 
-    def propose(self, samples: FieldSamples, key: Key) -> Proposal:
+    def propose(self, tracks: Tracks, key: Key) -> Proposal:
         """Nothing."""
         nothing = np.zeros(0)
-        return Proposal({}, nothing, nothing, nothing)
+        return Proposal({}, nothing, 0.0, nothing)
 
     def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
         """Nothing."""

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key, Params
-from noethers_razor.conserved import nullspace
-from noethers_razor.conserved.base import FieldSamples, Proposal
+from noethers_razor.conserved import constancy
+from noethers_razor.conserved.base import Proposal, Tracks
+from noethers_razor.conserved.forms import embed, second_moment
 from noethers_razor.data.frame import Frame
 from noethers_razor.flows import affine_flow, affine_generator, apply_affine
 from noethers_razor.mechanics import symplectic_form
@@ -56,7 +57,7 @@ def orbit_scale(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.
     turned = symplectic_form(form.shape[-1]) @ form
     eigenvalues = np.linalg.eigvals(turned)
     frequency = np.abs(eigenvalues.imag).max(axis=1)
-    rows = nullspace.embed(form, linear, nullspace.second_moment(states))
+    rows = embed(form, linear, second_moment(states))
     elliptic = np.abs(eigenvalues.real).max(axis=1) <= 1e-6 * frequency
     size = np.linalg.norm(turned, ord=2, axis=(1, 2))
     return np.where(elliptic & (frequency > 1e-6 * size), frequency, np.linalg.norm(rows, axis=1))
@@ -65,7 +66,7 @@ def orbit_scale(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.
 def principal_forms(form: Array, linear: Array, states: np.ndarray) -> tuple[np.ndarray, Params]:
     """Displacement singular values (K,) of forms (K, M, M), (K, M), and the forms rotated to them."""
     wide, tall = np.asarray(form, np.float64), np.asarray(linear, np.float64)
-    rows = nullspace.embed(wide, tall, nullspace.second_moment(states))
+    rows = embed(wide, tall, second_moment(states))
     rotation, values, _ = np.linalg.svd(rows, full_matrices=False)
     rotated = {
         "form": jnp.asarray(np.einsum("kr,kij->rij", rotation, wide), form.dtype),
@@ -87,7 +88,7 @@ class Quadratic:
 
     Args:
         count: K, the largest number to look for; the evidence decides how many stay.
-        start: ``proposal`` (null space of the brackets, then the bound) or ``random`` (the paper's).
+        start: ``proposal`` (what is constant along trajectories, then the bound) or ``random`` (the paper's).
     Raises:
         ValueError: for a count below 1 or an unknown start.
     """
@@ -149,13 +150,13 @@ class Quadratic:
         """Combinations sum_j weights[i, j] C_j, see `mixed_forms`."""
         return mixed_forms(params, weights)
 
-    def propose(self, samples: FieldSamples, key: Key) -> Proposal:
-        """The K directions of least bracket defect, or a random start of the same size."""
-        found = nullspace.proposal(samples, self.count)
+    def propose(self, tracks: Tracks, key: Key) -> Proposal:
+        """The K directions that vary least along trajectories, or a random start."""
+        found = constancy.proposal(tracks, self.count)
         if self.start == "proposal":
             return found
         length = np.full(self.count, np.nan)
-        return dataclasses.replace(found, params=self.init(key, samples.states.shape[-1]), length=length)
+        return dataclasses.replace(found, params=self.init(key, tracks.states.shape[-1]), length=length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,15 +225,15 @@ class KnownQuadratic:
         """Combinations sum_j weights[i, j] C_j, see `mixed_forms`."""
         return mixed_forms(params, weights)
 
-    def propose(self, samples: FieldSamples, key: Key) -> Proposal:
+    def propose(self, tracks: Tracks, key: Key) -> Proposal:
         """The given quantities, each scaled to a natural unit of tau, see `orbit_scale`."""
-        scale = orbit_scale(self.form, self.linear, samples.states)
+        scale = orbit_scale(self.form, self.linear, tracks.states)
         params = {
             "form": jnp.asarray(self.form / scale[:, None, None]),
             "linear": jnp.asarray(self.linear / scale[:, None]),
         }
         nothing = np.full(self.count, np.nan)
-        return Proposal(params, nothing, nothing, np.ones(self.count))
+        return Proposal(params, nothing, tracks.deviation, np.ones(self.count))
 
 
 def stack_forms(named: Mapping[str, QuadraticForm]) -> tuple[np.ndarray, np.ndarray]:

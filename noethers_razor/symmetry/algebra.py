@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from noethers_razor.conserved.nullspace import embed
+from noethers_razor.conserved.forms import embed
 from noethers_razor.mechanics import symplectic_form
 
 _CLOSED = 0.1
@@ -52,7 +52,7 @@ def analyse(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algebra
     """Closure, invariants and name of the algebra spanned by unit quantities (r, M, M), (r, M).
 
     Args:
-        moment: second moment of the data, see `nullspace.second_moment`.
+        moment: second moment of the data, see `forms.second_moment`.
     """
     count = len(form)
     if count == 0:

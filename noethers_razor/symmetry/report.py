@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor.conserved.nullspace import embed
+from noethers_razor.conserved.forms import embed
 from noethers_razor.conserved.quadratic import QuadraticForm, stack_forms
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
@@ -20,6 +20,9 @@ from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable
 from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
 
 _defects = jax.jit(bracket_defect)
+
+AS_LEARNED = "as learned"
+"""Name, among the judged sets, of the one that training has left."""
 
 Truth = Mapping[str, QuadraticForm] | Callable[[], Mapping[str, QuadraticForm]]
 
@@ -34,7 +37,7 @@ class Fitted(Protocol):
 
     @property
     def moment(self) -> np.ndarray:
-        """Second moment of the data in the frame, see `nullspace.second_moment`."""
+        """Second moment of the data in the frame, see `forms.second_moment`."""
         ...
 
     @property
@@ -303,6 +306,6 @@ def _warnings(result: Fitted, span: Span) -> list[str]:
             found.append(
                 f"the bound rejected directions with singular values {removed} (kept: {judged['name']})"
             )
-        elif judged["accepted"] and judged["name"] != "as learned":
+        elif judged["accepted"] and judged["name"] != AS_LEARNED:
             found.append(f"the bound preferred another set to the one as learned: {judged['name']}")
     return found

@@ -1,7 +1,7 @@
 """The span of learned quantities: singular values, rank, parallelness and angles to a known span.
 
 Learned quantities are identified only up to linear combination, so nothing here depends on the basis.
-Vectors are embedded quadratic forms (`conserved.nullspace.embed`): lengths are displacements of data.
+Vectors are embedded quadratic forms (`conserved.forms.embed`): lengths are displacements of data.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from noethers_razor.conserved.nullspace import embed
+from noethers_razor.conserved.forms import embed
 
 ACTIVE = 0.05
 """A singular value below this share of the largest, or of a full orbit, is not counted (paper, sec. 5.3)."""

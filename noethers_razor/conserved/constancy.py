@@ -1,0 +1,130 @@
+"""Observables that vary least along the trajectories, by one eigenproblem.
+
+S c = w N c with S the scatter of phi_i along each trajectory and N = mean grad phi_i . Sigma grad phi_j for
+noise of covariance Sigma. Noise on the states adds the same w to every observable, so that it does not turn
+the conserved ones, and w of a conserved one is the noise itself. No derivative is estimated, and differences
+over whole trajectories show a false quantity long before those over one transition do.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor.conserved.base import Proposal, Tracks
+from noethers_razor.conserved.forms import basis, basis_values, embed, second_moment
+
+_TRIVIAL = 1e-8
+"""Share of the largest displacement below which an observable counts as not moving any datum."""
+_DOUBT, _SHARPNESS = 1.5, 8
+"""A defect this many times the noise halves the initial orbit; twice that leaves 1/257."""
+_FOLDS = 5
+
+
+def scatter(values: np.ndarray, track: np.ndarray) -> tuple[np.ndarray, int]:
+    """Sums of squares and products (D, D) of values (N, D) about their mean on each track, and degrees of
+    freedom.
+    """
+    labels, place, count = np.unique(track, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(labels), values.shape[1]))
+    np.add.at(sums, place, values)
+    centred = values - (sums / count[:, None])[place]
+    return centred.T @ centred, len(values) - len(labels)
+
+
+def _folds(track: np.ndarray) -> np.ndarray:
+    """Parts (N,) of the data, 0 to 4: whole trajectories, or stretches of them where there are few."""
+    labels, place, count = np.unique(track, return_inverse=True, return_counts=True)
+    if len(labels) >= _FOLDS:
+        return np.asarray(place % _FOLDS)
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])
+    along = np.arange(len(track)) - first[place]
+    return np.asarray(along * _FOLDS // count[place])
+
+
+def held_out_defects(values: np.ndarray, track: np.ndarray, count: int) -> np.ndarray:
+    """Root-mean-square deviations (count,) along tracks of the combinations of values (N, D) that vary
+    least, each on the fifth of the data that did not choose it.
+    """
+    fold = _folds(track)
+    total, degrees = np.zeros(count), 0
+    for part in range(_FOLDS):
+        seen = fold != part
+        _, turned = np.linalg.eigh(scatter(values[seen], track[seen])[0])
+        left, own = scatter(values[~seen] @ turned[:, :count], track[~seen])
+        total, degrees = total + np.diag(left), degrees + own
+    return np.asarray(np.sqrt(total / max(degrees, 1)))
+
+
+def credible_length(defect: np.ndarray, expected: float | np.ndarray) -> np.ndarray:
+    """Orbit lengths (K,) between 0 and 1 that defects leave credible: 1/2 at 1.5 times the noise."""
+    ratio = defect / (_DOUBT * np.maximum(expected, 1e-12))
+    # A ratio above 100 leaves nothing, and its power might overflow.
+    return np.asarray(1.0 / (1.0 + np.minimum(ratio, 100.0) ** _SHARPNESS))
+
+
+def candidates(tracks: Tracks, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The quadratic observables that vary least along the tracks, orthogonal and of displacement 1.
+
+    Args:
+        tracks: in the frame.
+        count: how many to return, fewer when the states move fewer.
+    Returns:
+        forms (k, M, M), linear parts (k, M) and their defects (k,): root-mean-square deviations along tracks
+        relative to the gradient in units of the noise, on data that did not choose them.
+    """
+    states = tracks.states
+    form, linear = basis(states.shape[-1])
+    moment, size = second_moment(states), np.sqrt(np.mean(np.sum(states**2, axis=-1)))
+    rows = embed(form, linear, moment)
+    lengths, vectors = np.linalg.eigh(rows @ rows.T)
+    moving = vectors[:, lengths > _TRIVIAL * lengths[-1]]
+    # Gradients in coordinates in which noise is isotropic, and of deviation 1 in the mean.
+    root = np.linalg.cholesky(tracks.noise).T / tracks.deviation
+    noisy = embed(root @ form, linear @ root.T, moment) * size
+    metric = np.linalg.cholesky(moving.T @ (noisy @ noisy.T) @ moving)
+    whiten = np.linalg.solve(metric, moving.T).T
+    values = basis_values(states) @ whiten
+    _, turned = np.linalg.eigh(scatter(values, tracks.track)[0])
+    weights = turned[:, :count].T @ whiten.T
+    # Orthogonal in displacement, each in the span of those before it and itself.
+    triangle = np.asarray(np.linalg.qr((weights @ rows).T, mode="r"))
+    weights = np.linalg.solve(triangle.T, weights)
+    defect = held_out_defects(values, tracks.track, len(weights))
+    return np.einsum("kd,dij->kij", weights, form), weights @ linear, defect
+
+
+def least_varying(values: np.ndarray, slopes: np.ndarray, tracks: Tracks) -> tuple[np.ndarray, np.ndarray]:
+    """Combinations (k, k) of observables by how they vary along tracks, least first, and defects (k,).
+
+    Args:
+        values: (N, k) at the states of the tracks.
+        slopes: gradients (k, B, M) at some of the states, orthonormal in displacement.
+        tracks: in the frame.
+    """
+    noisy = slopes @ (np.linalg.cholesky(tracks.noise) / tracks.deviation)
+    rows = noisy.reshape(len(slopes), noisy.shape[1] * noisy.shape[2])
+    metric = np.linalg.cholesky(rows @ rows.T / slopes.shape[1])
+    total, degrees = scatter(np.linalg.solve(metric, values.T).T, tracks.track)
+    squares, turned = np.linalg.eigh(total / max(degrees, 1))
+    # Rows orthonormal in displacement, each in the span of those before it and itself.
+    weights, _ = np.linalg.qr(np.linalg.solve(metric.T, turned))
+    return weights.T, np.sqrt(np.maximum(squares, 0.0))
+
+
+def proposal(tracks: Tracks, count: int) -> Proposal:
+    """The `candidates`, each as long as its defect leaves it credible; count says how many."""
+    form, linear, defect = candidates(tracks, count)
+    length = credible_length(defect, tracks.deviation)
+    # Observables that move no datum leave their places empty: the bound could not tell them apart.
+    empty = count - len(defect)
+    params = {
+        "form": jnp.asarray(np.pad(form * length[:, None, None], [(0, empty), (0, 0), (0, 0)])),
+        "linear": jnp.asarray(np.pad(linear * length[:, None], [(0, empty), (0, 0)])),
+    }
+    return Proposal(
+        params,
+        np.concatenate([defect, np.full(empty, np.nan)]),
+        tracks.deviation,
+        np.concatenate([length, np.zeros(empty)]),
+    )

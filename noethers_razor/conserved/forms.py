@@ -1,0 +1,45 @@
+"""Quadratic observables as vectors: their basis, and lengths that are displacements of data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def second_moment(states: np.ndarray) -> np.ndarray:
+    """E (x, 1)(x, 1)' of states (B, M), its states scaled to unit root-mean-square length: (M+1, M+1).
+
+    With it `embed` measures an observable by the displacement that its flow causes on the data.
+    """
+    size = np.sqrt(np.mean(np.sum(states**2, axis=-1)))
+    lifted = np.concatenate([states, np.ones((len(states), 1))], axis=1) / size
+    return lifted.T @ lifted / len(states)
+
+
+def embed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Observables (K, M, M), (K, M) as vectors (K, M (M+1)) whose length is their displacement.
+
+    |embed(C)|^2 = mean |grad C|^2 / mean |x|^2: the squared root-mean-square displacement per unit tau,
+    relative to the size of the data; inner products are mean grad C . grad D.
+    """
+    values, vectors = np.linalg.eigh(moment)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    rows = np.concatenate([form, linear[..., None]], axis=-1) @ root
+    return rows.reshape(len(rows), rows.shape[1] * rows.shape[2])
+
+
+def basis(dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """All products x_i x_j (i <= j), then all x_i, as forms (D, M, M) and linear parts (D, M)."""
+    rows, columns = np.triu_indices(dim)
+    form = np.zeros((len(rows) + dim, dim, dim))
+    index = np.arange(len(rows))
+    form[index, rows, columns] += 0.5
+    form[index, columns, rows] += 0.5
+    linear = np.zeros((len(rows) + dim, dim))
+    linear[len(rows) + np.arange(dim), np.arange(dim)] = 1.0
+    return form, linear
+
+
+def basis_values(states: np.ndarray) -> np.ndarray:
+    """Values of the elements of `basis` at states (B, M): (B, D)."""
+    rows, columns = np.triu_indices(states.shape[-1])
+    return np.concatenate([0.5 * states[:, rows] * states[:, columns], states], axis=1)
