@@ -266,6 +266,8 @@ class Judge:
             return
         if state.proposal is None or not {state.family.name, "none"} <= state.bounds.keys():
             raise UsageError("the judgement compares bounds; expected Propose, Joint and Control before it")
+        # The control has trained for longest: what it leaves unexplained is nearest to the noise.
+        state.tracks = state.measured(state.bare)
         for number in range(_MOST_ROUNDS):
             case = case_of(state)
             asked = hypotheses(state, case)

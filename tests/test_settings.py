@@ -101,5 +101,5 @@ def test_without_a_first_stage_the_control_trains_as_long_as_the_joint_stage(sma
 
 
 def test_a_proposal_without_a_first_stage_is_refused(small):
-    with pytest.raises(nr.UsageError, match="the proposal needs a stage without symmetry"):
+    with pytest.raises(nr.UsageError, match="tells the proposal the noise"):
         nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, warmup=0.0))
