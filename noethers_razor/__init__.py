@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         TrainingDiverged,
         UsageError,
     )
-    from noethers_razor.fitting import fit
+    from noethers_razor.fitting import fit, fit_seeds
     from noethers_razor.result import Prediction, Result, load
     from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
 
@@ -43,6 +43,7 @@ _WHERE = {
     "UsageError": "errors",
     "find_symmetries": "symmetry.report",
     "fit": "fitting",
+    "fit_seeds": "fitting",
     "load": "result",
     "load_trajectories": "data.readers",
     "plot": "",
@@ -66,6 +67,7 @@ __all__ = [
     "UsageError",
     "find_symmetries",
     "fit",
+    "fit_seeds",
     "load",
     "load_trajectories",
     "plot",

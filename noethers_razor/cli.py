@@ -172,6 +172,13 @@ def _family(family: str, conserved: int, start: str) -> ConservedFamily:
 @click.option("--oracle", default=None, metavar="SYSTEM", help="Give the true quantities of SYSTEM, fixed.")
 @_system_options("the oracle, where the data do not say")
 @click.option("--seed", type=int, default=None, help="Seed of the fit; drawn and printed if unset.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of fits, from the seed on; the best bound is kept, the spread reported.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run folder that is not empty.")
 @click.option("--quiet", is_flag=True, help="No progress lines.")
 @_config_options
@@ -186,6 +193,7 @@ def fit(
     dim: int | None,
     parameters: tuple[str, ...],
     seed: int | None,
+    seeds: int,
     overwrite: bool,
     quiet: bool,
     **settings: Any,
@@ -204,12 +212,13 @@ def fit(
     if oracle is not None:
         system = _build_system(oracle, n, dim, parameters, data.metadata)
         wanted = KnownQuadratic.of(system.conserved())
+    first = _seed(seed)
     with Progress(quiet) as progress:
         result, report = train(
             data,
             out,
             wanted,
-            _seed(seed),
+            range(first, first + seeds),
             config,
             overwrite=overwrite,
             command=sys.argv[1:],
@@ -318,7 +327,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
             data,
             out / "run",
             Quadratic(15),
-            seed,
+            [seed],
             FitConfig(steps=steps),
             overwrite=overwrite,
             command=sys.argv[1:],

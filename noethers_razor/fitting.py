@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from noethers_razor.conserved import ConservedFamily, Quadratic, Tracks
 from noethers_razor.conserved.forms import second_moment
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
-from noethers_razor.errors import UsageError
-from noethers_razor.judgement import Judge
+from noethers_razor.errors import TrainingDiverged, UsageError
+from noethers_razor.judgement import Judge, active_slopes, largest_sine
 from noethers_razor.model import Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
 from noethers_razor.stages import Control, FitState, Joint, Propose, Stage, WithoutSymmetry, thinned
@@ -107,8 +108,72 @@ def fit(
         TrainingDiverged: when the bound is not finite.
         ValueError: when the family does not fit the phase space.
     """
+    return _fit(data, seed, conserved, config or FitConfig(), stages, watch)[0]
+
+
+def fit_seeds(
+    data: Trajectories,
+    *,
+    seeds: Sequence[int],
+    conserved: ConservedFamily | int | None = None,
+    config: FitConfig | None = None,
+    watch: Watcher | None = None,
+) -> list[Result]:
+    """The same fit from several seeds, best bound first; what is compiled is compiled once.
+
+    The ``seeds`` of each result's evidence say what every seed found, and at which angle to the best.
+
+    Args:
+        seeds: of the fits, different ones.
+        data, conserved, config, watch: see `fit`.
+    Raises:
+        UsageError: without a seed, or with one given twice.
+        TrainingDiverged: when every fit diverges; one that does is left out, and named in the evidence.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"seeds = {list(seeds)}; expected at least one, each once")
+    config, state = config or FitConfig(), None
+    fits, lost = [], []
+    for seed in seeds:
+        try:
+            result, state = _fit(data, seed, conserved, config, None, watch, state)
+        except TrainingDiverged as error:
+            lost.append((seed, error))
+        else:
+            fits.append((result, active_slopes(state)))
+    if not fits:
+        raise lost[0][1]
+    fits.sort(key=lambda one: -one[0].elbo)
+    spread = [_seed_record(result, slopes, fits[0][1]) for result, slopes in fits]
+    spread += [{"seed": seed, "diverged": str(error)} for seed, error in lost]
+    return [dataclasses.replace(result, evidence={**result.evidence, "seeds": spread}) for result, _ in fits]
+
+
+def _seed_record(result: Result, slopes: np.ndarray, best: np.ndarray) -> dict[str, Any]:
+    angle = 90.0
+    if len(slopes) == len(best):
+        angle = float(np.degrees(np.arcsin(min(1.0, largest_sine(slopes, best)))))
+    none = result.evidence["bounds"]["none"]["negative_elbo"]
+    return {
+        "seed": result.seed,
+        "rank": len(slopes),
+        "negative_elbo": -result.elbo,
+        "none": none,
+        "angle": angle,
+    }
+
+
+def _fit(
+    data: Trajectories,
+    seed: int,
+    conserved: ConservedFamily | int | None,
+    config: FitConfig,
+    stages: Sequence[Stage] | None,
+    watch: Watcher | None,
+    other: FitState | None = None,
+) -> tuple[Result, FitState]:
+    """A fit, and its state, from which another fit of the same data can take the programs."""
     began = time.perf_counter()
-    config = config or FitConfig()
     family = Quadratic(conserved) if isinstance(conserved, int) else conserved or Quadratic()
     train, states, held_out = _split(data, config.held_out)
     transitions = train.transitions()
@@ -132,12 +197,14 @@ def fit(
         )
         tracks = to_tracks(frame, train)
         state = FitState(model, batch, tracks, start, fit_key, config, bare=dict(start), watch=watch)
+        if other is not None:
+            state.share_programs(other)
         _run(state, plan(config, family) if stages is None else stages)
         frame_noise = _noise_variance(state, frame)
         step = float(np.median(transitions.duration)) / substeps
         best = state.bounds[family.name]
         metrics = _metrics(state, best, frame_noise, began, transitions.total)
-        return Result(
+        result = Result(
             model=state.model,
             params=state.params,
             frame=frame,
@@ -152,6 +219,7 @@ def fit(
             step=step,
             metadata={**data.metadata, "sha256": data.digest},
         )
+        return result, state
 
 
 def _run(state: FitState, stages: Sequence[Stage]) -> None:

@@ -163,6 +163,13 @@ def directions_of(family: ConservedFamily, params: Params, values: np.ndarray, t
     return Directions(slopes, turned, int(credible.sum()))
 
 
+def active_slopes(state: FitState) -> np.ndarray:
+    """Gradients (rank, B, M) of a fit's quantities in use, at the same states in every fit of its data."""
+    values, params = state.spectrum(state.params)
+    states = thinned(state.tracks.states, _STATES)
+    return gradients(state.family, conserved_of(params), states)[: active_count(values)]
+
+
 class Case(NamedTuple):
     """What is to be judged: a learned set, and what the trajectories say of it.
 

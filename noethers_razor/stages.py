@@ -125,6 +125,14 @@ class FitState:
         root = np.linalg.solve(back, np.diag(np.hypot(deviation, max(floor, _LEAST_NOISE))))
         return self.tracks._replace(noise=root @ root.T)
 
+    def share_programs(self, other: FitState) -> None:
+        """Take the compiled programs of a fit of the same data, family and settings."""
+        self.trainers = {
+            name: dataclasses.replace(trainer, clock=self.clock, pool=self.pool)
+            for name, trainer in other.trainers.items()
+        }
+        self._predictions = other._predictions
+
     def prepare(self) -> None:
         """Have the programs of both families compiled, the one without symmetry first."""
         self.trainer(NoSymmetry()).prepare(self.params)

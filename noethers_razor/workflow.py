@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
-from noethers_razor.fitting import fit
+from noethers_razor.fitting import fit_seeds
 from noethers_razor.result import Prediction, Result, versions
 from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
 from noethers_razor.training import Watcher
@@ -55,20 +56,20 @@ def train(
     data: Trajectories,
     folder: Path,
     family: ConservedFamily,
-    seed: int,
+    seeds: Sequence[int],
     config: FitConfig,
     *,
     overwrite: bool,
     command: list[str],
     watch: Watcher | None = None,
 ) -> tuple[Result, SymmetryReport]:
-    """Fit, report, and one run folder with everything in it.
+    """Fit from each seed, report, and one run folder with everything in it: that of the best bound.
 
     Raises:
         UsageError: when the folder is not empty, before any work is done.
     """
     require_free(folder, overwrite=overwrite)
-    result = fit(data, seed=seed, conserved=family, config=config, watch=watch)
+    result = fit_seeds(data, seeds=seeds, conserved=family, config=config, watch=watch)[0]
     # Saved before it is analysed, so that no error in the report can lose the fit.
     result.save(folder, overwrite=overwrite)
     report = find_symmetries(result)

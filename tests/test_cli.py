@@ -112,7 +112,10 @@ def test_predict_writes_rollouts_and_prints_errors(run, files):
 def test_oracle_and_no_symmetry(run, files):
     code, out, _ = run("fit", files / "d.npz", "--out", files / "o", "--oracle", "oscillators", *TINY)
     assert code == 0 and out.startswith("4 conserved quantities; algebra u(2)")
-    code, out, err = run("fit", files / "d.npz", "--out", files / "n", "--family", "none", *TINY)
+    code, out, err = run(
+        "fit", files / "d.npz", "--out", files / "n", "--family", "none", "--seeds", "2", *TINY
+    )
+    assert "2 of 2 find 0" in out
     assert code == 0 and out.startswith("0 conserved quantities")
     assert "pass --seed" in err  # a drawn seed is told
 
@@ -227,7 +230,7 @@ def test_interrupt_is_exit_code_130(run, files, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("noethers_razor.workflow.fit", interrupted)
+    monkeypatch.setattr("noethers_razor.workflow.fit_seeds", interrupted)
     code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", "--seed", "1", *TINY)
     assert code == 130 and "interrupted" in err
     assert not (tmp_path / "r").exists()

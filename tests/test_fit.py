@@ -10,6 +10,7 @@ import noethers_razor as nr
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import FAMILIES
 from noethers_razor.systems import Oscillators
+from noethers_razor.training import Trainer
 
 TINY = FitConfig(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
 
@@ -97,6 +98,54 @@ def test_same_seed_same_parameters_and_another_seed_others(small):
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name])
     assert any(not np.array_equal(value, other[name]) for name, value in first.items())
+
+
+def test_several_seeds_are_the_single_fits_and_tell_their_spread(small, monkeypatch):
+    calls = []
+    lower = Trainer.prepare
+    monkeypatch.setattr(
+        Trainer, "prepare", lambda self, p: (calls.append(self._compiled is None), lower(self, p))[1]
+    )
+    fits = nr.fit_seeds(small, seeds=[4, 3], conserved=2, config=TINY)
+    assert sum(calls) == 2  # one program with and one without symmetry, for both fits
+    assert fits[0].elbo >= fits[1].elbo
+    alone = {seed: nr.fit(small, seed=seed, conserved=2, config=TINY) for seed in (3, 4)}
+    for result in fits:
+        assert result.elbo == alone[result.seed].elbo
+        for name, value in result.params.items():
+            np.testing.assert_array_equal(value, alone[result.seed].params[name])
+    spread = fits[0].evidence["seeds"]
+    assert [one["seed"] for one in spread] == [result.seed for result in fits]
+    assert spread[0]["angle"] == pytest.approx(0.0, abs=0.1)
+    report = nr.find_symmetries(fits[0])
+    assert spread[0]["rank"] == report.rank
+    assert f"of 2 find {report.rank}, within" in str(report)
+    assert report.as_json()["seeds"] == spread
+
+
+def test_a_seed_that_diverges_is_named_and_left_out(small, monkeypatch):
+    usual = Trainer.train
+
+    def train(self, params, key, **how):
+        if failing and how["stage"] == "joint":
+            raise nr.TrainingDiverged(failing.pop())
+        return usual(self, params, key, **how)
+
+    monkeypatch.setattr(Trainer, "train", train)
+    failing = ["the first is lost"]
+    fits = nr.fit_seeds(small, seeds=[3, 4], conserved=2, config=TINY)
+    assert [fit.seed for fit in fits] == [4]
+    assert fits[0].evidence["seeds"][1] == {"seed": 3, "diverged": "the first is lost"}
+    assert "1 diverged" in str(nr.find_symmetries(fits[0]))
+    failing = ["all are lost", "all are lost"]
+    with pytest.raises(nr.TrainingDiverged, match="all are lost"):
+        nr.fit_seeds(small, seeds=[3, 4], conserved=2, config=TINY)
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1]])
+def test_seeds_are_different_and_at_least_one(small, seeds):
+    with pytest.raises(nr.UsageError, match="at least one, each once"):
+        nr.fit_seeds(small, seeds=seeds, config=TINY)
 
 
 @pytest.mark.parametrize(

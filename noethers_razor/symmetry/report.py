@@ -82,6 +82,7 @@ class SymmetryReport:
             with the model's H, gradients in the frame; worst_defect: of the worst quantity.
         bounds: -ELBO per transition of the alternatives, with standard errors.
         judgements: sets of quantities that the bound was asked about.
+        seeds: what fits from several seeds found, the best bound first, see `fit_seeds`; may be empty.
         parallelness, largest_angle, truth_angles, true_conservation_defect: with ground truth, or None.
         warnings: what to keep in mind when reading this.
     """
@@ -96,6 +97,7 @@ class SymmetryReport:
     worst_defect: float | None
     bounds: dict[str, Any]
     judgements: list[dict[str, Any]]
+    seeds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     parallelness: np.ndarray | None = None
     parallelness_all: np.ndarray | None = None
     largest_angle: float | None = None
@@ -137,6 +139,7 @@ class SymmetryReport:
             ],
             "bounds": self.bounds,
             "judgements": self.judgements,
+            "seeds": self.seeds,
             "warnings": self.warnings,
         }
         if self.parallelness is not None and self.parallelness_all is not None:
@@ -184,9 +187,26 @@ def _lines(report: SymmetryReport) -> list[str]:
         lines.append(
             f"-ELBO {label:<10} {bound['negative_elbo']:.3f} +- {bound['error']:.3f} nats per transition"
         )
+    if len(report.seeds) > 1:
+        lines.append(_spread(report))
     for i, formula in enumerate(report.formulas):
         lines.append(f"C{i + 1:<3} = {formula}")
     return lines + [f"warning: {text}" for text in report.warnings]
+
+
+def _spread(report: SymmetryReport) -> str:
+    """What the seeds agree on."""
+    done = [seed for seed in report.seeds if "diverged" not in seed]
+    same = [seed for seed in done if seed["rank"] == report.rank]
+    bounds = sorted(seed["negative_elbo"] for seed in done)
+    gains = sorted(seed["none"] - seed["negative_elbo"] for seed in done)
+    text = (
+        f"seeds            {len(same)} of {len(report.seeds)} find {report.rank}, within "
+        f"{max(seed['angle'] for seed in same):.2g} degrees of this span; -ELBO {bounds[0]:.3f} to "
+        f"{bounds[-1]:.3f}, better than none by {gains[0]:.3f} to {gains[-1]:.3f}"
+    )
+    lost = len(report.seeds) - len(done)
+    return text + (f"; {lost} diverged" if lost else "")
 
 
 def named_truth(truth: Truth | Any) -> Mapping[str, QuadraticForm]:
@@ -255,6 +275,7 @@ def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> Symmetr
         worst_defect=float(np.max(defects)) if rank else None,
         bounds=result.evidence.get("bounds", {}),
         judgements=result.evidence.get("judgements", []),
+        seeds=result.evidence.get("seeds", []),
         warnings=_warnings(result, span),
     )
     return report if truth is None else _with_truth(report, result, truth)
