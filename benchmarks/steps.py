@@ -16,15 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.tables import markdown, write
+from noethers_razor._types import Array, Key
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, NoSymmetry, Quadratic
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.fitting import to_batch
-from noethers_razor.model import initial_params, prefixed
+from noethers_razor.model import Batch, initial_params, prefixed
 from noethers_razor.result import build_model
 from noethers_razor.systems import NBody, Oscillators, System
-from noethers_razor.training import Clock, Trainer
+from noethers_razor.training import Clock, FlatParams, Trainer
 
+COUNTS = (1, 2, 4)
 RESULTS = Path(__file__).parent / "results"
 _EVALUATIONS = {"euler": 1, "rk4": 4}
 _EULER = {"activation": "elu", "integrator": "euler", "substeps": 20}
@@ -102,8 +104,8 @@ def operations(config: FitConfig, dim: int, samples: int) -> float:
     return 2.0 * weights * config.batch * samples * config.weight_samples * evaluations * 6
 
 
-def measure(case: Case) -> tuple[float, float, int]:
-    """Milliseconds per step, seconds of compilation, and points at a time."""
+def prepared(case: Case) -> tuple[Trainer, FlatParams]:
+    """What trains a case, and parameters to start from."""
     config = case.config
     data = case.system.simulate(0)
     transitions = data.transitions()
@@ -115,15 +117,45 @@ def measure(case: Case) -> tuple[float, float, int]:
     batch = to_batch(frame, transitions, config.dtype)
     params = initial_params(model.network, jax.random.key(0), config.initial_deviation, -3.0)
     params |= prefixed(start, batch.start.dtype)
-    trainer = Trainer(model, batch, config.batch, config.weight_samples, case.chunk, Clock())
+    return Trainer(model, batch, config.batch, config.weight_samples, case.chunk, Clock()), params
+
+
+def measure(case: Case) -> tuple[float, float, int]:
+    """Milliseconds per step, seconds of compilation, and points at a time."""
+    config, (trainer, params) = case.config, prepared(case)
     trainer.estimate(params, jax.random.key(2), draws=1)
     seconds = []
     for i in range(5):
         before = trainer.clock.training
         trainer.estimate(params, jax.random.key(i), draws=1)
         seconds.append((trainer.clock.training - before) / (2 * case.chunk))
-    points = config.batch * (config.orbit_samples if family.count else 1)
+    points = config.batch * (config.orbit_samples if case.family.count else 1)
     return 1e3 * float(np.median(seconds)), trainer.clock.compiling, points
+
+
+def together(case: Case, count: int) -> float:
+    """Milliseconds of a bound with its gradient, per seed, of so many seeds under one `vmap`."""
+    trainer, params = prepared(case)
+    stacked = jax.tree.map(lambda value: jnp.stack([value] * count), params)
+    batch = Batch(*(part[: case.config.batch] for part in trainer.data))
+
+    def one(params: FlatParams, key: Key) -> tuple[FlatParams, Array]:
+        loss, slope = jax.value_and_grad(trainer.model.negative_elbo)(params, key, batch)
+        # The next gradient waits for this one, as in training.
+        return jax.tree.map(lambda value, change: value - 1e-9 * change, params, slope), loss
+
+    def chunk(params: FlatParams, key: Key) -> Array:
+        return jax.lax.scan(one, params, jax.random.split(key, case.chunk))[1]
+
+    run = jax.jit(jax.vmap(chunk))
+    keys = jax.random.split(jax.random.key(0), count)
+    run(stacked, keys).block_until_ready()
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        run(stacked, keys).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(seconds)) / case.chunk / count
 
 
 def main() -> None:
@@ -143,14 +175,23 @@ def main() -> None:
         print(" | ".join(rows[-1]), flush=True)
     header = ["case", "S, M, batch, network", "ms a step", "of the product rate"]
     header += ["of that of products of its size", "s to compile"]
+    joint = Case("3 oscillators", Oscillators(n=3), Quadratic(15), FitConfig())
+    tiny = dataclasses.replace(joint, label="oscillator", system=Oscillators(n=1), family=Quadratic(1))
+    seeds = [[case.label, *(f"{together(case, count):.3g}" for count in COUNTS)] for case in (tiny, joint)]
     write(
         out,
         "steps",
         title="One training step",
         command="python -m benchmarks.steps",
-        table=markdown(header, rows),
+        table=markdown(header, rows)
+        + "\nSeveral seeds under one vmap, ms a gradient and seed:\n\n"
+        + markdown(["case", *(f"{count} seeds" for count in COUNTS)], seeds),
         remarks=f"float32 products of 1024 x 1024: {peak / 1e9:.0f} GFLOP/s.\n",
-        runs={"product rate": peak, "rows": [dict(zip(header, row, strict=True)) for row in rows]},
+        runs={
+            "product rate": peak,
+            "rows": [dict(zip(header, row, strict=True)) for row in rows],
+            "seeds": seeds,
+        },
         spread_of="Medians of 5 times 2 chunks.",
     )
 

@@ -181,7 +181,7 @@ class Spoil:
 def test_a_spoilt_proposal_is_mended(spoil):
     system = Oscillators(n=2)
     data = system.simulate(5, n_trajectories=100, n_steps=30)
-    family, config = nr.Quadratic(6), nr.FitConfig(steps=3000)
+    family, config = nr.Quadratic(6), nr.FitConfig(steps=2000, width=32)
     stages = plan(config, family)
     place = 1 + next(i for i, stage in enumerate(stages) if isinstance(stage, Propose))
     result = nr.fit(
