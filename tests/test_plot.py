@@ -43,7 +43,9 @@ def test_control_is_drawn_beside_the_joint_stage():
     def rows(stage):
         return [Row(stage, step, -1.0, -1.0, 0.0, 0.1, 0, 0.0) for step in (10, 20)]
 
-    figure = plot.training(rows("without symmetry") + rows("joint") + rows("control") + rows("judgement 2"))
+    figure = plot.training(
+        rows("without symmetry") + rows("joint") + rows("control") + rows("judgement 2 least defect 4")
+    )
     starts = [line.get_xdata()[0] for line in figure.axes[0].lines]
     assert starts == [10, 30, 30, 50]
 
