@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -81,19 +82,24 @@ def cases() -> list[Case]:
     ]
 
 
+def median_seconds(call: Callable[[], jax.Array], repeats: int) -> float:
+    """Of a call that is already compiled after its first."""
+    call().block_until_ready()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call().block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
+
+
 def product_rate(rows: int, width: int) -> float:
     """Floating-point operations per second of a (rows, width) by (width, width) product, median of 20."""
     a, b = jnp.ones((rows, width)), jnp.ones((width, width))
     # Many products a call, so that calling costs nothing.
     repeats = max(1, round(2e8 / (2 * rows * width**2)))
     product = jax.jit(lambda a, b: jax.lax.fori_loop(0, repeats, lambda _, x: 1e-3 * (x @ b), a))
-    product(a, b).block_until_ready()
-    seconds = []
-    for _ in range(20):
-        began = time.perf_counter()
-        product(a, b).block_until_ready()
-        seconds.append(time.perf_counter() - began)
-    return repeats * 2 * rows * width**2 / float(np.median(seconds))
+    return repeats * 2 * rows * width**2 / median_seconds(lambda: product(a, b), 20)
 
 
 def operations(config: FitConfig, dim: int, samples: int) -> float:
@@ -149,13 +155,7 @@ def together(case: Case, count: int) -> float:
 
     run = jax.jit(jax.vmap(chunk))
     keys = jax.random.split(jax.random.key(0), count)
-    run(stacked, keys).block_until_ready()
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        run(stacked, keys).block_until_ready()
-        seconds.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(seconds)) / case.chunk / count
+    return 1e3 * median_seconds(lambda: run(stacked, keys), 5) / case.chunk / count
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 import noethers_razor as nr
 from noethers_razor.conserved.constancy import candidates
-from noethers_razor.conserved.forms import basis, embed, second_moment
+from noethers_razor.conserved.forms import basis, embed, moving_combinations, second_moment
 from noethers_razor.conserved.quadratic import stack_forms
 from noethers_razor.fitting import to_tracks
 from noethers_razor.stages import thinned
@@ -16,7 +16,6 @@ from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.systems import System
 
 _MOST_STATES = 2000
-_TRIVIAL = 1e-8
 
 
 def least_brackets(states: np.ndarray, velocity: np.ndarray, count: int) -> tuple[np.ndarray, ...]:
@@ -29,10 +28,7 @@ def least_brackets(states: np.ndarray, velocity: np.ndarray, count: int) -> tupl
         forms (k, M, M), linear parts (k, M) and their relative brackets (k,), smallest first.
     """
     form, linear = basis(states.shape[-1])
-    rows = embed(form, linear, second_moment(states))
-    values, vectors = np.linalg.eigh(rows @ rows.T)
-    moving = values > _TRIVIAL * values[-1]
-    whiten = vectors[:, moving] / np.sqrt(values[moving])
+    whiten = moving_combinations(embed(form, linear, second_moment(states)))
     brackets = np.einsum("kij,bj,bi->bk", form, states, velocity, optimize=True) + velocity @ linear.T
     speed, size = (np.sqrt(np.mean(np.sum(v**2, axis=-1))) for v in (velocity, states))
     # Singular values, not eigenvalues of a product: squares would turn rounding of 1e-16 into 1e-8.

@@ -19,10 +19,11 @@ from noethers_razor.conserved.forms import second_moment
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
 from noethers_razor.errors import TrainingDiverged, UsageError
-from noethers_razor.judgement import Judge, active_slopes, largest_sine
+from noethers_razor.judgement import Judge, active_slopes
 from noethers_razor.model import Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
 from noethers_razor.stages import Control, FitState, Joint, Propose, Stage, WithoutSymmetry, thinned
+from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.training import Estimate, Rates, Watcher
 
 _FEWEST_TO_HOLD_OUT = 20
@@ -121,7 +122,8 @@ def fit_seeds(
 ) -> list[Result]:
     """The same fit from several seeds, best bound first; what is compiled is compiled once.
 
-    The ``seeds`` of each result's evidence say what every seed found, and at which angle to the best.
+    The ``seeds`` of each result's evidence say what every seed found, and at which angle to the best; one
+    seed alone has none.
 
     Args:
         seeds: of the fits, different ones.
@@ -132,6 +134,8 @@ def fit_seeds(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise UsageError(f"seeds = {list(seeds)}; expected at least one, each once")
+    if len(seeds) == 1:
+        return [fit(data, seed=seeds[0], conserved=conserved, config=config, watch=watch)]
     config, state = config or FitConfig(), None
     fits, lost = [], []
     for seed in seeds:
@@ -150,16 +154,12 @@ def fit_seeds(
 
 
 def _seed_record(result: Result, slopes: np.ndarray, best: np.ndarray) -> dict[str, Any]:
-    angle = 90.0
-    if len(slopes) == len(best):
-        angle = float(np.degrees(np.arcsin(min(1.0, largest_sine(slopes, best)))))
-    none = result.evidence["bounds"]["none"]["negative_elbo"]
     return {
         "seed": result.seed,
         "rank": len(slopes),
         "negative_elbo": -result.elbo,
-        "none": none,
-        "angle": angle,
+        "none": result.evidence["bounds"]["none"]["negative_elbo"],
+        "angle": largest_angle(slopes, best),
     }
 
 

@@ -23,7 +23,7 @@ from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.model import conserved_of, prefixed
 from noethers_razor.stages import Control, FitState, Judgement, thinned
 from noethers_razor.symmetry.report import AS_LEARNED
-from noethers_razor.symmetry.span import active_count
+from noethers_razor.symmetry.span import active_count, largest_sine
 from noethers_razor.training import Estimate, FlatParams, Rates, masked
 
 _STEP_IN_SPECTRUM = 1.5
@@ -113,15 +113,9 @@ def gradients(family: ConservedFamily, params: Params, states: np.ndarray) -> np
     return np.swapaxes(np.asarray(slopes, np.float64), 0, 1)
 
 
-def largest_sine(slopes: np.ndarray, span: np.ndarray) -> float:
-    """Sine of the largest angle of a span with gradients (k, B, M) to that of others (K, B, M)."""
-    if not len(slopes):
-        return 0.0
-    unit = np.linalg.qr(slopes.reshape(len(slopes), -1).T)[0]
-    if not len(span):
-        return 1.0
-    others = np.linalg.qr(span.reshape(len(span), -1).T)[0]
-    return float(np.linalg.norm(unit - others @ (others.T @ unit), ord=2))
+def slopes_of(family: ConservedFamily, params: Params, tracks: Tracks) -> np.ndarray:
+    """grad C at some of the states of the tracks, the same ones every time: (K, B, M)."""
+    return gradients(family, params, thinned(tracks.states, _STATES))
 
 
 def spectrum_cuts(values: np.ndarray) -> list[int]:
@@ -153,10 +147,10 @@ class Directions(NamedTuple):
 
 def directions_of(family: ConservedFamily, params: Params, values: np.ndarray, tracks: Tracks) -> Directions:
     """Directions of parameters in principal form with active singular values (r,)."""
-    states, count = thinned(tracks.states, _STATES), len(values)
+    count = len(values)
     if not count:
-        return Directions(np.zeros((0, *states.shape)), np.zeros((0, 0)), 0)
-    slopes = gradients(family, params, states)[:count] / values[:, None, None]
+        return Directions(np.zeros((0, *thinned(tracks.states, _STATES).shape)), np.zeros((0, 0)), 0)
+    slopes = slopes_of(family, params, tracks)[:count] / values[:, None, None]
     along = np.asarray(family.value(params, jnp.asarray(tracks.states)), np.float64)[:, :count] / values
     turned, defect = least_varying(along, slopes, tracks)
     credible = credible_length(defect, tracks.deviation) >= _CREDIBLE
@@ -164,10 +158,10 @@ def directions_of(family: ConservedFamily, params: Params, values: np.ndarray, t
 
 
 def active_slopes(state: FitState) -> np.ndarray:
-    """Gradients (rank, B, M) of a fit's quantities in use, at the same states in every fit of its data."""
+    """Gradients (rank, B M) of a fit's quantities in use, at the same states in every fit of its data."""
     values, params = state.spectrum(state.params)
-    states = thinned(state.tracks.states, _STATES)
-    return gradients(state.family, conserved_of(params), states)[: active_count(values)]
+    slopes = slopes_of(state.family, conserved_of(params), state.tracks)[: active_count(values)]
+    return slopes.reshape(len(slopes), state.tracks.states.shape[1] * slopes.shape[1])
 
 
 class Case(NamedTuple):
@@ -229,8 +223,9 @@ def _proposed_anew(state: FitState, case: Case) -> Hypothesis | None:
     assert state.proposal is not None, "checked where the judgement begins"
     # A random start has no lengths: the paper's procedure, which proposes nothing.
     credible = np.nan_to_num(state.proposal.length) >= _CREDIBLE
-    states, offered = thinned(state.tracks.states, _STATES), state.proposal.params
-    if largest_sine(gradients(state.family, offered, states)[credible], case.directions.slopes) < _OUTSIDE:
+    offered = state.proposal.params
+    slopes = slopes_of(state.family, offered, state.tracks)[credible]
+    if largest_sine(slopes, case.directions.slopes) < _OUTSIDE:
         return None
     start = {**case.network, **prefixed(offered, state.data.start.dtype)}
     return Hypothesis("proposed anew", start, np.ones(len(case.values)))

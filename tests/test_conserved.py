@@ -22,6 +22,7 @@ from noethers_razor.conserved import (
 )
 from noethers_razor.conserved.quadratic import largest_count, stack_forms
 from noethers_razor.data.frame import Frame
+from noethers_razor.fitting import to_tracks
 from noethers_razor.systems import Oscillators
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -53,17 +54,11 @@ def states_of(seed, count=200):
     return np.random.default_rng(seed).normal(size=(count, DIM))
 
 
-def tracks_of(frequencies, noise=0.0, count=60, steps=12, seed=0):
-    """Exact trajectories of oscillators with noise on every state."""
-    rng = np.random.default_rng(seed)
-    start = rng.normal(size=(count, 1, DIM))
-    angle = 0.4 * np.arange(steps)[:, None] * np.asarray(frequencies)
-    q, p = start[..., :N], start[..., N:]
-    states = np.concatenate(
-        [q * np.cos(angle) + p * np.sin(angle), p * np.cos(angle) - q * np.sin(angle)], axis=2
-    )
-    states = (states + noise * rng.normal(size=states.shape)).reshape(-1, DIM)
-    return Tracks(states, np.repeat(np.arange(count), steps), max(noise, 1e-3) ** 2 * np.eye(DIM))
+def tracks_of(frequencies, noise=0.0, count=60, steps=12):
+    """Trajectories of oscillators with noise on every state."""
+    system = Oscillators(n=N, frequencies=tuple(frequencies))
+    data = system.simulate(0, n_trajectories=count, n_steps=steps - 1, dt=0.4, noise=noise)
+    return to_tracks(identity_frame(DIM), data)._replace(noise=max(noise, 1e-3) ** 2 * np.eye(DIM))
 
 
 def flat(form, linear):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import noethers_razor as nr
-from noethers_razor.conserved import Quadratic, Tracks
+from noethers_razor.conserved import Quadratic
 from noethers_razor.conserved.forms import basis, embed, second_moment
+from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
-from noethers_razor.fitting import plan
+from noethers_razor.fitting import plan, to_tracks
 from noethers_razor.judgement import (
     AS_LEARNED,
     Verdict,
@@ -88,14 +89,9 @@ def test_a_set_that_cannot_be_trained_is_never_preferred():
 
 def tracks(noise=0.01):
     """Two equal oscillators with noise on every state."""
-    rng = np.random.default_rng(1)
-    q, p = np.split(rng.normal(size=(60, 1, 4)), 2, axis=2)
-    angle = 0.5 * np.arange(8)[:, None]
-    states = np.concatenate(
-        [q * np.cos(angle) + p * np.sin(angle), p * np.cos(angle) - q * np.sin(angle)], axis=2
-    )
-    states = (states + noise * rng.normal(size=states.shape)).reshape(-1, 4)
-    return Tracks(states, np.repeat(np.arange(60), 8), noise**2 * np.eye(4))
+    data = Oscillators(n=2).simulate(1, n_trajectories=60, n_steps=7, dt=0.5, noise=noise)
+    frame = Frame(np.zeros(4), np.eye(4), 1.0, np.ones(4))
+    return to_tracks(frame, data)._replace(noise=noise**2 * np.eye(4))
 
 
 def learned(true, false):

@@ -30,6 +30,11 @@ class Tracks(NamedTuple):
         """Root-mean-square noise of a coordinate, relative to the spread of the data."""
         return float(np.sqrt(np.trace(self.noise) / len(self.noise)))
 
+    @property
+    def noise_root(self) -> np.ndarray:
+        """(M, M) L with L L' the noise of deviation 1: L' grad C is a gradient where noise is isotropic."""
+        return np.linalg.cholesky(self.noise) / self.deviation
+
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:

@@ -12,19 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor.conserved.base import Proposal, Tracks
-from noethers_razor.conserved.forms import basis, basis_values, embed, second_moment
+from noethers_razor.conserved.forms import basis, basis_values, embed, moving_combinations, second_moment
 
-_TRIVIAL = 1e-8
-"""Share of the largest displacement below which an observable counts as not moving any datum."""
 _DOUBT, _SHARPNESS = 1.5, 8
 """A defect this many times the noise halves the initial orbit; twice that leaves 1/257."""
 _FOLDS = 5
 
 
 def scatter(values: np.ndarray, track: np.ndarray) -> tuple[np.ndarray, int]:
-    """Sums of squares and products (D, D) of values (N, D) about their mean on each track, and degrees of
-    freedom.
-    """
+    """Squares and products (D, D) of values (N, D) about their mean on each track, and degrees of freedom."""
     labels, place, count = np.unique(track, return_inverse=True, return_counts=True)
     sums = np.zeros((len(labels), values.shape[1]))
     np.add.at(sums, place, values)
@@ -77,10 +73,9 @@ def candidates(tracks: Tracks, count: int) -> tuple[np.ndarray, np.ndarray, np.n
     form, linear = basis(states.shape[-1])
     moment, size = second_moment(states), np.sqrt(np.mean(np.sum(states**2, axis=-1)))
     rows = embed(form, linear, moment)
-    lengths, vectors = np.linalg.eigh(rows @ rows.T)
-    moving = vectors[:, lengths > _TRIVIAL * lengths[-1]]
+    moving = moving_combinations(rows)
     # Gradients in coordinates in which noise is isotropic, and of deviation 1 in the mean.
-    root = np.linalg.cholesky(tracks.noise).T / tracks.deviation
+    root = tracks.noise_root.T
     noisy = embed(root @ form, linear @ root.T, moment) * size
     metric = np.linalg.cholesky(moving.T @ (noisy @ noisy.T) @ moving)
     whiten = np.linalg.solve(metric, moving.T).T
@@ -102,7 +97,7 @@ def least_varying(values: np.ndarray, slopes: np.ndarray, tracks: Tracks) -> tup
         slopes: gradients (k, B, M) at some of the states, orthonormal in displacement.
         tracks: in the frame.
     """
-    noisy = slopes @ (np.linalg.cholesky(tracks.noise) / tracks.deviation)
+    noisy = slopes @ tracks.noise_root
     rows = noisy.reshape(len(slopes), noisy.shape[1] * noisy.shape[2])
     metric = np.linalg.cholesky(rows @ rows.T / slopes.shape[1])
     total, degrees = scatter(np.linalg.solve(metric, values.T).T, tracks.track)

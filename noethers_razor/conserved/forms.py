@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+_TRIVIAL = 1e-8
+"""Share of the largest squared displacement below which an observable counts as not moving any datum."""
+
 
 def second_moment(states: np.ndarray) -> np.ndarray:
     """E (x, 1)(x, 1)' of states (B, M), its states scaled to unit root-mean-square length: (M+1, M+1).
@@ -25,6 +28,13 @@ def embed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> np.ndarra
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     rows = np.concatenate([form, linear[..., None]], axis=-1) @ root
     return rows.reshape(len(rows), rows.shape[1] * rows.shape[2])
+
+
+def moving_combinations(rows: np.ndarray) -> np.ndarray:
+    """Combinations (D, k) of observables with vectors (D, E) that move data: orthonormal in displacement."""
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    moving = values > _TRIVIAL * values[-1]
+    return vectors[:, moving] / np.sqrt(values[moving])
 
 
 def basis(dim: int) -> tuple[np.ndarray, np.ndarray]:

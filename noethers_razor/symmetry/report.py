@@ -187,7 +187,7 @@ def _lines(report: SymmetryReport) -> list[str]:
         lines.append(
             f"-ELBO {label:<10} {bound['negative_elbo']:.3f} +- {bound['error']:.3f} nats per transition"
         )
-    if len(report.seeds) > 1:
+    if report.seeds:
         lines.append(_spread(report))
     for i, formula in enumerate(report.formulas):
         lines.append(f"C{i + 1:<3} = {formula}")

@@ -7,6 +7,7 @@ Vectors are embedded quadratic forms (`conserved.forms.embed`): lengths are disp
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -82,13 +83,18 @@ def largest_angle(vectors: np.ndarray, truth: np.ndarray) -> float:
     A span that misses a direction of the other has an angle of 90 degrees to it.
     """
     a, b = orthonormal(vectors), orthonormal(truth)
-    if len(a) == 0 and len(b) == 0:
-        return 0.0
-    if len(a) != len(b):
-        return 90.0
+    return 90.0 if len(a) != len(b) else float(np.degrees(np.arcsin(largest_sine(b, a))))
+
+
+def largest_sine(vectors: np.ndarray, span: np.ndarray) -> float:
+    """Sine of the largest angle of the space of vectors (k, ...) to that of ``span`` (K, ...), one way."""
+    unit, basis = (
+        orthonormal(rows.reshape(len(rows), math.prod(rows.shape[1:]))) for rows in (vectors, span)
+    )
+    if not len(unit) or not len(basis):
+        return float(len(unit) > 0)
     # The sine keeps small angles that the cosine rounds away.
-    sine = float(np.linalg.norm(b - (b @ a.T) @ a, ord=2))
-    return float(np.degrees(np.arcsin(min(1.0, sine))))
+    return min(1.0, float(np.linalg.norm(unit - (unit @ basis.T) @ basis, ord=2)))
 
 
 def angles_of(vectors: np.ndarray, span: np.ndarray) -> np.ndarray:
