@@ -56,9 +56,9 @@ class Spoil:
             state.params[f"conserved/{name}"] = full.at[places].set(value[places] * factor)
 
 
-def stages(family: nr.Quadratic, start: str) -> list[Stage]:
+def stages(config: nr.FitConfig, family: nr.Quadratic, start: str) -> list[Stage]:
     """The stages of a fit, spoilt where the start says so."""
-    usual = plan(nr.FitConfig(), family)
+    usual = plan(config, family)
     place = 1 + next(i for i, stage in enumerate(usual) if isinstance(stage, Propose))
     return [*usual[:place], Spoil(start), *usual[place:]] if start in SPOILT else usual
 
@@ -66,7 +66,7 @@ def stages(family: nr.Quadratic, start: str) -> list[Stage]:
 def one_run(system: System, offered: int, start: str, seed: int, dt: float) -> dict[str, Any]:
     """What was kept and what it costs."""
     family = nr.Quadratic(offered, "random" if start == "random" else "proposal")
-    report, numbers = in_process(system, family, seed, stages=stages(family, start), dt=dt)
+    report, numbers = in_process(system, family, seed, stages=stages(nr.FitConfig(), family, start), dt=dt)
     assert report.parallelness is not None
     # Directions, not named quantities: a span that lacks one direction is far from every name.
     true = int(np.sum(report.parallelness >= np.cos(np.radians(15.0))))

@@ -147,7 +147,7 @@ def training(rows: Sequence[Any]) -> Figure:
     palette = iter([BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#F0E442"] * 3)
     for stage in stages:
         colour = GREY if stage in bare else next(palette)
-        label = "_" * (stage in bare[1:]) + ("without symmetry" if stage in bare else stage)
+        label = "_" * (stage in bare[1:]) + ("without symmetry, and control" if stage in bare else stage)
         part = [row for row in rows if row.stage == stage]
         steps = [sum(ends[: phases[stage]]) + row.step for row in part]
         ax.plot(steps, [row.negative_elbo for row in part], "o-", ms=3, color=colour, label=label)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import noethers_razor as nr
+from experiments.starts import SPOILT, stages
 from noethers_razor.conserved import Quadratic
 from noethers_razor.conserved.forms import basis, embed, second_moment
 from noethers_razor.data.frame import Frame
@@ -14,6 +15,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.fitting import plan, to_tracks
 from noethers_razor.judgement import (
     AS_LEARNED,
+    NO_QUANTITY,
     Verdict,
     directions_of,
     excess,
@@ -24,7 +26,7 @@ from noethers_razor.judgement import (
     preferred,
     spectrum_cuts,
 )
-from noethers_razor.stages import Judgement, Propose
+from noethers_razor.stages import Judgement
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.systems import Oscillators
 from noethers_razor.training import Estimate
@@ -148,41 +150,20 @@ def test_a_direction_that_hides_in_many_is_missed_all_the_same():
 def test_a_judgement_without_anything_to_compare_is_refused():
     data = Oscillators(n=1).simulate(5, n_trajectories=4, n_steps=5)
     config = nr.FitConfig(steps=10, chunk=5, width=4, depth=1, batch=4)
-    stages = plan(config, nr.Quadratic(1))
+    usual = plan(config, nr.Quadratic(1))
     with pytest.raises(UsageError, match="expected Propose, Joint and Control before it"):
-        nr.fit(data, seed=1, conserved=1, config=config, stages=[stages[0], stages[-1]])
+        nr.fit(data, seed=1, conserved=1, config=config, stages=[usual[0], usual[-1]])
     with pytest.raises(UsageError, match="no bound of family quadratic; expected Joint among them"):
         nr.fit(data, seed=1, conserved=1, config=config, stages=stages[:1])
 
 
-@dataclasses.dataclass(frozen=True)
-class Spoil:
-    """A stage that replaces places of the proposal by given quantities."""
-
-    places: slice
-    scale: float
-
-    def run(self, state):
-        small = state.family.init(state.stream("spoil"), 4)
-        for name, value in small.items():
-            full = state.params[f"conserved/{name}"]
-            state.params[f"conserved/{name}"] = full.at[self.places].set(self.scale * value[self.places])
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [Spoil(slice(4, 6), 25.0), Spoil(slice(0, 1), 1.0)],
-    ids=["two false directions of full length", "a true direction hidden"],
-)
-def test_a_spoilt_proposal_is_mended(spoil):
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_spoilt_proposal_is_mended(how):
+    """A true direction is hidden, or three places hold false ones of full length."""
     system = Oscillators(n=2)
     data = system.simulate(5, n_trajectories=100, n_steps=30)
-    family, config = nr.Quadratic(6), nr.FitConfig(steps=2000, width=32)
-    stages = plan(config, family)
-    place = 1 + next(i for i, stage in enumerate(stages) if isinstance(stage, Propose))
-    result = nr.fit(
-        data, seed=2, conserved=family, config=config, stages=[*stages[:place], spoil, *stages[place:]]
-    )
+    family, config = nr.Quadratic(7), nr.FitConfig(steps=2000, width=32)
+    result = nr.fit(data, seed=2, conserved=family, config=config, stages=stages(config, family, how))
     report = nr.find_symmetries(result, system)
     judged = result.evidence["judgements"]
     learned = next(one for one in judged if one["name"] == AS_LEARNED)
@@ -193,3 +174,27 @@ def test_a_spoilt_proposal_is_mended(spoil):
     assert report.largest_angle < 3.0
     assert any(text.startswith(("the bound rejected", "the bound preferred")) for text in report.warnings)
     assert jnp.isfinite(result.elbo)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuarticWell(Oscillators):
+    """One degree of freedom without a quadratic conserved quantity."""
+
+    def hamiltonian(self, x):
+        return 0.5 * x[1] ** 2 + 0.25 * x[0] ** 4
+
+    def conserved(self):
+        return {}
+
+
+def test_where_nothing_quadratic_is_conserved_the_bound_ends_with_no_quantity():
+    """Its proposal is all small; here false directions of full length take its place."""
+    data = QuarticWell(n=1).simulate(5, n_trajectories=60, n_steps=20)
+    family, config = nr.Quadratic(3), nr.FitConfig(steps=2000, width=32)
+    result = nr.fit(data, seed=2, conserved=family, config=config, stages=stages(config, family, "wrong"))
+    judged = result.evidence["judgements"]
+    assert judged[-1]["name"] == NO_QUANTITY
+    assert judged[-1]["accepted"]
+    assert any(one["name"] == AS_LEARNED and one["kept"] > 0 for one in judged)
+    assert result.evidence["bounds"]["quadratic"] == result.evidence["bounds"]["none"]
+    assert nr.find_symmetries(result).rank == 0
