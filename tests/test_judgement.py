@@ -154,7 +154,7 @@ def test_a_judgement_without_anything_to_compare_is_refused():
     with pytest.raises(UsageError, match="expected Propose, Joint and Control before it"):
         nr.fit(data, seed=1, conserved=1, config=config, stages=[usual[0], usual[-1]])
     with pytest.raises(UsageError, match="no bound of family quadratic; expected Joint among them"):
-        nr.fit(data, seed=1, conserved=1, config=config, stages=stages[:1])
+        nr.fit(data, seed=1, conserved=1, config=config, stages=usual[:1])
 
 
 @pytest.mark.parametrize("how", SPOILT)
