@@ -24,6 +24,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.profile
 	$(BIN)/python -m benchmarks.jobs
 
 # `make reproduce BUDGET=quick` runs one seed of the paper's systems, into a folder of its own.

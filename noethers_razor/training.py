@@ -169,6 +169,17 @@ class Trainer:
         units = (likelihood.residual, jnp.asarray(likelihood.log_density, dtype))
         return self.data, units, params, state, key, jnp.asarray(scales, dtype), jnp.asarray(active, dtype)
 
+    def _lowered(self, params: FlatParams) -> tuple[Any, tuple[Any, ...]]:
+        """The traced program of a chunk without movement, and its arguments."""
+        still = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
+        arguments = self._arguments(params, self._optimiser.init(params), jax.random.key(0), *still)
+        return jax.jit(self._run_chunk).lower(*arguments), arguments
+
+    def program(self, params: FlatParams) -> tuple[Any, tuple[Any, ...]]:
+        """The compiled program of a chunk without movement, and its arguments: for benchmarks."""
+        lowered, arguments = self._lowered(params)
+        return lowered.compile(), arguments
+
     def prepare(self, params: FlatParams) -> None:
         """Have the program for parameters of these shapes compiled, by the pool if there is one.
 
@@ -177,9 +188,7 @@ class Trainer:
         if self._compiled is not None:
             return
         began = time.perf_counter()
-        still = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
-        arguments = self._arguments(params, self._optimiser.init(params), jax.random.key(0), *still)
-        lowered = jax.jit(self._run_chunk).lower(*arguments)
+        lowered, _ = self._lowered(params)
         if self.pool is not None:
             self._compiled = self.pool.submit(lowered.compile)
         else:
