@@ -80,16 +80,27 @@ def main() -> None:
             "learned": ["--conserved", str(offered)],
             "oracle": ["--oracle", "nbody"],
         }
+        suffix = f"_noise_{arguments.noise:g}" if arguments.noise else ""
         runs = []
         with tempfile.TemporaryDirectory() as cache:
             for seed in range(1, arguments.seeds + 1):
                 settings = {"dt": 0.3, "noise": arguments.noise}
                 tests = ("moved", "wider")
-                runs.append(compared(system, families, seed, Path(cache), settings=settings, tests=tests))
+                pictures = arguments.out / (name + suffix) if seed == 1 else None
+                runs.append(
+                    compared(
+                        system,
+                        families,
+                        seed,
+                        Path(cache),
+                        settings=settings,
+                        tests=tests,
+                        pictures=pictures,
+                    )
+                )
                 found = runs[-1]["learned"]
                 print(name, seed, found["rank"], found["largest_angle"], found["seconds"], flush=True)
         number = len(system.conserved())
-        suffix = f"_noise_{arguments.noise:g}" if arguments.noise else ""
         extra = f" --noise {arguments.noise:g}" if arguments.noise else ""
         write(
             arguments.out,

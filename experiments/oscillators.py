@@ -17,14 +17,14 @@ OFFERED = {1: 15, 2: 15, 3: 15, 4: 30, 5: 40}
 """Number of oscillators -> value of --conserved, more than the n^2 that there are."""
 
 
-def one_run(n: int, seed: int, noise: float, cache: Path) -> dict[str, Any]:
+def one_run(n: int, seed: int, noise: float, cache: Path, pictures: Path | None) -> dict[str, Any]:
     """The three commands of the README for one seed."""
     with tempfile.TemporaryDirectory() as folder:
         data, run = (Path(folder) / name for name in ("data.npz", "run"))
         words = ["--n", str(n), "--out", str(data), "--seed", str(data_seed(seed)), "--noise", str(noise)]
         command("simulate", "oscillators", *words, cache=cache)
         offered = ["--conserved", str(OFFERED[n])]
-        report, took = fitted(data, run, "oscillators", seed, offered, cache)
+        report, took = fitted(data, run, "oscillators", seed, offered, cache, pictures)
         bounds = report["bounds"]
         return {
             "rank": report["rank"],
@@ -47,11 +47,13 @@ def main() -> None:
     options = arguments.parse_args()
     runs: dict[str, Any] = {}
     rows = []
+    suffix = "" if options.noise == 0 else f"_noise_{options.noise:g}"
     for n in options.n:
         done = []
         with tempfile.TemporaryDirectory() as cache:
             for seed in range(1, options.seeds + 1):
-                done.append(one_run(n, seed, options.noise, Path(cache)))
+                pictures = options.out / f"oscillators{suffix}_{n}" if seed == 1 else None
+                done.append(one_run(n, seed, options.noise, Path(cache), pictures))
                 print(n, seed, done[-1], flush=True)
         runs[str(n)] = done
         right = sum(run["rank"] == n * n for run in done)
@@ -67,7 +69,6 @@ def main() -> None:
                 spread([run["seconds"] for run in done[1:]]),
             ]
         )
-    suffix = "" if options.noise == 0 else f"_noise_{options.noise:g}"
     extra = "" if options.noise == 0 else f" --noise {options.noise:g}"
     if options.n != list(OFFERED):
         extra += f" --n {' '.join(map(str, options.n))}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from noethers_razor.systems import System
 from noethers_razor.workflow import compare
 
 _MOST_STATES = 2000
+_PICTURES = ("spectrum", "generators")
 OFF_DISTRIBUTION = {"moved": {"move": 1.0}, "wider": {"widen": 3.0}}
 """Test sets beside the one from the training distribution (paper, section 5.3)."""
 
@@ -65,13 +67,28 @@ def data_seed(seed: int) -> int:
 
 
 def fitted(
-    file: Path, run: Path, truth: str, seed: int, words: Sequence[str], cache: Path
+    file: Path,
+    run: Path,
+    truth: str,
+    seed: int,
+    words: Sequence[str],
+    cache: Path,
+    pictures: Path | None = None,
 ) -> tuple[dict[str, Any], Done]:
-    """The answer sheet after `fit` with further words and `inspect`, and what the two took."""
+    """The answer sheet after `fit` with further words and `inspect`, and what the two took.
+
+    Pictures of spectrum and generators are kept under a path without ending: PATH_spectrum.png and so on.
+    """
     arguments = ["--out", str(run), "--seed", str(seed), "--quiet", *words]
     fit = command("fit", str(file), *arguments, cache=cache)
     read = command("inspect", str(run), "--truth", truth, "--json", cache=cache)
     took = Done(read.output, fit.seconds + read.seconds, max(fit.memory, read.memory))
+    if pictures is not None:
+        drawn = run.with_name(f"{run.name}_figures")
+        command("inspect", str(run), "--truth", truth, "--figures", str(drawn), cache=cache)
+        pictures.parent.mkdir(parents=True, exist_ok=True)
+        for kind in _PICTURES:
+            shutil.copy(drawn / f"{kind}.png", pictures.with_name(f"{pictures.name}_{kind}.png"))
     return json.loads(read.output), took
 
 
@@ -104,6 +121,7 @@ def compared(
     *,
     settings: Mapping[str, Any],
     tests: Sequence[str] = (),
+    pictures: Path | None = None,
 ) -> dict[str, Any]:
     """Numbers of one seed: a record for each family by name, see `one_family`.
 
@@ -114,6 +132,7 @@ def compared(
         cache: folder of compiled programs.
         settings: of `System.simulate` for training and, but for counts and noise, for tests.
         tests: names of further test sets, of `OFF_DISTRIBUTION`.
+        pictures: where to keep those of the learned quantities, see `fitted`.
     """
     data = system.simulate(data_seed(seed), **settings)
     usual = {"n_trajectories": 100, "n_steps": 20, "dt": settings.get("dt", 0.2), "stream": "test"}
@@ -124,7 +143,8 @@ def compared(
         file = data.save(Path(folder) / "data.npz")
         for name, words in families.items():
             run = Path(folder) / name
-            report, took = fitted(file, run, system.name, seed, words, cache)
+            kept = pictures if name == "learned" else None
+            report, took = fitted(file, run, system.name, seed, words, cache, kept)
             result = nr.load(run)
             numbers[name] = one_family(result, report, data, sets) | {"seconds": took.seconds}
             if name == "none":
