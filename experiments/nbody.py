@@ -81,11 +81,10 @@ def main() -> None:
             "oracle": ["--oracle", "nbody"],
         }
         suffix = f"_noise_{arguments.noise:g}" if arguments.noise else ""
+        settings = {"dt": 0.3, "noise": arguments.noise}
         runs = []
         with tempfile.TemporaryDirectory() as cache:
             for seed in range(1, arguments.seeds + 1):
-                settings = {"dt": 0.3, "noise": arguments.noise}
-                tests = ("moved", "wider")
                 pictures = arguments.out / (name + suffix) if seed == 1 else None
                 runs.append(
                     compared(
@@ -94,7 +93,7 @@ def main() -> None:
                         seed,
                         Path(cache),
                         settings=settings,
-                        tests=tests,
+                        tests=("moved", "wider"),
                         pictures=pictures,
                     )
                 )

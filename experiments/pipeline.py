@@ -84,6 +84,7 @@ def fitted(
     read = command("inspect", str(run), "--truth", truth, "--json", cache=cache)
     took = Done(read.output, fit.seconds + read.seconds, max(fit.memory, read.memory))
     if pictures is not None:
+        # A command of its own, so that seconds do not depend on pictures being kept.
         drawn = run.with_name(f"{run.name}_figures")
         command("inspect", str(run), "--truth", truth, "--figures", str(drawn), cache=cache)
         pictures.parent.mkdir(parents=True, exist_ok=True)

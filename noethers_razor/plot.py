@@ -152,7 +152,7 @@ def training(rows: Sequence[Any]) -> Figure:
         steps = [sum(ends[: phases[stage]]) + row.step for row in part]
         ax.plot(steps, [row.negative_elbo for row in part], "o-", ms=3, color=colour, label=label)
     ax.set(xlabel="optimiser step", ylabel="-ELBO per transition (nats)")
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -110,7 +110,7 @@ class Trainer:
     clock: Clock
     rank_of: Callable[[FlatParams], int] = lambda params: 0
     pool: Executor | None = None
-    _compiled: Future[Callable[..., tuple[FlatParams, optax.OptState, Array, Array]]] | None = None
+    _compiled: Future[jax.stages.Compiled] | None = None
 
     def __post_init__(self) -> None:
         self._optimiser = optax.scale_by_adam(b2=_SECOND_MOMENT)
@@ -169,17 +169,6 @@ class Trainer:
         units = (likelihood.residual, jnp.asarray(likelihood.log_density, dtype))
         return self.data, units, params, state, key, jnp.asarray(scales, dtype), jnp.asarray(active, dtype)
 
-    def _lowered(self, params: FlatParams) -> tuple[Any, tuple[Any, ...]]:
-        """The traced program of a chunk without movement, and its arguments."""
-        still = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
-        arguments = self._arguments(params, self._optimiser.init(params), jax.random.key(0), *still)
-        return jax.jit(self._run_chunk).lower(*arguments), arguments
-
-    def program(self, params: FlatParams) -> tuple[Any, tuple[Any, ...]]:
-        """The compiled program of a chunk without movement, and its arguments: for benchmarks."""
-        lowered, arguments = self._lowered(params)
-        return lowered.compile(), arguments
-
     def prepare(self, params: FlatParams) -> None:
         """Have the program for parameters of these shapes compiled, by the pool if there is one.
 
@@ -188,7 +177,9 @@ class Trainer:
         if self._compiled is not None:
             return
         began = time.perf_counter()
-        lowered, _ = self._lowered(params)
+        still = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
+        arguments = self._arguments(params, self._optimiser.init(params), jax.random.key(0), *still)
+        lowered = jax.jit(self._run_chunk).lower(*arguments)
         if self.pool is not None:
             self._compiled = self.pool.submit(lowered.compile)
         else:
@@ -196,14 +187,19 @@ class Trainer:
             self._compiled.set_result(lowered.compile())
         self.clock.compiling += time.perf_counter() - began
 
-    def _call(
-        self, params: FlatParams, state: optax.OptState, key: Key, scales: np.ndarray, active: np.ndarray
-    ) -> tuple[FlatParams, optax.OptState, np.ndarray, float]:
+    def program(self, params: FlatParams) -> jax.stages.Compiled:
+        """The compiled program of a chunk for parameters of these shapes, waited for if it must be."""
         self.prepare(params)
         assert self._compiled is not None
         began = time.perf_counter()
         compiled = self._compiled.result()
         self.clock.compiling += time.perf_counter() - began
+        return compiled
+
+    def _call(
+        self, params: FlatParams, state: optax.OptState, key: Key, scales: np.ndarray, active: np.ndarray
+    ) -> tuple[FlatParams, optax.OptState, np.ndarray, float]:
+        compiled = self.program(params)
         began = time.perf_counter()
         params, state, losses, divergence = compiled(*self._arguments(params, state, key, scales, active))
         values = np.asarray(losses, dtype=np.float64)
