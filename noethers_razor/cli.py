@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from noethers_razor import host
 from noethers_razor.config import FitConfig
 from noethers_razor.errors import NoetherError, UsageError
 from noethers_razor.systems import SYSTEMS
@@ -343,13 +343,6 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     click.echo(f"{text}\npictures and run in {out}")
 
 
-def _keep_compiled_programs() -> None:
-    """Point JAX's compilation cache at the user's cache folder, unless the environment says otherwise."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(home) / "noethers_razor" / "jax"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-
-
 def _summary(values: dict[str, float | None]) -> str:
     return "\n".join(f"{name:<22} {value:.4g}" for name, value in values.items() if value is not None)
 
@@ -361,7 +354,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point: every expected failure is one line on standard error and an exit code."""
-    _keep_compiled_programs()
+    host.prepare()
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart with any colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+
+
+def load() -> None:
+    """Import what drawing a PNG needs, ahead of the first picture."""
+    importlib.import_module("matplotlib.backends.backend_agg")
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -182,6 +182,11 @@ class Result:
             inner = np.asarray(self._gradient(self._into(x)), np.float64)
         return inner @ self.frame.matrix * self.frame.energy
 
+    @functools.cached_property
+    def slopes(self) -> np.ndarray:
+        """`gradient` at the held-out states (count, M); a run folder keeps it once it is known."""
+        return self.gradient(self.states)
+
     def field(self, x: ArrayLike) -> np.ndarray:
         """Posterior-mean velocity x' = J grad H at states (..., M), data units."""
         dq, dp = np.split(self.gradient(x), 2, axis=-1)
@@ -290,6 +295,8 @@ class Result:
             "moment": self.moment,
             "states": self.states,
         }
+        if "slopes" in self.__dict__:
+            arrays["slopes"] = self.slopes
         history = io.StringIO()
         fields = [f.name for f in dataclasses.fields(Row)]
         writer = csv.DictWriter(history, fields, lineterminator="\n")
@@ -341,7 +348,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
             substeps=record["substeps"],
             total=record["transitions"],
         )
-    return Result(
+    result = Result(
         model=model,
         params=params,
         frame=frame,
@@ -356,3 +363,6 @@ def load(folder: str | os.PathLike[str]) -> Result:
         step=record["step"],
         metadata=record["data"],
     )
+    if "slopes" in arrays:
+        result.__dict__["slopes"] = arrays["slopes"]
+    return result

@@ -6,18 +6,20 @@ import dataclasses
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from noethers_razor._types import Array, Key
 from noethers_razor.errors import TrainingDiverged
 from noethers_razor.model import NOISE, Batch, Model
 
 FlatParams = dict[str, Array]
+Result = TypeVar("Result")
 
 
 class Rates(NamedTuple):
@@ -74,6 +76,10 @@ a stage that continues another back by nats."""
 
 _ESTIMATE = 400
 
+_FEWEST_ROWS = 100
+"""Network rows that make a part of a step worth a processor of its own: below, waiting for each other costs
+more than it saves."""
+
 SLOW = 0.02
 """Nats per transition and dimension of phase space: less than this in a chunk is a slow improvement."""
 
@@ -85,6 +91,39 @@ def masked(values: FlatParams, active: Array) -> FlatParams:
         return value * active.reshape((-1,) + (1,) * (value.ndim - 1))
 
     return {k: one(v) if k.startswith("conserved/") else v for k, v in values.items()}
+
+
+def processors(batch: int, rows: int) -> NamedSharding | None:
+    """Even parts of a batch for the devices of the host, or None when it stays on one.
+
+    XLA spreads single operations over processors; those of this size gain nothing by that, and whole parts of
+    a batch do. An accelerator gets the whole step.
+
+    Args:
+        batch: transitions per step.
+        rows: states per step at which the network is evaluated at once.
+    """
+    devices = jax.local_devices() if jax.default_backend() == "cpu" else []
+    counts = [n for n in range(2, len(devices) + 1) if batch % n == 0 and rows // n >= _FEWEST_ROWS]
+    return (
+        NamedSharding(Mesh(np.array(devices[: counts[-1]]), "part"), PartitionSpec("part"))
+        if counts
+        else None
+    )
+
+
+def _with_settings_of_this_thread(function: Callable[..., Result]) -> Callable[..., Result]:
+    """A function that another thread can call under the JAX settings of this one: they are kept by thread."""
+    # JAX declares these attributes where type checkers do not look.
+    settings: Any = jax.config
+    wide, device = settings.jax_enable_x64, settings.jax_default_device
+    matmul = settings.jax_default_matmul_precision
+
+    def run(*arguments: Any) -> Result:
+        with jax.enable_x64(wide), jax.default_device(device), jax.default_matmul_precision(matmul):
+            return function(*arguments)
+
+    return run
 
 
 @dataclasses.dataclass
@@ -114,13 +153,21 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._optimiser = optax.scale_by_adam(b2=_SECOND_MOMENT)
+        batch = min(self.batch_size, self.data.start.shape[0])
+        points = self.model.orbits.samples if self.model.family.count else 1
+        self._parts = processors(batch, batch * points * self.draws)
 
     def _minibatch(self, key: Key, data: Batch) -> Batch:
         total = data.start.shape[0]
-        if total <= self.batch_size:
-            return data
-        index = jax.random.randint(key, (self.batch_size,), 0, total)
-        return Batch(*(array[index] for array in data))
+        if total > self.batch_size:
+            index = jax.random.randint(key, (self.batch_size,), 0, total)
+            data = Batch(*(array[index] for array in data))
+        return data if self._parts is None else jax.lax.with_sharding_constraint(data, self._parts)
+
+    @property
+    def _whole(self) -> NamedSharding | None:
+        """Where parameters lie: on every device that has a part of the batch."""
+        return None if self._parts is None else NamedSharding(self._parts.mesh, PartitionSpec())
 
     def _run_chunk(
         self,
@@ -167,31 +214,32 @@ class Trainer:
         dtype = self.data.start.dtype
         likelihood = self.model.likelihood
         units = (likelihood.residual, jnp.asarray(likelihood.log_density, dtype))
-        return self.data, units, params, state, key, jnp.asarray(scales, dtype), jnp.asarray(active, dtype)
+        every = self.data, units, params, state, key, jnp.asarray(scales, dtype), jnp.asarray(active, dtype)
+        return every if self._whole is None else jax.device_put(every, self._whole)
 
     def prepare(self, params: FlatParams) -> None:
-        """Have the program for parameters of these shapes compiled, by the pool if there is one.
+        """Have the program for parameters of these shapes traced and compiled, by the pool if there is one.
 
-        Tracing stays here: NumPyro's handlers are no business of two threads.
+        One thread does it all: NumPyro's handlers are no business of two.
         """
         if self._compiled is not None:
             return
-        began = time.perf_counter()
-        still = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
-        arguments = self._arguments(params, self._optimiser.init(params), jax.random.key(0), *still)
-        lowered = jax.jit(self._run_chunk).lower(*arguments)
         if self.pool is not None:
-            self._compiled = self.pool.submit(lowered.compile)
+            self._compiled = self.pool.submit(_with_settings_of_this_thread(self._compile), params)
         else:
             self._compiled = Future()
-            self._compiled.set_result(lowered.compile())
-        self.clock.compiling += time.perf_counter() - began
+            self._compiled.set_result(self._compile(params))
+
+    def _compile(self, params: FlatParams) -> jax.stages.Compiled:
+        still = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
+        arguments = self._arguments(params, self._optimiser.init(params), jax.random.key(0), *still)
+        return jax.jit(self._run_chunk, out_shardings=self._whole).lower(*arguments).compile()
 
     def program(self, params: FlatParams) -> jax.stages.Compiled:
         """The compiled program of a chunk for parameters of these shapes, waited for if it must be."""
+        began = time.perf_counter()
         self.prepare(params)
         assert self._compiled is not None
-        began = time.perf_counter()
         compiled = self._compiled.result()
         self.clock.compiling += time.perf_counter() - began
         return compiled
@@ -249,7 +297,8 @@ class Trainer:
                 watch(rows[-1], chunks * self.chunk)
             if stop_when_slow and self._is_slow(rows):
                 break
-        return params, rows
+        # What follows a stage is small, and runs where everything else does.
+        return params if self._parts is None else jax.device_put(params, jax.local_devices()[0]), rows
 
     def _is_slow(self, rows: list[Row]) -> bool:
         """Two chunks against the two before: single ones are too noisy to stop at."""

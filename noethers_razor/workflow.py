@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,8 @@ def train(
         UsageError: when the folder is not empty, before any work is done.
     """
     require_free(folder, overwrite=overwrite)
+    # Drawing is slow to import, and training leaves the time for it.
+    threading.Thread(target=plot.load, daemon=True).start()
     result = fit_seeds(data, seeds=seeds, conserved=family, config=config, watch=watch)[0]
     # Saved before it is analysed, so that no error in the report can lose the fit.
     result.save(folder, overwrite=overwrite)

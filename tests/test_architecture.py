@@ -15,6 +15,7 @@ PACKAGE = ROOT.name
 LAYERS = {
     "_types": 0,
     "errors": 0,
+    "host": 0,
     "mechanics": 1,
     "integrators": 1,
     "flows": 2,

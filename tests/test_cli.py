@@ -18,7 +18,7 @@ TINY = ["--steps", "40", "--chunk", "20", "--width", "8", "--depth", "1", "--orb
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Runs the program in this process: (exit code, standard output, standard error)."""
-    monkeypatch.setattr(cli, "_keep_compiled_programs", lambda: None)
+    monkeypatch.setattr(cli.host, "prepare", lambda: None)
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["noethers-razor", *map(str, words)])

@@ -272,7 +272,7 @@ def test_defect_of_a_true_quantity_is_the_noise_whatever_its_coordinates(x64):
         assert proposal.length[N**2 :].max() < 0.01
         # Length is displacement: the proposed quantities are orthogonal in it.
         displacement = Quadratic(largest_count(DIM)).principal(proposal.params, seen.states)[0]
-        np.testing.assert_allclose(displacement, np.sort(proposal.length)[::-1], rtol=1e-5)
+        np.testing.assert_allclose(displacement, np.sort(proposal.length)[::-1], rtol=1e-5, atol=1e-12)
 
 
 def test_too_few_data_make_nothing_credible(x64):
@@ -324,6 +324,18 @@ def test_observables_that_move_no_datum_leave_their_places_empty(x64):
     np.testing.assert_array_equal(proposal.length[empty], 0.0)
     assert np.isfinite(proposal.length).all()
     assert all(np.isfinite(value).all() for value in proposal.params.values())
+
+
+def test_one_proposed_rotation_turns_once_in_two_pi(x64):
+    # An orbit that is nearly closed would average over an arc, and C moves too slowly to mend it.
+    states = np.asarray(tracks_of(np.ones(N)).states)[:, [0, N]]
+    stretched = Tracks(states * [3.0, 0.4], np.arange(len(states)) // 12, np.eye(2))
+    proposal = constancy.proposal(stretched._replace(noise=1e-4 * np.eye(2)), 1)
+    assert proposal.length[0] > 0.999
+    family, x = Quadratic(1), jnp.asarray(stretched.states[:5])
+    around = family.orbit(proposal.params, jnp.array([[2 * np.pi], [np.pi]]))(x)
+    np.testing.assert_allclose(around[0], x, atol=2e-3 * np.abs(x).max())
+    np.testing.assert_allclose(around[1], -x, atol=2e-3 * np.abs(x).max())
 
 
 def test_random_start_is_small_and_follows_the_key(x64):

@@ -1,6 +1,10 @@
 """Small fits end to end: what is found, what is returned, that the same seed repeats, what is refused."""
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -98,6 +102,35 @@ def test_same_seed_same_parameters_and_another_seed_others(small):
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name])
     assert any(not np.array_equal(value, other[name]) for name, value in first.items())
+
+
+PARTED = """
+import json
+import noethers_razor as nr
+from noethers_razor import training
+
+data = nr.systems.Oscillators(n=2).simulate(seed=0, n_trajectories=20, n_steps=8, dt=0.2)
+config = nr.FitConfig(steps=60, chunk=20, width=8, depth=1, orbit_samples=4, judge=False)
+chosen = training.processors
+counts = [chosen(batch, rows) for batch, rows in ((64, 256), (64, 150), (63, 256))]
+parts = nr.fit(data, seed=1, conserved=2, config=config)
+training.processors = lambda batch, rows: None
+whole = nr.fit(data, seed=1, conserved=2, config=config)
+losses = [[row.negative_elbo for row in result.history] for result in (parts, whole)]
+print(json.dumps({"counts": [0 if c is None else c.num_devices for c in counts], "losses": losses}))
+"""
+
+
+def test_a_step_in_parts_is_the_step_in_one():
+    # JAX counts its devices once a process.
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", PARTED], env=environment, capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert found["counts"] == [2, 0, 0]
+    parts, whole = found["losses"]
+    np.testing.assert_allclose(parts, whole, rtol=1e-3)
 
 
 def test_several_seeds_are_the_single_fits_and_tell_their_spread(small, monkeypatch):

@@ -12,10 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor.conserved.base import Proposal, Tracks
-from noethers_razor.conserved.forms import basis, basis_values, embed, moving_combinations, second_moment
+from noethers_razor.conserved.forms import (
+    basis,
+    basis_values,
+    embed,
+    moving_combinations,
+    orbit_scale,
+    second_moment,
+)
 
-_DOUBT, _SHARPNESS = 1.5, 8
-"""A defect this many times the noise halves the initial orbit; twice that leaves 1/257."""
+_DOUBT, _SHARPNESS = 1.5, 32
+"""A defect this many times the noise halves the initial orbit. The step is sharp: the small step size of a
+proposal would not mend an orbit that a defect near the noise had shortened."""
 _FOLDS = 5
 
 
@@ -108,9 +116,16 @@ def least_varying(values: np.ndarray, slopes: np.ndarray, tracks: Tracks) -> tup
 
 
 def proposal(tracks: Tracks, count: int) -> Proposal:
-    """The `candidates`, each as long as its defect leaves it credible; count says how many."""
+    """The `candidates`, each as long as its defect leaves it credible; count says how many.
+
+    One quantity alone has the interval as its orbit, and a rotation must close on it: it is given its
+    natural unit of tau instead of displacement 1.
+    """
     form, linear, defect = candidates(tracks, count)
     length = credible_length(defect, tracks.deviation)
+    if count == 1:
+        scale = orbit_scale(form, linear, tracks.states)
+        form, linear = form / scale[:, None, None], linear / scale[:, None]
     # Observables that move no datum leave their places empty: the bound could not tell them apart.
     empty = count - len(defect)
     params = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from noethers_razor.mechanics import symplectic_form
+
 _TRIVIAL = 1e-8
 """Share of the largest squared displacement below which an observable counts as not moving any datum."""
 
@@ -28,6 +30,21 @@ def embed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> np.ndarra
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     rows = np.concatenate([form, linear[..., None]], axis=-1) @ root
     return rows.reshape(len(rows), rows.shape[1] * rows.shape[2])
+
+
+def orbit_scale(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """What to divide quantities (K, M, M), (K, M) by so that tau in [-pi, pi] makes a natural orbit.
+
+    A rotation gets its frequency: the interval is then one full turn, and the average over it exact. Any
+    other flow, such as a translation, gets its root-mean-square displacement relative to the data.
+    """
+    turned = symplectic_form(form.shape[-1]) @ form
+    eigenvalues = np.linalg.eigvals(turned)
+    frequency = np.abs(eigenvalues.imag).max(axis=1)
+    rows = embed(form, linear, second_moment(states))
+    elliptic = np.abs(eigenvalues.real).max(axis=1) <= 1e-6 * frequency
+    size = np.linalg.norm(turned, ord=2, axis=(1, 2))
+    return np.where(elliptic & (frequency > 1e-6 * size), frequency, np.linalg.norm(rows, axis=1))
 
 
 def moving_combinations(rows: np.ndarray) -> np.ndarray:

@@ -13,10 +13,9 @@ import numpy as np
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved import constancy
 from noethers_razor.conserved.base import Proposal, Tracks
-from noethers_razor.conserved.forms import embed, second_moment
+from noethers_razor.conserved.forms import embed, orbit_scale, second_moment
 from noethers_razor.data.frame import Frame
 from noethers_razor.flows import affine_flow, affine_generator, apply_affine
-from noethers_razor.mechanics import symplectic_form
 from noethers_razor.orbit import Orbit
 
 STARTS = ("proposal", "random")
@@ -46,21 +45,6 @@ def quadratic_orbit(form: Array, linear: Array, tau: Array) -> Orbit:
     """Orbit points under the flows of sum_k tau_k C_k; the S exponentials are taken once, here."""
     maps = affine_flow(affine_generator(form, linear), tau)
     return lambda x: apply_affine(maps, x)
-
-
-def orbit_scale(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """What to divide quantities (K, M, M), (K, M) by so that tau in [-pi, pi] makes a natural orbit.
-
-    A rotation gets its frequency: the interval is then one full turn, and the average over it exact. Any
-    other flow, such as a translation, gets its root-mean-square displacement relative to the data.
-    """
-    turned = symplectic_form(form.shape[-1]) @ form
-    eigenvalues = np.linalg.eigvals(turned)
-    frequency = np.abs(eigenvalues.imag).max(axis=1)
-    rows = embed(form, linear, second_moment(states))
-    elliptic = np.abs(eigenvalues.real).max(axis=1) <= 1e-6 * frequency
-    size = np.linalg.norm(turned, ord=2, axis=(1, 2))
-    return np.where(elliptic & (frequency > 1e-6 * size), frequency, np.linalg.norm(rows, axis=1))
 
 
 def principal_forms(form: Array, linear: Array, states: np.ndarray) -> tuple[np.ndarray, Params]:

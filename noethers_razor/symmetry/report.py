@@ -64,8 +64,9 @@ class Fitted(Protocol):
         """Learned quantities in the frame."""
         ...
 
-    def gradient(self, x: np.ndarray) -> np.ndarray:
-        """Gradient of H at states, data units."""
+    @property
+    def slopes(self) -> np.ndarray:
+        """Gradient of H at the held-out states, data units."""
         ...
 
 
@@ -253,7 +254,7 @@ def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> Symmetr
     rank = span.rank
     inner = span.form[:rank], span.linear[:rank]
     form, linear = frame.quadratic_out_of(*inner)
-    gradient = result.gradient(states)
+    gradient = result.slopes
     algebra = analyse(*inner, result.moment)
     moved, shift, names = shifted(linear, form, states, result.coordinates)
     near = states - shift
