@@ -139,6 +139,7 @@ class Trainer:
         clock: shared by the stages of a fit.
         rank_of: number of conserved quantities in use, for the progress line.
         pool: thread that compiles, so that one stage trains while the program of the next is made.
+        split: over the processors of the host, where that pays, see `processors`.
     """
 
     model: Model
@@ -149,13 +150,14 @@ class Trainer:
     clock: Clock
     rank_of: Callable[[FlatParams], int] = lambda params: 0
     pool: Executor | None = None
+    split: bool = True
     _compiled: Future[jax.stages.Compiled] | None = None
 
     def __post_init__(self) -> None:
         self._optimiser = optax.scale_by_adam(b2=_SECOND_MOMENT)
         batch = min(self.batch_size, self.data.start.shape[0])
         points = self.model.orbits.samples if self.model.family.count else 1
-        self._parts = processors(batch, batch * points * self.draws)
+        self._parts = processors(batch, batch * points * self.draws) if self.split else None
 
     def _minibatch(self, key: Key, data: Batch) -> Batch:
         total = data.start.shape[0]
