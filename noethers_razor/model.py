@@ -12,6 +12,7 @@ Parameters are one flat dictionary of arrays: ``posterior/<layer>/mean|row|colum
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ from noethers_razor.hamiltonian import NetworkFunction, field_of, orbit_hamilton
 from noethers_razor.orbit import Orbit, sample_tau
 
 NOISE = "noise/log_deviation"
+
+# NumPyro keeps one stack of handlers for the process: two threads that trace at once would share their sites.
+_HANDLERS = threading.Lock()
 
 
 class Batch(NamedTuple):
@@ -146,7 +150,8 @@ class Model:
     def negative_elbo(self, params: Params, key: Key, batch: Batch, draws: int = 1) -> Array:
         """-ELBO per transition, nats, estimated on a batch with ``draws`` weight samples."""
         objective = TraceMeanField_ELBO(num_particles=draws)
-        loss = objective.loss(key, params, self.model, self.guide, batch)
+        with _HANDLERS:
+            loss = objective.loss(key, params, self.model, self.guide, batch)
         return loss / self.likelihood.total
 
     def divergence(self, params: Params) -> Array:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -288,6 +290,23 @@ def test_key_decides_on_weights_and_orbits(x64):
     first, again, other = (bound(params, jax.random.key(seed))[0] for seed in (0, 0, 1))
     assert first == again
     assert abs(first - other) > 1e-6
+
+
+def test_threads_may_trace_the_bound_at_once():
+    # NumPyro keeps its handlers for the process; switching often makes threads that share them meet.
+    ordinary = sys.getswitchinterval()
+
+    def trace(seed):
+        with jax.enable_x64(True):
+            model, params, batch = make_model(FAMILIES["quadratic"]())
+            return jax.eval_shape(model.negative_elbo, params, jax.random.key(seed), batch).shape
+
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(trace, range(4))) == [()] * 4
+    finally:
+        sys.setswitchinterval(ordinary)
 
 
 def test_divergence_is_the_sum_over_layers(x64):
