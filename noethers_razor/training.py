@@ -220,7 +220,7 @@ class Trainer:
         return every if self._whole is None else jax.device_put(every, self._whole)
 
     def prepare(self, params: FlatParams) -> None:
-        """Have the program for parameters of these shapes traced and compiled, by the pool if there is one."""
+        """Have the program for parameters of these shapes made, by the pool if there is one."""
         if self._compiled is not None:
             return
         if self.pool is not None:
