@@ -4,8 +4,18 @@ Strict promotion cannot hold for the whole session: the optimiser's own arithmet
 integers and floats. The lower rooms ask for it with ``pytestmark``.
 """
 
+import os
+
 import jax
 import pytest
+
+
+def pytest_configure():
+    """Each worker keeps to a processor of its own: two that share both get in each other's way."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        own = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {own[int(worker.removeprefix("gw")) % len(own)]})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,6 +13,7 @@ import pytest
 import noethers_razor as nr
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import FAMILIES
+from noethers_razor.fitting import to_batch
 from noethers_razor.systems import Oscillators
 from noethers_razor.training import Trainer
 
@@ -131,6 +132,14 @@ def test_a_step_in_parts_is_the_step_in_one():
     assert found["counts"] == [2, 0, 0]
     parts, whole = found["losses"]
     np.testing.assert_allclose(parts, whole, rtol=1e-3)
+
+
+def test_a_step_calls_no_lapack(small):
+    # Batched calls of it wait for the threads that steps on several devices of the host share: a hang.
+    result = nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, judge=False))
+    batch = to_batch(result.frame, small.transitions(), "float32")
+    gradient = jax.jit(jax.grad(result.model.negative_elbo)).lower(result.params, jax.random.key(0), batch)
+    assert "lapack" not in gradient.as_text()
 
 
 def test_several_seeds_are_the_single_fits_and_tell_their_spread(small, monkeypatch):

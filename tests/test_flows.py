@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 
 from noethers_razor import flows, mechanics
 
@@ -161,3 +162,26 @@ def test_integrated_flow_of_any_observable_is_symplectic_and_conserves_it(x64):
     # Implicit midpoint conserves up to dt^2 / 24 times third derivatives of size one.
     assert jnp.abs(flow(x) - x).max() > 0.3
     np.testing.assert_allclose(observable(flow(x)), observable(x), atol=0.05**2)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-13)])
+@pytest.mark.parametrize("size", [0.0, 0.1, 3.0, 30.0])
+def test_exponential_and_its_derivative(size, dtype, tolerance, x64):
+    rng = np.random.default_rng(0)
+    # Rotations and shears: bounded, or growing as a polynomial, as flows of conserved quantities are.
+    turning = rng.normal(size=(5, 7, 7))
+    matrices = np.concatenate([turning - turning.transpose(0, 2, 1), np.triu(turning, 1)])
+    matrices *= size / np.abs(matrices).sum(axis=1).max(axis=1)[:, None, None]
+    directions = rng.normal(size=matrices.shape)
+    pair = [jnp.asarray(part, dtype) for part in (matrices, directions)]
+    values, changes = jax.jit(lambda a, b: jax.jvp(flows.exponential, (a,), (b,)))(*pair)
+    assert values.dtype == dtype
+    for matrix, direction, value, change in zip(matrices, directions, values, changes, strict=True):
+        known, derivative = scipy.linalg.expm_frechet(matrix, direction)
+        np.testing.assert_allclose(value, known, atol=tolerance * np.abs(known).max())
+        np.testing.assert_allclose(change, derivative, atol=tolerance * np.abs(derivative).max())
+
+
+def test_an_exponential_out_of_reach_is_no_number():
+    assert jnp.isnan(flows.exponential(jnp.full((1, 3, 3), 200.0))).all()
+    assert jnp.isfinite(flows.exponential(jnp.asarray([[[0.0, 250.0], [-250.0, 0.0]]]))).all()
