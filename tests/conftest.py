@@ -37,3 +37,11 @@ def strict():
     """A float32 array that meets a float64 one is an error, not a convenience."""
     with jax.numpy_dtype_promotion("strict"):
         yield
+
+
+@pytest.fixture(scope="module")
+def compiled_plainly():
+    """Programs are compiled without most optimisations: for modules whose fits take a few steps each."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

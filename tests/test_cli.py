@@ -12,6 +12,8 @@ from noethers_razor import cli
 from noethers_razor.config import FitConfig
 from noethers_razor.systems import SYSTEMS
 
+pytestmark = pytest.mark.usefixtures("compiled_plainly")
+
 TINY = ["--steps", "40", "--chunk", "20", "--width", "8", "--depth", "1", "--orbit-samples", "2", "--quiet"]
 
 

@@ -1,10 +1,6 @@
-"""Small fits end to end: what is found, what is returned, that the same seed repeats, what is refused."""
+"""A small fit end to end: what is found and what is returned."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -12,12 +8,7 @@ import pytest
 
 import noethers_razor as nr
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import FAMILIES
-from noethers_razor.fitting import to_batch
 from noethers_razor.systems import Oscillators
-from noethers_razor.training import Trainer
-
-TINY = FitConfig(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +18,6 @@ def oscillators():
     data = system.simulate(5, n_trajectories=100, n_steps=30)
     result = nr.fit(data, seed=2, conserved=10, config=FitConfig(steps=3500))
     return system, data, result, nr.find_symmetries(result, system)
-
-
-@pytest.fixture(scope="module")
-def small():
-    return Oscillators(n=1).simulate(1, n_trajectories=8, n_steps=5)
 
 
 def test_u2_is_found_with_its_four_quantities(oscillators):
@@ -96,136 +82,3 @@ def test_a_saved_result_is_the_same_result(oscillators, tmp_path):
         result.save(tmp_path / "run")
     with pytest.raises(nr.RunFolderError, match="no run folder"):
         nr.load(tmp_path / "nowhere")
-
-
-def test_same_seed_same_parameters_and_another_seed_others(small):
-    first, second, other = (nr.fit(small, seed=seed, conserved=2, config=TINY).params for seed in (3, 3, 4))
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name])
-    assert any(not np.array_equal(value, other[name]) for name, value in first.items())
-
-
-PARTED = """
-import json
-import noethers_razor as nr
-from noethers_razor import training
-
-data = nr.systems.Oscillators(n=2).simulate(seed=0, n_trajectories=20, n_steps=8, dt=0.2)
-config = nr.FitConfig(steps=60, chunk=20, width=8, depth=1, orbit_samples=4, judge=False)
-chosen = training.processors
-counts = [chosen(batch, rows) for batch, rows in ((64, 256), (64, 150), (63, 256))]
-parts = nr.fit(data, seed=1, conserved=2, config=config)
-training.processors = lambda batch, rows: None
-whole = nr.fit(data, seed=1, conserved=2, config=config)
-losses = [[row.negative_elbo for row in result.history] for result in (parts, whole)]
-print(json.dumps({"counts": [0 if c is None else c.num_devices for c in counts], "losses": losses}))
-"""
-
-
-def test_a_step_in_parts_is_the_step_in_one():
-    # JAX counts its devices once a process.
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", PARTED], env=environment, capture_output=True, text=True, check=True
-    )
-    found = json.loads(done.stdout)
-    assert found["counts"] == [2, 0, 0]
-    parts, whole = found["losses"]
-    np.testing.assert_allclose(parts, whole, rtol=1e-3)
-
-
-def test_a_step_calls_no_lapack(small):
-    # Batched calls of it wait for the threads that steps on several devices of the host share: a hang.
-    result = nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, judge=False))
-    batch = to_batch(result.frame, small.transitions(), "float32")
-    gradient = jax.jit(jax.grad(result.model.negative_elbo)).lower(result.params, jax.random.key(0), batch)
-    assert "lapack" not in gradient.as_text()
-
-
-def test_several_seeds_are_the_single_fits_and_tell_their_spread(small, monkeypatch):
-    calls = []
-    lower = Trainer.prepare
-    monkeypatch.setattr(
-        Trainer, "prepare", lambda self, p: (calls.append(self._compiled is None), lower(self, p))[1]
-    )
-    fits = nr.fit_seeds(small, seeds=[4, 3], conserved=2, config=TINY)
-    assert sum(calls) == 2  # one program with and one without symmetry, for both fits
-    assert fits[0].elbo >= fits[1].elbo
-    alone = {seed: nr.fit(small, seed=seed, conserved=2, config=TINY) for seed in (3, 4)}
-    for result in fits:
-        assert result.elbo == alone[result.seed].elbo
-        for name, value in result.params.items():
-            np.testing.assert_array_equal(value, alone[result.seed].params[name])
-    spread = fits[0].evidence["seeds"]
-    assert [one["seed"] for one in spread] == [result.seed for result in fits]
-    assert spread[0]["angle"] == pytest.approx(0.0, abs=0.1)
-    report = nr.find_symmetries(fits[0])
-    assert spread[0]["rank"] == report.rank
-    assert f"of 2 find {report.rank}, within" in str(report)
-    assert report.as_json()["seeds"] == spread
-
-
-def test_a_seed_that_diverges_is_named_and_left_out(small, monkeypatch):
-    usual = Trainer.train
-
-    def train(self, params, key, **how):
-        if failing and how["stage"] == "joint":
-            raise nr.TrainingDiverged(failing.pop())
-        return usual(self, params, key, **how)
-
-    monkeypatch.setattr(Trainer, "train", train)
-    failing = ["the first is lost"]
-    fits = nr.fit_seeds(small, seeds=[3, 4], conserved=2, config=TINY)
-    assert [fit.seed for fit in fits] == [4]
-    assert fits[0].evidence["seeds"][1] == {"seed": 3, "diverged": "the first is lost"}
-    assert "1 diverged" in str(nr.find_symmetries(fits[0]))
-    failing = ["all are lost", "all are lost"]
-    with pytest.raises(nr.TrainingDiverged, match="all are lost"):
-        nr.fit_seeds(small, seeds=[3, 4], conserved=2, config=TINY)
-
-
-@pytest.mark.parametrize("seeds", [[], [1, 1]])
-def test_seeds_are_different_and_at_least_one(small, seeds):
-    with pytest.raises(nr.UsageError, match="at least one, each once"):
-        nr.fit_seeds(small, seeds=seeds, config=TINY)
-
-
-@pytest.mark.parametrize(
-    "family",
-    [nr.NoSymmetry(), nr.Quadratic(3, "random"), nr.KnownQuadratic.of(Oscillators(n=1).conserved())],
-    ids=["none", "random", "oracle"],
-)
-def test_families_run_save_and_load(small, family, tmp_path):
-    result = nr.fit(small, seed=1, conserved=family, config=TINY)
-    assert np.isfinite(result.elbo)
-    assert FAMILIES[family.name]
-    loaded = nr.load(result.save(tmp_path / "run"))
-    np.testing.assert_array_equal(loaded.gradient(small.states[0]), result.gradient(small.states[0]))
-    report = nr.find_symmetries(loaded, Oscillators(n=1))
-    if family.name == "oracle":
-        assert report.largest_angle < 1e-3
-    if family.name == "none":
-        assert report.rank == 0 and report.largest_angle == 90.0
-
-
-def test_oracle_quantities_stay_fixed(small):
-    system = Oscillators(n=1)
-    known = nr.KnownQuadratic.of(system.conserved())
-    forms = [
-        nr.fit(
-            small, seed=1, conserved=known, config=dataclasses.replace(TINY, steps=steps)
-        ).quadratic_forms()
-        for steps in (40, 80)
-    ]
-    np.testing.assert_array_equal(forms[0][0], forms[1][0])
-
-
-def test_oracle_of_another_phase_space_is_refused(small):
-    with pytest.raises(ValueError, match="phase space of dimension 4"):
-        nr.fit(small, seed=1, conserved=nr.KnownQuadratic.of(Oscillators(n=2).conserved()), config=TINY)
-
-
-def test_divergence_is_reported_with_its_place(small):
-    config = dataclasses.replace(TINY, learning_rate=1e6)
-    with pytest.raises(nr.TrainingDiverged, match=r"not finite in .*; use a smaller"):
-        nr.fit(small, seed=1, conserved=2, config=config)
