@@ -164,6 +164,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="seconds of a training step")
     arguments.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     out: Path = arguments.parse_args().out
+    # What another run has compiled would not be compiled again.
+    jax.config.update("jax_enable_compilation_cache", False)
     peak, rows = product_rate(1024, 1024), []
     for case in cases():
         ms, compiling, points = measure(case)
