@@ -50,20 +50,33 @@ def spectrum(singular_values: np.ndarray, rank: int, parallelness: np.ndarray | 
 
 
 def generators(
-    forms: Sequence[np.ndarray], titles: Sequence[str], names: Sequence[str], columns: int = 5
+    forms: Sequence[np.ndarray],
+    linear: Sequence[np.ndarray],
+    titles: Sequence[str],
+    names: Sequence[str],
+    columns: int = 5,
 ) -> Figure:
-    """Heat maps of the matrices A (M, M) of quadratic quantities, one scale for all (paper, figure 5)."""
+    """Heat maps of A (M, M) of quadratic quantities and, where any is not zero, of b (M,) beside them.
+
+    One scale for all (paper, figure 5).
+    """
+    ticks = list(names)
+    # Formulas are exact: what is no term is zero.
+    if any(np.any(b) for b in linear):
+        gap = np.full((len(names), 1), np.nan)
+        forms = [np.hstack([a, gap, b[:, None]]) for a, b in zip(forms, linear, strict=True)]
+        ticks += ["", "b"]
     columns = max(1, min(columns, len(forms)))
     rows = max(1, -(-len(forms) // columns))
     figure = _figure(2.1 * columns + 0.7, 2.25 * rows + 0.2)
     axes: Any = figure.subplots(rows, columns, squeeze=False)
-    largest = max((float(np.abs(a).max()) for a in forms), default=1.0) or 1.0
+    largest = max((float(np.nanmax(np.abs(a))) for a in forms), default=1.0) or 1.0
     image = None
     for ax, form, title in zip(axes.flat, forms, titles, strict=False):
         image = ax.imshow(form, cmap="RdBu_r", vmin=-largest, vmax=largest)
         ax.set_title(title if len(title) <= 26 else title[:25] + "…", fontsize=7.5)
         if len(names) <= 12:
-            ax.set_xticks(range(len(names)), names, fontsize=6)
+            ax.set_xticks(range(len(ticks)), ticks, fontsize=6, rotation=90 if len(names) > 6 else 0)
             ax.set_yticks(range(len(names)), names, fontsize=6)
         else:
             ax.set_xticks([])
@@ -71,7 +84,7 @@ def generators(
     for ax in axes.flat[len(forms) :]:
         ax.set_axis_off()
     if image is not None:
-        figure.colorbar(image, ax=axes, shrink=0.8, label="entry of A, $C = x^T A x / 2$")
+        figure.colorbar(image, ax=axes, shrink=0.8, label="entry of A and b, $C = x^T A x / 2 + b^T x$")
     return figure
 
 

@@ -25,11 +25,12 @@ def figures_of(report: SymmetryReport, result: Result) -> dict[str, Any]:
     """File name -> figure: training, spectrum, generators."""
     titles = [f"C{i + 1} = {text}" for i, text in enumerate(report.formulas)]
     forms = [form for form, _ in report.readable_forms]
+    linear = [row for _, row in report.readable_forms]
     figures = {"training.png": plot.training(result.history)}
     if len(report.singular_values):
         figures["spectrum.png"] = report.plot()
     if forms:
-        figures["generators.png"] = plot.generators(forms, titles, result.coordinates)
+        figures["generators.png"] = plot.generators(forms, linear, titles, result.coordinates)
     return figures
 
 

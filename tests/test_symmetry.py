@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+import noethers_razor as nr
 from noethers_razor.conserved.forms import embed
 from noethers_razor.conserved.quadratic import stack_forms
+from noethers_razor.errors import UsageError
 from noethers_razor.symmetry.algebra import analyse, poisson_brackets
 from noethers_razor.symmetry.formulas import (
     coefficients,
@@ -16,7 +18,7 @@ from noethers_razor.symmetry.formulas import (
     sparse_basis,
 )
 from noethers_razor.symmetry.span import angles_of, largest_angle, parallelness, span_of
-from noethers_razor.systems import Oscillators
+from noethers_razor.systems import Oscillators, Pendulum
 
 
 def mixed(n, seed=0, noise=0.0):
@@ -149,3 +151,15 @@ def test_formulas_do_not_depend_on_units_or_origin(scale, centre):
     ((text, _),) = readable(form, moved, names, monomial_weights(near), defect)
     assert "^2" in text and "p^2" in text and text.count("^2") == 2
     assert ("(q - 30)" in text or "(q - 29.9)" in text or "(q - 30.1)" in text) == (centre != 0)
+
+
+def test_nothing_found_where_nothing_quadratic_is_conserved_is_right():
+    data = Pendulum().simulate(0, n_trajectories=3, n_steps=4)
+    config = nr.FitConfig(steps=10, chunk=5, width=4, depth=1, batch=4)
+    result = nr.fit(data, seed=0, conserved=nr.NoSymmetry(), config=config)
+    report = nr.find_symmetries(result, Pendulum())
+    assert report.rank == 0
+    assert report.largest_angle == 0.0
+    assert report.truth_angles == {}
+    with pytest.raises(UsageError, match="no quadratic quantity is given"):
+        nr.KnownQuadratic.of(Pendulum().conserved())

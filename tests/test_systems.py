@@ -15,8 +15,21 @@ import scipy.integrate
 from noethers_razor import systems
 from noethers_razor.conserved.quadratic import quadratic_value
 from noethers_razor.errors import UsageError
-from noethers_razor.mechanics import hamiltonian_field, poisson_bracket, symplectic_form
-from noethers_razor.systems import SYSTEMS, NBody, Oscillators, System, build, named_stream, system_class
+from noethers_razor.mechanics import hamiltonian_field, symplectic_form
+from noethers_razor.systems import (
+    SYSTEMS,
+    CentralForce,
+    HenonHeiles,
+    Kepler,
+    NBody,
+    Oscillators,
+    Pendulum,
+    System,
+    Toda,
+    build,
+    named_stream,
+    system_class,
+)
 
 MOVED_AND_WIDER = {"widen": 3.0, "move": 1.0}
 ANISOTROPIC = (1.0, 2**0.5, np.pi / 2)
@@ -27,6 +40,8 @@ INSTANCES = {
     "space": NBody(n_bodies=2, dim=3, masses=(1.0, 3.0)),
     "line": NBody(n_bodies=4, dim=1, softening=0.5),
     "hyperspace": NBody(n_bodies=2, dim=4),
+    "ellipses in space": Kepler(dim=3, eccentricity=0.8),
+    "harmonic": CentralForce(dim=3, power=2.0),
 }
 
 
@@ -44,32 +59,74 @@ def value_of(quantity):
     return lambda x: quadratic_value(form, linear, x)[0]
 
 
+def all_conserved(system):
+    return {**system.integrals(), **{name: value_of(form) for name, form in system.conserved().items()}}
+
+
+def stacked(values):
+    """Functions of one state as one function to a vector: one program for all of them."""
+    values = list(values)
+    return lambda x: jnp.stack([value(x) for value in values])
+
+
+def values_of(values, states):
+    return np.asarray(jax.jit(jax.vmap(stacked(values)))(states))
+
+
+def slopes_of(values, states):
+    return np.asarray(jax.jit(jax.vmap(jax.jacrev(stacked(values))))(states))
+
+
 def test_conserved_quantities_commute_with_the_energy(system, x64):
-    named = system.conserved()
-    assert named
-    for name, quantity in named.items():
+    for name, quantity in system.conserved().items():
         dim = 2 * system.dof
         assert quantity.form.shape == (dim, dim), name
         assert quantity.linear.shape == (dim,), name
         np.testing.assert_array_equal(quantity.form, quantity.form.T)
-        bracket = jax.jit(jax.vmap(poisson_bracket(value_of(quantity), system.hamiltonian)))
-        gradient = jax.jit(jax.vmap(jax.grad(value_of(quantity))))
-        force = jax.jit(jax.vmap(jax.grad(system.hamiltonian)))
-        x = states_of(system)
-        scale = np.linalg.norm(gradient(x), axis=1) * np.linalg.norm(force(x), axis=1)
+    named = all_conserved(system)
+    x = states_of(system)
+    slopes = slopes_of(named.values(), x)
+    force = slopes[:, list(named).index("H")]
+    bracket = np.einsum("bti,ij,bj->tb", slopes, symplectic_form(2 * system.dof), force)
+    scale = np.linalg.norm(slopes, axis=2).T * np.linalg.norm(force, axis=1)
+    for name, own, size in zip(named, bracket, scale, strict=True):
         # A sum of 2 n products that cancel: their rounding.
-        np.testing.assert_array_less(np.abs(bracket(x)), 1e-13 * scale, err_msg=name)
+        np.testing.assert_array_less(np.abs(own), 1e-13 * size + 1e-300, err_msg=name)
+
+
+INDEPENDENT = {
+    "oscillators": 5,
+    "nbody": 5,
+    "kepler": 3,
+    "ellipses in space": 5,
+    "central_force": 2,
+    "toda": 3,
+    "henon_heiles": 1,
+    "pendulum": 1,
+}
+"""How many integrals are functionally independent: of n degrees of freedom at most 2 n - 1."""
+
+
+@pytest.mark.parametrize("name", list(INDEPENDENT))
+def test_integrals_are_as_many_as_known(name, x64):
+    system = INSTANCES[name]
+    x = states_of(system)
+    slopes = slopes_of(system.integrals().values(), x)
+    slopes = slopes / np.linalg.norm(slopes, axis=2, keepdims=True)
+    values = np.linalg.svd(slopes, compute_uv=False)
+    assert ((values > 1e-10).sum(axis=1) == INDEPENDENT[name]).all()
 
 
 def test_conserved_quantities_are_a_basis(system):
+    dim = 2 * system.dof
     rows = [np.append(c.form.ravel(), c.linear) for c in system.conserved().values()]
-    assert np.linalg.matrix_rank(np.stack(rows)) == len(rows)
+    assert np.linalg.matrix_rank(np.reshape(rows, (len(rows), dim * (dim + 1)))) == len(rows)
 
 
 def test_brackets_stay_in_the_span(system):
     # Poisson: the bracket of two conserved quantities is conserved, so a complete list is closed.
     named, form = list(system.conserved().values()), symplectic_form(2 * system.dof)
-    rows = np.stack([np.append(c.form.ravel(), c.linear) for c in named])
+    rows = np.array([np.append(c.form.ravel(), c.linear) for c in named])
     for (a, slope_a), (b, slope_b) in itertools.combinations(named, 2):
         # {C, D} = (A x + a) J (B x + b), up to a constant.
         product = a @ form @ b - b @ form @ a
@@ -89,8 +146,8 @@ def test_simulation_conserves_what_it_should(name, x64):
     system, data = build(name), simulated(name)
     states = jnp.asarray(data.states)
     assert states.shape == (3, 6, 2 * system.dof)
-    for value in (system.hamiltonian, *map(value_of, system.conserved().values())):
-        path = np.asarray(jax.jit(jax.vmap(jax.vmap(value)))(states))
+    paths = values_of(all_conserved(system).values(), states.reshape(-1, 2 * system.dof)).T
+    for path in paths.reshape(len(paths), 3, 6):
         scale = np.abs(path).max()
         # The relative energy error that simulations promise.
         np.testing.assert_allclose(path, np.broadcast_to(path[:, :1], path.shape), atol=1e-8 * scale)
@@ -249,6 +306,66 @@ def test_unequal_frequencies_leave_the_single_energies():
 def test_mixed_frequencies_rotate_equal_oscillators_only():
     named = set(Oscillators(n=3, frequencies=(1, 1, 2)).conserved())
     assert named == {"H1", "H2", "H3", "R12", "F12"}
+
+
+def test_kepler_starts_are_ellipses_run_counter_clockwise(x64):
+    system = Kepler(eccentricity=0.4)
+    x = np.asarray(system.initial_states(jax.random.key(1), 500))
+    named = system.integrals()
+    integrals = dict(zip(named, values_of(named.values(), x).T, strict=True))
+    eccentricity = np.hypot(integrals["Ax"], integrals["Ay"])
+    assert eccentricity.max() < 0.4
+    # Its square is uniform, so that its median is .4 / sqrt(2).
+    assert abs(np.median(eccentricity) - 0.4 / 2**0.5) < 0.03
+    axis = -0.5 / integrals["H"]
+    assert 0.7 < axis.min() < 0.75 < 1.25 < axis.max() < 1.3
+    assert (integrals["Lxy"] > 0).all()
+    angle = np.arctan2(integrals["Ay"], integrals["Ax"])
+    assert abs(np.exp(1j * angle).mean()) < 0.15
+
+
+def test_kepler_orbits_of_space_have_any_orientation(x64):
+    x = np.asarray(Kepler(dim=3).initial_states(jax.random.key(1), 2000))
+    momentum = np.cross(x[:, :3], x[:, 3:])
+    momentum /= np.linalg.norm(momentum, axis=1, keepdims=True)
+    np.testing.assert_allclose(momentum.T @ momentum / 2000, np.eye(3) / 3, atol=0.03)
+    assert np.abs(momentum.mean(axis=0)).max() < 0.05
+
+
+def test_henon_heiles_starts_in_the_well(x64):
+    system = HenonHeiles()
+    x = system.initial_states(jax.random.key(1), 1000)
+    energy = np.asarray(jax.vmap(system.hamiltonian)(x))
+    assert 0.08 <= energy.min() < 0.085
+    assert 0.155 < energy.max() <= 0.16
+    # Below the energy of escape the well is the triangle of corners (0, 1) and (+-sqrt 3 / 2, -1/2).
+    assert np.linalg.norm(np.asarray(x)[:, :2], axis=1).max() < 1.0
+
+
+def test_pendulums_swing(x64):
+    system = Pendulum(amplitude=2.0)
+    x = system.initial_states(jax.random.key(1), 1000)
+    energy = np.asarray(jax.vmap(system.hamiltonian)(x))
+    assert energy.max() <= -np.cos(2.0) + 1e-12
+    assert np.abs(np.asarray(x)[:, 0]).max() <= 2.0
+    assert 400 < (np.asarray(x)[:, 1] > 0).sum() < 600
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Kepler(dim=4), "kepler in dimension 4; expected 2 or 3"),
+        (lambda: Kepler(eccentricity=0.95), r"eccentricity = 0\.95; expected 0 to \.9"),
+        (lambda: CentralForce(dim=1), "central_force in dimension 1; expected 2 or 3"),
+        (lambda: CentralForce(power=-1.0), r"power = -1\.0; expected a positive number"),
+        (lambda: HenonHeiles(highest=0.2), r"energies from 0\.08 to 0\.2; expected 0 < lowest"),
+        (lambda: Pendulum(amplitude=4.0), r"amplitude = 4\.0; expected 0 to 3\.1 radian"),
+        (lambda: Toda(spread=0.0), r"spread = \(0\.0,\); expected 1 positive numbers"),
+    ],
+)
+def test_impossible_parameters_of_single_systems_are_refused(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()
 
 
 def test_oscillator_quantities_are_the_textbook_ones(x64):

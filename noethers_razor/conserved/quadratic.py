@@ -15,6 +15,7 @@ from noethers_razor.conserved import constancy
 from noethers_razor.conserved.base import Proposal, Tracks
 from noethers_razor.conserved.forms import embed, orbit_scale, second_moment
 from noethers_razor.data.frame import Frame
+from noethers_razor.errors import UsageError
 from noethers_razor.flows import affine_flow, affine_generator, apply_affine
 from noethers_razor.orbit import Orbit
 
@@ -159,7 +160,13 @@ class KnownQuadratic:
 
     @classmethod
     def of(cls, named: Mapping[str, QuadraticForm]) -> KnownQuadratic:
-        """From named quantities, such as ``system.conserved()``."""
+        """From named quantities, such as ``system.conserved()``.
+
+        Raises:
+            UsageError: when there is none.
+        """
+        if not named:
+            raise UsageError("no quadratic quantity is given; expected a system that conserves one")
         return cls(*stack_forms(named))
 
     @property

@@ -283,11 +283,11 @@ def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> Symmetr
 
 
 def _with_truth(report: SymmetryReport, result: Fitted, truth: Any) -> SymmetryReport:
-    named = named_truth(truth)
-    form, linear = stack_forms(named)
-    if form.shape[-1] != result.frame.dim:
+    named, dim = named_truth(truth), result.frame.dim
+    form, linear = stack_forms(named) if named else (np.zeros((0, dim, dim)), np.zeros((0, dim)))
+    if form.shape[-1] != dim:
         raise UsageError(
-            f"the truth lives on phase space of dimension {form.shape[-1]}, the fit on {result.frame.dim}; "
+            f"the truth lives on phase space of dimension {form.shape[-1]}, the fit on {dim}; "
             "give the sizes of the system that made the data"
         )
     rows = embed(*result.frame.quadratic_into(form, linear), result.moment)
@@ -298,7 +298,8 @@ def _with_truth(report: SymmetryReport, result: Fitted, truth: Any) -> SymmetryR
         report,
         parallelness=parallelness(span.vectors[:rank], rows),
         parallelness_all=parallelness(span.vectors, rows),
-        largest_angle=largest_angle(span.vectors[:rank], rows) if rank else 90.0,
+        # Nothing found where there is nothing is no error.
+        largest_angle=largest_angle(span.vectors[:rank], rows) if rank else 90.0 * bool(named),
         truth_angles={name: float(a) for name, a in zip(named, angles, strict=True)},
         true_conservation_defect=(
             None

@@ -13,12 +13,21 @@ from noethers_razor.errors import UsageError
 
 if TYPE_CHECKING:
     from noethers_razor.systems.base import System, named_stream
+    from noethers_razor.systems.central_force import CentralForce, Kepler
+    from noethers_razor.systems.henon_heiles import HenonHeiles
     from noethers_razor.systems.nbody import NBody
     from noethers_razor.systems.oscillators import Oscillators
+    from noethers_razor.systems.pendulum import Pendulum
+    from noethers_razor.systems.toda import Toda
 
 SYSTEMS = {
+    "central_force": "noethers_razor.systems.central_force:CentralForce",
+    "henon_heiles": "noethers_razor.systems.henon_heiles:HenonHeiles",
+    "kepler": "noethers_razor.systems.central_force:Kepler",
     "nbody": "noethers_razor.systems.nbody:NBody",
     "oscillators": "noethers_razor.systems.oscillators:Oscillators",
+    "pendulum": "noethers_razor.systems.pendulum:Pendulum",
+    "toda": "noethers_razor.systems.toda:Toda",
 }
 """Name on the command line -> where the class is."""
 
@@ -27,7 +36,21 @@ _OTHERS = {
     "named_stream": "noethers_razor.systems.base:named_stream",
 }
 _EXPORTS = {where.partition(":")[2]: where for where in SYSTEMS.values()} | _OTHERS
-__all__ = ["SYSTEMS", "NBody", "Oscillators", "System", "build", "flags_of", "named_stream", "system_class"]
+__all__ = [
+    "SYSTEMS",
+    "CentralForce",
+    "HenonHeiles",
+    "Kepler",
+    "NBody",
+    "Oscillators",
+    "Pendulum",
+    "System",
+    "Toda",
+    "build",
+    "flags_of",
+    "named_stream",
+    "system_class",
+]
 
 
 def __getattr__(name: str) -> Any:

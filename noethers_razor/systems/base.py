@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor._types import Array, Key
-from noethers_razor.conserved.quadratic import QuadraticForm
+from noethers_razor._types import Array, Key, Observable
+from noethers_razor.conserved.quadratic import QuadraticForm, quadratic_value
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import hamiltonian_field
@@ -38,6 +38,16 @@ def positive_numbers(label: str, values: Sequence[float], count: int) -> tuple[f
     if len(numbers) != count or not all(0 < value < math.inf for value in numbers):
         raise UsageError(f"{label} = {numbers}; expected {count} positive numbers")
     return numbers
+
+
+def _observable(quantity: QuadraticForm) -> Observable:
+    """A quadratic form as a function of one state."""
+
+    def value(x: Array) -> Array:
+        form, linear = jnp.asarray(quantity.form, x.dtype), jnp.asarray(quantity.linear, x.dtype)
+        return quadratic_value(form[None], linear[None], x)[0]
+
+    return value
 
 
 class System(ABC):
@@ -66,6 +76,11 @@ class System(ABC):
     @abstractmethod
     def conserved(self) -> Mapping[str, QuadraticForm]:
         """The quadratic conserved quantities, by their usual names; a basis of their span."""
+
+    def integrals(self) -> dict[str, Observable]:
+        """Functions of one state that are conserved, H first: whatever is conserved depends on them."""
+        found: dict[str, Observable] = {"H": self.hamiltonian}
+        return found | {name: _observable(form) for name, form in self.conserved().items()}
 
     @property
     def coordinates(self) -> list[str]:

@@ -1,0 +1,154 @@
+"""One body in a central field: Kepler's, and powers of the distance, which keep angular momentum only."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Array, Key
+from noethers_razor.conserved.quadratic import QuadraticForm
+from noethers_razor.errors import UsageError
+from noethers_razor.systems.base import System
+
+_AXES = "xyz"
+
+
+def angular_momenta(dim: int) -> dict[str, QuadraticForm]:
+    """L_de = q_d p_e - q_e p_d of one body in 2 or 3 dimensions, named Lxy, Lxz, Lyz."""
+    found = {}
+    for d, e in itertools.combinations(range(dim), 2):
+        form = np.zeros((2 * dim, 2 * dim))
+        form[d, dim + e] = form[dim + e, d] = 1.0
+        form[e, dim + d] = form[dim + d, e] = -1.0
+        found[f"L{_AXES[d]}{_AXES[e]}"] = QuadraticForm(form, np.zeros(2 * dim))
+    return found
+
+
+def _require(name: str, dim: int, **positive: float) -> None:
+    if dim not in (2, 3):
+        raise UsageError(f"{name} in dimension {dim}; expected 2 or 3")
+    for label, value in positive.items():
+        if not 0 < value < math.inf:
+            raise UsageError(f"{label} = {value}; expected a positive number")
+
+
+class _Central(System):
+    """What the systems of this file share: a body, its axes, its angular momentum."""
+
+    dim: int
+
+    @property
+    def dof(self) -> int:
+        """The dimension of space."""
+        return self.dim
+
+    @property
+    def coordinates(self) -> list[str]:
+        """qx, qy, then px, py."""
+        return [f"{half}{axis}" for half in "qp" for axis in _AXES[: self.dim]]
+
+    def conserved(self) -> dict[str, QuadraticForm]:
+        """Angular momentum."""
+        return angular_momenta(self.dim)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kepler(_Central):
+    """H = |p|^2 / 2 - 1 / |q|: closed ellipses, hence a conserved vector that is not quadratic.
+
+    Initial states lie on ellipses of semi-major axis .7 to 1.3, at a uniform eccentric anomaly, of uniform
+    orientation; those of the plane are run counter-clockwise.
+
+    Args:
+        dim: 2 or 3.
+        eccentricity: the largest; its square is uniform.
+    Raises:
+        UsageError: for another dimension, or an eccentricity outside [0, .9].
+    """
+
+    dim: int = dataclasses.field(default=2, metadata={"flag": "dim", "help": "dimension of space"})
+    eccentricity: float = 0.4
+    name = "kepler"
+    group = "SO(dim + 1)"
+
+    def __post_init__(self) -> None:
+        _require(self.name, self.dim)
+        if not 0 <= self.eccentricity <= 0.9:
+            raise UsageError(f"eccentricity = {self.eccentricity}; expected 0 to .9")
+
+    def hamiltonian(self, x: Array) -> Array:
+        """Energy of a state (2 dim,)."""
+        q, p = jnp.split(x, 2)
+        return 0.5 * jnp.sum(p**2) - 1.0 / jnp.sqrt(jnp.sum(q**2))
+
+    def initial_states(self, key: Key, count: int) -> Array:
+        """Random states (count, 2 dim) on ellipses."""
+        keys = jax.random.split(key, 4)
+        axis = jax.random.uniform(keys[0], (count, 1), jnp.float64, 0.7, 1.3)
+        flat = self.eccentricity * jnp.sqrt(jax.random.uniform(keys[1], (count, 1), jnp.float64))
+        anomaly = jax.random.uniform(keys[2], (count, 1), jnp.float64, 0.0, 2 * jnp.pi)
+        cosine, sine, minor = jnp.cos(anomaly), jnp.sin(anomaly), jnp.sqrt(1 - flat**2)
+        q = axis * jnp.concatenate([cosine - flat, minor * sine], axis=1)
+        p = jnp.concatenate([-sine, minor * cosine], axis=1) / jnp.sqrt(axis) / (1 - flat * cosine)
+        # The first rows of a random rotation; in the plane only those that keep the sense of rotation.
+        frame, triangle = jnp.linalg.qr(jax.random.normal(keys[3], (count, self.dim, self.dim), jnp.float64))
+        # Signs as of a Gram-Schmidt basis: without them orientations are not uniform.
+        frame = frame * jnp.sign(jnp.diagonal(triangle, axis1=1, axis2=2))[:, None, :]
+        turn = frame[:, :, :2] if self.dim > 2 else _proper(frame)
+        return jnp.concatenate([jnp.einsum("bij,bj->bi", turn, part) for part in (q, p)], axis=1)
+
+    def integrals(self) -> dict[str, Callable[[Array], Array]]:
+        """H, L and the Laplace-Runge-Lenz vector A = (p.p) q - (q.p) p - q / |q|."""
+
+        def component(axis: int) -> Callable[[Array], Array]:
+            def value(x: Array) -> Array:
+                q, p = jnp.split(x, 2)
+                radius = jnp.sqrt(jnp.sum(q**2))
+                return (jnp.sum(p**2) * q - jnp.sum(q * p) * p - q / radius)[axis]
+
+            return value
+
+        return super().integrals() | {f"A{_AXES[d]}": component(d) for d in range(self.dim)}
+
+
+def _proper(frame: Array) -> Array:
+    """Rotations of the plane from orthogonal matrices (B, 2, 2)."""
+    first = frame[:, :, 0]
+    return jnp.stack([first, jnp.stack([-first[:, 1], first[:, 0]], axis=1)], axis=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class CentralForce(_Central):
+    """H = |p|^2 / 2 + |q|^power / power: angular momentum and energy, nothing else.
+
+    Initial states are standard normal.
+
+    Args:
+        dim: 2 or 3.
+        power: of the potential; 2 is the isotropic oscillator, which keeps more.
+    Raises:
+        UsageError: for another dimension, or a power that is not positive.
+    """
+
+    dim: int = dataclasses.field(default=2, metadata={"flag": "dim", "help": "dimension of space"})
+    power: float = 4.0
+    name = "central_force"
+    group = "SO(dim)"
+
+    def __post_init__(self) -> None:
+        _require(self.name, self.dim, power=self.power)
+
+    def hamiltonian(self, x: Array) -> Array:
+        """Energy of a state (2 dim,)."""
+        q, p = jnp.split(x, 2)
+        return 0.5 * jnp.sum(p**2) + jnp.sum(q**2) ** (self.power / 2) / self.power
+
+    def initial_states(self, key: Key, count: int) -> Array:
+        """Standard normal (count, 2 dim)."""
+        return jax.random.normal(key, (count, 2 * self.dim), jnp.float64)

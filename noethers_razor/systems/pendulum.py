@@ -1,0 +1,54 @@
+"""The pendulum: energy alone is conserved, and its flow is all the symmetry that there is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from noethers_razor._types import Array, Key
+from noethers_razor.conserved.quadratic import QuadraticForm
+from noethers_razor.errors import UsageError
+from noethers_razor.systems.base import System
+
+
+@dataclasses.dataclass(frozen=True)
+class Pendulum(System):
+    """H = p^2 / 2 - cos q: initial states swing, with energies below the separatrix.
+
+    Args:
+        amplitude: largest angle of the swings, radian; energies are those of uniform amplitudes.
+    Raises:
+        UsageError: unless 0 < amplitude < 3.1.
+    """
+
+    amplitude: float = 2.5
+    name = "pendulum"
+    group = "none"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.amplitude < 3.1:
+            raise UsageError(f"amplitude = {self.amplitude}; expected 0 to 3.1 radian, below the separatrix")
+
+    @property
+    def dof(self) -> int:
+        """1."""
+        return 1
+
+    def hamiltonian(self, x: Array) -> Array:
+        """Energy of a state (2,)."""
+        return 0.5 * x[1] ** 2 - jnp.cos(x[0])
+
+    def initial_states(self, key: Key, count: int) -> Array:
+        """Random states (count, 2), half of them moving each way."""
+        keys = jax.random.split(key, 3)
+        widest = self.amplitude * jnp.sqrt(jax.random.uniform(keys[0], (count,), jnp.float64))
+        q = widest * jnp.sin(jax.random.uniform(keys[1], (count,), jnp.float64, -jnp.pi, jnp.pi))
+        p = jnp.sqrt(2 * (jnp.cos(q) - jnp.cos(widest)))
+        sign = jnp.where(jax.random.bernoulli(keys[2], shape=(count,)), 1.0, -1.0)
+        return jnp.stack([q, sign * p], axis=1)
+
+    def conserved(self) -> dict[str, QuadraticForm]:
+        """Nothing quadratic."""
+        return {}
