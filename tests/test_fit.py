@@ -16,7 +16,7 @@ def oscillators():
     """Two oscillators and a fit with the default settings but for fewer steps."""
     system = Oscillators(n=2)
     data = system.simulate(5, n_trajectories=100, n_steps=30)
-    result = nr.fit(data, seed=2, conserved=10, config=FitConfig(steps=3500))
+    result = nr.fit(data, seed=2, conserved=10, config=FitConfig(steps=2500))
     return system, data, result, nr.find_symmetries(result, system)
 
 

@@ -162,7 +162,7 @@ def test_a_spoilt_proposal_is_mended(how):
     """A true direction is hidden, or three places hold false ones of full length."""
     system = Oscillators(n=2)
     data = system.simulate(5, n_trajectories=100, n_steps=30)
-    family, config = nr.Quadratic(7), nr.FitConfig(steps=2000, width=32)
+    family, config = nr.Quadratic(7), nr.FitConfig(steps=2000, width=32, orbit_samples=4)
     result = nr.fit(data, seed=2, conserved=family, config=config, stages=stages(config, family, how))
     report = nr.find_symmetries(result, system)
     judged = result.evidence["judgements"]
@@ -190,7 +190,7 @@ class QuarticWell(Oscillators):
 def test_where_nothing_quadratic_is_conserved_the_bound_ends_with_no_quantity():
     """Its proposal is all small; here false directions of full length take its place."""
     data = QuarticWell(n=1).simulate(5, n_trajectories=60, n_steps=20)
-    family, config = nr.Quadratic(3), nr.FitConfig(steps=1200, width=16)
+    family, config = nr.Quadratic(3), nr.FitConfig(steps=1200, width=16, orbit_samples=4)
     result = nr.fit(data, seed=2, conserved=family, config=config, stages=stages(config, family, "wrong"))
     judged = result.evidence["judgements"]
     assert judged[-1]["name"] == NO_QUANTITY
