@@ -1,10 +1,13 @@
-"""Precision as fixtures: float64, and no silent promotion.
+"""Precision as fixtures, compilation and processors: float64 where asked, and no silent promotion.
 
 Strict promotion cannot hold for the whole session: the optimiser's own arithmetic (optax) mixes
 integers and floats. The lower rooms ask for it with ``pytestmark``.
 """
 
 import os
+
+# Before JAX is loaded, which reads it then: programs of tests take longer to compile than to run.
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
 
 import jax
 import pytest
