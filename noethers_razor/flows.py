@@ -33,7 +33,7 @@ def exponential(matrices: Array) -> Array:
     it holds: two devices of the host that do so at once wait for ever (jaxlib 0.10).
 
     Returns:
-        (..., m, m); not a number where the 1-norm exceeds 256, an orbit of dozens of turns.
+        (..., m, m); not a number, and of gradient zero, where the 1-norm exceeds 256.
     """
     # The largest norm at which the polynomial's relative error, norm^12 / 13!, is below rounding, and the
     # doublings from it to 256.
@@ -62,7 +62,7 @@ def affine_flow(generators: Array, tau: Array) -> Array:
         generators: (K, M+1, M+1), see `affine_generator`.
         tau: (S, K).
     Returns:
-        (S, M+1, M+1).
+        (S, M+1, M+1), as far as `exponential` reaches.
     """
     # Named, so that a profile can tell it from other products.
     with jax.named_scope("exponential"):

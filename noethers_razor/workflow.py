@@ -30,7 +30,7 @@ def figures_of(report: SymmetryReport, result: Result) -> dict[str, Any]:
     if len(report.singular_values):
         figures["spectrum.png"] = report.plot()
     if forms:
-        figures["generators.png"] = plot.generators(forms, linear, titles, result.coordinates)
+        figures["generators.png"] = plot.generators(forms, linear, titles, report.readable_names)
     return figures
 
 

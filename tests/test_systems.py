@@ -41,7 +41,7 @@ INSTANCES = {
     "line": NBody(n_bodies=4, dim=1, softening=0.5),
     "hyperspace": NBody(n_bodies=2, dim=4),
     "ellipses in space": Kepler(dim=3, eccentricity=0.8),
-    "harmonic": CentralForce(dim=3, power=2.0),
+    "cubic in space": CentralForce(dim=3, power=3.0),
 }
 
 
@@ -349,6 +349,8 @@ def test_pendulums_swing(x64):
     assert energy.max() <= -np.cos(2.0) + 1e-12
     assert np.abs(np.asarray(x)[:, 0]).max() <= 2.0
     assert 400 < (np.asarray(x)[:, 1] > 0).sum() < 600
+    tiny = np.asarray(Pendulum(amplitude=1e-7).initial_states(jax.random.key(1), 1000))
+    assert (tiny[:, 1] != 0).all()
 
 
 @pytest.mark.parametrize(
@@ -358,6 +360,7 @@ def test_pendulums_swing(x64):
         (lambda: Kepler(eccentricity=0.95), r"eccentricity = 0\.95; expected 0 to \.9"),
         (lambda: CentralForce(dim=1), "central_force in dimension 1; expected 2 or 3"),
         (lambda: CentralForce(power=-1.0), r"power = -1\.0; expected a positive number"),
+        (lambda: CentralForce(power=2.0), "power = 2 is the isotropic oscillator; use system oscillators"),
         (lambda: HenonHeiles(highest=0.2), r"energies from 0\.08 to 0\.2; expected 0 < lowest"),
         (lambda: Pendulum(amplitude=4.0), r"amplitude = 4\.0; expected 0 to 3\.1 radian"),
         (lambda: Toda(spread=0.0), r"spread = \(0\.0,\); expected 1 positive numbers"),

@@ -78,7 +78,8 @@ class SymmetryReport:
         span: all learned quantities by size, in the frame.
         form, linear: accepted quantities (rank, M, M), (rank, M), data units.
         algebra_detail: closure, structure constants and invariants.
-        formulas, readable_forms: a readable basis of the accepted span, and its (A, b), data units.
+        formulas, readable_forms: a readable basis of the accepted span, and its (A, b), data units, in the
+            coordinates of readable_names: what is far from zero is about its centre.
         conservation_defect: median over quantities and held-out states of |{C, H}| / (|grad C| |grad H|)
             with the model's H, gradients in the frame; worst_defect: of the worst quantity.
         bounds: -ELBO per transition of the alternatives, with standard errors.
@@ -94,6 +95,7 @@ class SymmetryReport:
     algebra_detail: Algebra
     formulas: list[str]
     readable_forms: list[tuple[np.ndarray, np.ndarray]]
+    readable_names: list[str]
     conservation_defect: float | None
     worst_defect: float | None
     bounds: dict[str, Any]
@@ -272,6 +274,7 @@ def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> Symmetr
         algebra_detail=algebra,
         formulas=[text for text, _ in basis],
         readable_forms=[form_of(row, frame.dim) for _, row in basis],
+        readable_names=names,
         conservation_defect=float(np.median(defects)) if rank else None,
         worst_defect=float(np.max(defects)) if rank else None,
         bounds=result.evidence.get("bounds", {}),

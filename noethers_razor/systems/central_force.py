@@ -96,7 +96,7 @@ class Kepler(_Central):
         cosine, sine, minor = jnp.cos(anomaly), jnp.sin(anomaly), jnp.sqrt(1 - flat**2)
         q = axis * jnp.concatenate([cosine - flat, minor * sine], axis=1)
         p = jnp.concatenate([-sine, minor * cosine], axis=1) / jnp.sqrt(axis) / (1 - flat * cosine)
-        # The first rows of a random rotation; in the plane only those that keep the sense of rotation.
+        # The first columns of a random rotation; in the plane only those that keep the sense of rotation.
         frame, triangle = jnp.linalg.qr(jax.random.normal(keys[3], (count, self.dim, self.dim), jnp.float64))
         # Signs as of a Gram-Schmidt basis: without them orientations are not uniform.
         frame = frame * jnp.sign(jnp.diagonal(triangle, axis1=1, axis2=2))[:, None, :]
@@ -131,9 +131,9 @@ class CentralForce(_Central):
 
     Args:
         dim: 2 or 3.
-        power: of the potential; 2 is the isotropic oscillator, which keeps more.
+        power: of the potential, not 2.
     Raises:
-        UsageError: for another dimension, or a power that is not positive.
+        UsageError: for another dimension, a power that is not positive, or 2, which keeps more.
     """
 
     dim: int = dataclasses.field(default=2, metadata={"flag": "dim", "help": "dimension of space"})
@@ -143,6 +143,11 @@ class CentralForce(_Central):
 
     def __post_init__(self) -> None:
         _require(self.name, self.dim, power=self.power)
+        if self.power == 2:
+            raise UsageError(
+                f"power = 2 is the isotropic oscillator; use system oscillators with n = {self.dim}, "
+                "which lists all that it conserves"
+            )
 
     def hamiltonian(self, x: Array) -> Array:
         """Energy of a state (2 dim,)."""

@@ -18,7 +18,7 @@ class Pendulum(System):
     """H = p^2 / 2 - cos q: initial states swing, with energies below the separatrix.
 
     Args:
-        amplitude: largest angle of the swings, radian; energies are those of uniform amplitudes.
+        amplitude: largest angle of the swings, radian; its square is uniform.
     Raises:
         UsageError: unless 0 < amplitude < 3.1.
     """
@@ -45,7 +45,8 @@ class Pendulum(System):
         keys = jax.random.split(key, 3)
         widest = self.amplitude * jnp.sqrt(jax.random.uniform(keys[0], (count,), jnp.float64))
         q = widest * jnp.sin(jax.random.uniform(keys[1], (count,), jnp.float64, -jnp.pi, jnp.pi))
-        p = jnp.sqrt(2 * (jnp.cos(q) - jnp.cos(widest)))
+        # cos q - cos widest as a product, exact for the smallest swings.
+        p = 2 * jnp.sqrt(jnp.sin((widest - q) / 2) * jnp.sin((widest + q) / 2))
         sign = jnp.where(jax.random.bernoulli(keys[2], shape=(count,)), 1.0, -1.0)
         return jnp.stack([q, sign * p], axis=1)
 
