@@ -86,8 +86,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="where a training step spends its time")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     out: Path = parser.parse_args().out
-    # A program that was kept from another commit has the names of that one.
-    jax.config.update("jax_enable_compilation_cache", False)
     case = Case("3 oscillators", Oscillators(n=3), Quadratic(15), FitConfig(), STEPS // 2)
     found, passed = shares(case)
     total = sum(found.values())

@@ -112,6 +112,8 @@ def operations(config: FitConfig, dim: int, samples: int) -> float:
 
 def prepared(case: Case, split: bool = True) -> tuple[Trainer, FlatParams]:
     """What trains a case, and parameters to start from."""
+    # What was kept from another run would not be compiled, and has the names of that run's commit.
+    jax.config.update("jax_enable_compilation_cache", False)
     config = case.config
     data = case.system.simulate(0)
     transitions = data.transitions()
@@ -164,8 +166,6 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="seconds of a training step")
     arguments.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     out: Path = arguments.parse_args().out
-    # What another run has compiled would not be compiled again.
-    jax.config.update("jax_enable_compilation_cache", False)
     peak, rows = product_rate(1024, 1024), []
     for case in cases():
         ms, compiling, points = measure(case)

@@ -45,9 +45,9 @@ def exponential(matrices: Array) -> Array:
     cube = square @ a
     unit = jnp.eye(a.shape[-1], dtype=a.dtype)
     c = [1.0 / math.factorial(i) for i in range(13)]
-    total = c[12] * cube
-    for i in (9, 6, 3, 0):
-        total = c[i] * unit + c[i + 1] * a + c[i + 2] * square + (total if i == 9 else cube @ total)
+    total = c[9] * unit + c[10] * a + c[11] * square + c[12] * cube
+    for i in (6, 3, 0):
+        total = c[i] * unit + c[i + 1] * a + c[i + 2] * square + cube @ total
     for i in range(most):
         total = jnp.where(i < squarings, total @ total, total)
     return jnp.where(squarings <= most, total, jnp.nan)

@@ -50,21 +50,20 @@ def spectrum(singular_values: np.ndarray, rank: int, parallelness: np.ndarray | 
 
 
 def generators(
-    forms: Sequence[np.ndarray],
-    linear: Sequence[np.ndarray],
+    quantities: Sequence[tuple[np.ndarray, np.ndarray]],
     titles: Sequence[str],
     names: Sequence[str],
     columns: int = 5,
 ) -> Figure:
-    """Heat maps of A (M, M) of quadratic quantities and, where any is not zero, of b (M,) beside them.
+    """Heat maps of A (M, M) of quantities (A, b) and, where any is not zero, of b (M,) beside them.
 
     One scale for all (paper, figure 5).
     """
-    ticks = list(names)
+    ticks, forms = list(names), [a for a, _ in quantities]
     # Formulas are exact: what is no term is zero.
-    if any(np.any(b) for b in linear):
+    if any(np.any(b) for _, b in quantities):
         gap = np.full((len(names), 1), np.nan)
-        forms = [np.hstack([a, gap, b[:, None]]) for a, b in zip(forms, linear, strict=True)]
+        forms = [np.hstack([a, gap, b[:, None]]) for a, b in quantities]
         ticks += ["", "b"]
     columns = max(1, min(columns, len(forms)))
     rows = max(1, -(-len(forms) // columns))

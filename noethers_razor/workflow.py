@@ -24,13 +24,11 @@ from noethers_razor.training import Watcher
 def figures_of(report: SymmetryReport, result: Result) -> dict[str, Any]:
     """File name -> figure: training, spectrum, generators."""
     titles = [f"C{i + 1} = {text}" for i, text in enumerate(report.formulas)]
-    forms = [form for form, _ in report.readable_forms]
-    linear = [row for _, row in report.readable_forms]
     figures = {"training.png": plot.training(result.history)}
     if len(report.singular_values):
         figures["spectrum.png"] = report.plot()
-    if forms:
-        figures["generators.png"] = plot.generators(forms, linear, titles, report.readable_names)
+    if report.readable_forms:
+        figures["generators.png"] = plot.generators(report.readable_forms, titles, report.readable_names)
     return figures
 
 

@@ -18,14 +18,15 @@ def test_spectrum_has_a_stem_for_each_value_and_bars_for_parallelness(tmp_path):
 
 
 def test_generators_share_one_scale():
-    figure = plot.generators([np.eye(2), -3 * np.eye(2)], np.zeros((2, 2)), ["a", "b"], ["q", "p"])
+    quantities = [(np.eye(2), np.zeros(2)), (-3 * np.eye(2), np.zeros(2))]
+    figure = plot.generators(quantities, ["a", "b"], ["q", "p"])
     images = [ax.images[0] for ax in figure.axes if ax.images]
     assert {image.get_clim() for image in images} == {(-3.0, 3.0)}
 
 
 def test_linear_parts_stand_beside_the_matrices():
-    linear = [np.array([0.0, 5.0]), np.zeros(2)]
-    figure = plot.generators([np.eye(2), -3 * np.eye(2)], linear, ["a", "b"], ["q", "p"])
+    quantities = [(np.eye(2), np.array([0.0, 5.0])), (-3 * np.eye(2), np.zeros(2))]
+    figure = plot.generators(quantities, ["a", "b"], ["q", "p"])
     images = [ax.images[0] for ax in figure.axes if ax.images]
     assert images[0].get_array().shape == (2, 4)
     np.testing.assert_array_equal(images[0].get_array()[:, 3], [0.0, 5.0])

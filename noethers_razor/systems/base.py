@@ -28,6 +28,16 @@ def named_stream(seed: int, name: str) -> Key:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
+def require_positive(label: str, value: float) -> None:
+    """Refuse a number that is not positive and finite.
+
+    Raises:
+        UsageError: naming it.
+    """
+    if not 0 < value < math.inf:
+        raise UsageError(f"{label} = {value}; expected a positive number")
+
+
 def positive_numbers(label: str, values: Sequence[float], count: int) -> tuple[float, ...]:
     """So many positive numbers, all 1 when none are given.
 

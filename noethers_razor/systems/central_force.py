@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable
 
 import jax
@@ -14,7 +13,7 @@ import numpy as np
 from noethers_razor._types import Array, Key
 from noethers_razor.conserved.quadratic import QuadraticForm
 from noethers_razor.errors import UsageError
-from noethers_razor.systems.base import System
+from noethers_razor.systems.base import System, require_positive
 
 _AXES = "xyz"
 
@@ -30,18 +29,14 @@ def angular_momenta(dim: int) -> dict[str, QuadraticForm]:
     return found
 
 
-def _require(name: str, dim: int, **positive: float) -> None:
-    if dim not in (2, 3):
-        raise UsageError(f"{name} in dimension {dim}; expected 2 or 3")
-    for label, value in positive.items():
-        if not 0 < value < math.inf:
-            raise UsageError(f"{label} = {value}; expected a positive number")
-
-
 class _Central(System):
     """What the systems of this file share: a body, its axes, its angular momentum."""
 
     dim: int
+
+    def __post_init__(self) -> None:
+        if self.dim not in (2, 3):
+            raise UsageError(f"{self.name} in dimension {self.dim}; expected 2 or 3")
 
     @property
     def dof(self) -> int:
@@ -78,7 +73,7 @@ class Kepler(_Central):
     group = "SO(dim + 1)"
 
     def __post_init__(self) -> None:
-        _require(self.name, self.dim)
+        super().__post_init__()
         if not 0 <= self.eccentricity <= 0.9:
             raise UsageError(f"eccentricity = {self.eccentricity}; expected 0 to .9")
 
@@ -142,7 +137,8 @@ class CentralForce(_Central):
     group = "SO(dim)"
 
     def __post_init__(self) -> None:
-        _require(self.name, self.dim, power=self.power)
+        super().__post_init__()
+        require_positive("power", self.power)
         if self.power == 2:
             raise UsageError(
                 f"power = 2 is the isotropic oscillator; use system oscillators with n = {self.dim}, "

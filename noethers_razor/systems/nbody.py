@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Sequence
 
 import jax
@@ -14,7 +13,7 @@ import numpy as np
 from noethers_razor._types import Array, Key
 from noethers_razor.conserved.quadratic import QuadraticForm
 from noethers_razor.errors import UsageError
-from noethers_razor.systems.base import System, positive_numbers
+from noethers_razor.systems.base import System, positive_numbers, require_positive
 
 _AXES = "xyz"
 _OFFSET = 3.0
@@ -50,8 +49,7 @@ class NBody(System):
         if self.n_bodies < 2 or self.dim < 1:
             raise UsageError(f"{self.n_bodies} bodies in dimension {self.dim}; expected at least 2 and 1")
         for label in ("softening", "momentum"):
-            if not 0 < getattr(self, label) < math.inf:
-                raise UsageError(f"{label} = {getattr(self, label)}; expected a positive number")
+            require_positive(label, getattr(self, label))
         object.__setattr__(self, "masses", positive_numbers("masses", self.masses, self.n_bodies))
 
     @property
