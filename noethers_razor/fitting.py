@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import ConservedFamily, Quadratic, Tracks
+from noethers_razor.conserved import ConservedFamily, Quadratic, Tracks, thinned
 from noethers_razor.conserved.forms import second_moment
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
@@ -22,7 +22,7 @@ from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.judgement import Judge, active_slopes
 from noethers_razor.model import Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
-from noethers_razor.stages import Control, FitState, Joint, Propose, Stage, WithoutSymmetry, thinned
+from noethers_razor.stages import Control, FitState, Joint, Propose, Stage, WithoutSymmetry
 from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.training import Estimate, Rates, Watcher
 
@@ -179,7 +179,7 @@ def _fit(
     transitions = train.transitions()
     isotropic = None if config.noise_variance is None else np.ones(2 * data.dof)
     frame = fit_frame(train.observed(), transitions, noise_scale=isotropic)
-    family = family.fitted_to(frame)
+    family = family.fitted_to(frame, data.coordinates)
     if config.warmup == 0 and getattr(family, "start", "") == "proposal":
         raise UsageError(
             "warmup = 0 with start 'proposal'; the stage without symmetry tells the proposal the noise: "

@@ -8,20 +8,17 @@ conserved quantities are constant whatever the orbits have made of the network.
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Params
-from noethers_razor.conserved import ConservedFamily, Tracks
+from noethers_razor.conserved import ConservedFamily, Tracks, gradients, thinned
 from noethers_razor.conserved.constancy import credible_length, least_varying
 from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.model import conserved_of, prefixed
-from noethers_razor.stages import Control, FitState, Judgement, thinned
+from noethers_razor.stages import Control, FitState, Judgement
 from noethers_razor.symmetry.report import AS_LEARNED
 from noethers_razor.symmetry.span import active_count, largest_sine
 from noethers_razor.training import Estimate, FlatParams, Rates, masked
@@ -98,19 +95,6 @@ def preferred(verdicts: list[Verdict]) -> Verdict:
     best = min(finite, key=lambda v: v.bound).judgement.estimate
     tied = [v for v in finite if not is_worse(v.judgement.estimate, best, v.tolerance)]
     return max(tied, key=lambda v: (v.judgement.kept, -v.bound))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _jacobians(
-    value: Callable[[Params, jax.Array], jax.Array], params: Params, states: jax.Array
-) -> jax.Array:
-    return jax.vmap(jax.jacobian(lambda x: value(params, x)))(states)
-
-
-def gradients(family: ConservedFamily, params: Params, states: np.ndarray) -> np.ndarray:
-    """grad C at states (B, M): (K, B, M), float64."""
-    slopes = _jacobians(family.value, params, jnp.asarray(states))
-    return np.swapaxes(np.asarray(slopes, np.float64), 0, 1)
 
 
 def slopes_of(family: ConservedFamily, params: Params, tracks: Tracks) -> np.ndarray:

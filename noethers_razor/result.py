@@ -22,6 +22,7 @@ from noethers_razor.checkpoint import read_folder, write_folder
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import FAMILIES
 from noethers_razor.data.frame import Frame
+from noethers_razor.data.trajectories import coordinate_names
 from noethers_razor.errors import RunFolderError, UsageError
 from noethers_razor.hamiltonian import network_function
 from noethers_razor.mechanics import energy_drift
@@ -136,11 +137,7 @@ class Result:
     @property
     def coordinates(self) -> list[str]:
         """Names of the M coordinates, positions first."""
-        names = self.metadata.get("coordinates")
-        n = self.frame.dim // 2
-        if isinstance(names, list) and len(names) == 2 * n:
-            return [str(name) for name in names]
-        return [f"{half}{i + 1}" for half in "qp" for i in range(n)]
+        return coordinate_names(self.metadata, self.frame.dim // 2)
 
     @functools.cached_property
     def _draws(self) -> prediction.PosteriorDraws:

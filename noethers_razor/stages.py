@@ -18,7 +18,7 @@ import numpy as np
 
 from noethers_razor._types import Key
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import ConservedFamily, NoSymmetry, Proposal, Tracks
+from noethers_razor.conserved import ConservedFamily, NoSymmetry, Proposal, Tracks, thinned
 from noethers_razor.model import Batch, Model, conserved_of, prefixed
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher
@@ -29,11 +29,6 @@ _MEDIAN_OF_NORMAL = 0.6745
 """Median of |x| for x ~ N(0, 1)."""
 _LEAST_NOISE = 1e-6
 """So that data without any noise, fitted exactly, still have a measure."""
-
-
-def thinned(states: Any, most: int) -> Any:
-    """At most so many of the rows (N, ...) of an array, evenly spaced."""
-    return states[np.linspace(0, len(states) - 1, min(len(states), most)).astype(int)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,12 +85,18 @@ SLOW = 0.02
 
 
 def masked(values: FlatParams, active: Array) -> FlatParams:
-    """Flat parameters or updates with those of conserved quantities multiplied by active (K,)."""
+    """Flat parameters or updates with those of conserved quantities multiplied by active (K,).
+
+    What all quantities have in common stays.
+    """
 
     def one(value: Array) -> Array:
         return value * active.reshape((-1,) + (1,) * (value.ndim - 1))
 
-    return {k: one(v) if k.startswith("conserved/") else v for k, v in values.items()}
+    def own(name: str) -> bool:
+        return name.startswith("conserved/") and not name.startswith("conserved/shared/")
+
+    return {k: one(v) if own(k) else v for k, v in values.items()}
 
 
 def processors(batch: int, rows: int) -> NamedSharding | None:

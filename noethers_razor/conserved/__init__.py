@@ -1,11 +1,15 @@
 """Families of conserved quantities; a new one is one file and one line in FAMILIES."""
 
-from noethers_razor.conserved.base import ConservedFamily, Proposal, Tracks
+from noethers_razor.conserved.base import ConservedFamily, Proposal, Tracks, gradients, thinned
+from noethers_razor.conserved.neural import Neural
 from noethers_razor.conserved.none import NoSymmetry
+from noethers_razor.conserved.polynomial import Polynomial
 from noethers_razor.conserved.quadratic import KnownQuadratic, Quadratic, QuadraticForm
 
 FAMILIES: dict[str, type[ConservedFamily]] = {
     "quadratic": Quadratic,
+    "polynomial": Polynomial,
+    "neural": Neural,
     "none": NoSymmetry,
     "oracle": KnownQuadratic,
 }
@@ -15,9 +19,13 @@ __all__ = [
     "FAMILIES",
     "ConservedFamily",
     "KnownQuadratic",
+    "Neural",
     "NoSymmetry",
+    "Polynomial",
     "Proposal",
     "Quadratic",
     "QuadraticForm",
     "Tracks",
+    "gradients",
+    "thinned",
 ]

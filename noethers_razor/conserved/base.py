@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.data.frame import Frame
 from noethers_razor.orbit import Orbit
+
+
+STARTS = ("proposal", "random")
+"""What is constant along trajectories, or the paper's small random start."""
 
 
 class Tracks(NamedTuple):
@@ -66,8 +74,12 @@ class ConservedFamily(Protocol):
         """Largest number K of conserved quantities."""
         ...
 
-    def fitted_to(self, frame: Frame) -> ConservedFamily:
-        """The family in a frame, with at most as many observables as its phase space can hold."""
+    def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> ConservedFamily:
+        """The family in a frame, with at most as many observables as its phase space can hold.
+
+        Args:
+            coordinates: names of the M coordinates of the data, for families that are told formulas.
+        """
         ...
 
     def settings(self) -> dict[str, Any]:
@@ -106,3 +118,21 @@ class ConservedFamily(Protocol):
     def mixed(self, params: Params, weights: np.ndarray) -> Params:
         """Parameters of the combinations sum_j weights[i, j] C_j: weights (K, K)."""
         ...
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _jacobians(
+    value: Callable[[Params, jax.Array], jax.Array], params: Params, states: jax.Array
+) -> jax.Array:
+    return jax.vmap(jax.jacobian(lambda x: value(params, x)))(states)
+
+
+def gradients(family: ConservedFamily, params: Params, states: np.ndarray) -> np.ndarray:
+    """grad C at states (B, M): (K, B, M), float64."""
+    slopes = _jacobians(family.value, params, jnp.asarray(states))
+    return np.swapaxes(np.asarray(slopes, np.float64), 0, 1)
+
+
+def thinned(states: Any, most: int) -> Any:
+    """At most so many of the rows (N, ...) of an array, evenly spaced."""
+    return states[np.linspace(0, len(states) - 1, min(len(states), most)).astype(int)]

@@ -36,7 +36,7 @@ def scatter(values: np.ndarray, track: np.ndarray) -> tuple[np.ndarray, int]:
     return centred.T @ centred, len(values) - len(labels)
 
 
-def _folds(track: np.ndarray) -> np.ndarray:
+def folds(track: np.ndarray) -> np.ndarray:
     """Parts (N,) of the data, 0 to 4: whole trajectories, or stretches of them where there are few."""
     labels, place, count = np.unique(track, return_inverse=True, return_counts=True)
     if len(labels) >= _FOLDS:
@@ -50,7 +50,7 @@ def held_out_defects(values: np.ndarray, track: np.ndarray, count: int) -> np.nd
     """Root-mean-square deviations (count,) along tracks of the combinations of values (N, D) that vary
     least, each on the fifth of the data that did not choose it.
     """
-    fold = _folds(track)
+    fold = folds(track)
     total, degrees = np.zeros(count), 0
     for part in range(_FOLDS):
         seen = fold != part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ class NoSymmetry:
         """Zero."""
         return 0
 
-    def fitted_to(self, frame: Frame) -> NoSymmetry:
+    def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> NoSymmetry:
         """Itself."""
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,14 +12,12 @@ import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved import constancy
-from noethers_razor.conserved.base import Proposal, Tracks
+from noethers_razor.conserved.base import STARTS, Proposal, Tracks
 from noethers_razor.conserved.forms import embed, orbit_scale, second_moment
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.flows import affine_flow, affine_generator, apply_affine
 from noethers_razor.orbit import Orbit
-
-STARTS = ("proposal", "random")
 
 _RANDOM_START = 0.02
 """Deviation of the entries of a random start: small, so that a direction grows by evidence only."""
@@ -92,7 +90,7 @@ class Quadratic:
         if self.start not in STARTS:
             raise ValueError(f"unknown start {self.start!r}; expected one of {', '.join(STARTS)}")
 
-    def fitted_to(self, frame: Frame) -> Quadratic:
+    def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Quadratic:
         """At most as many as there are independent quadratics on this phase space."""
         return dataclasses.replace(self, count=min(self.count, largest_count(frame.dim)))
 
@@ -174,7 +172,7 @@ class KnownQuadratic:
         """Number K of given quantities."""
         return self.form.shape[0]
 
-    def fitted_to(self, frame: Frame) -> KnownQuadratic:
+    def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> KnownQuadratic:
         """The same quantities in the frame.
 
         Raises:

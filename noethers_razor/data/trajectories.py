@@ -28,6 +28,14 @@ class Transitions(NamedTuple):
         return self.start.shape[0]
 
 
+def coordinate_names(metadata: dict[str, Any], dof: int) -> list[str]:
+    """Names of the 2 dof coordinates, positions first, as metadata give them or q1, ..., p1, ..."""
+    names = metadata.get("coordinates")
+    if isinstance(names, list) and len(names) == 2 * dof:
+        return [str(name) for name in names]
+    return [f"{half}{i + 1}" for half in "qp" for i in range(dof)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Trajectories:
     """Positions, momenta and times of trajectories; refuses what cannot be trained on.
@@ -70,6 +78,11 @@ class Trajectories:
     def count(self) -> int:
         """Number of trajectories."""
         return self.q.shape[0]
+
+    @property
+    def coordinates(self) -> list[str]:
+        """Names of the M coordinates, positions first."""
+        return coordinate_names(self.metadata, self.dof)
 
     @property
     def states(self) -> np.ndarray:

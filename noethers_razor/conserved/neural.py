@@ -1,0 +1,158 @@
+"""Neural conserved quantities: a network's units beside the quadratics, so that what is quadratic stays exact."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from noethers_razor._types import Array, Key, Params
+from noethers_razor.conserved.base import Tracks
+from noethers_razor.conserved.expansion import SHARED, Expansion
+from noethers_razor.conserved.polynomial import monomials
+from noethers_razor.data.frame import Frame
+
+STEPS, RATE, BATCH = 1500, 0.01, 256
+"""Of the training that makes the units for the trajectories of a fit: Adam, cosine to zero."""
+_INDEPENDENCE = 0.1
+"""Weight of the log determinant of the normalised gradients against the log of the scatter."""
+
+
+class Units(nnx.Module):
+    """Hidden units: states (..., M) -> (..., width), tanh layers."""
+
+    def __init__(self, dim: int, width: int, depth: int, *, rngs: nnx.Rngs) -> None:
+        sizes = [dim] + [width] * depth
+        # Units that bend in different places from the start.
+        bias = nnx.initializers.normal(0.5)
+        self.hidden = nnx.List(
+            [nnx.Linear(a, b, bias_init=bias, rngs=rngs) for a, b in itertools.pairwise(sizes)]
+        )
+
+    def __call__(self, x: Array) -> Array:
+        for layer in self.hidden:
+            x = jnp.tanh(layer(x))
+        return x
+
+
+@functools.cache
+def _structure(dim: int, width: int, depth: int) -> nnx.GraphDef[Units]:
+    return nnx.split(nnx.eval_shape(lambda: Units(dim, width, depth, rngs=nnx.Rngs(0))))[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Neural(Expansion):
+    """K functions, each a combination of shared tanh units and of the monomials up to degree 2.
+
+    Args:
+        count, start: see `Expansion`.
+        width: units of a layer.
+        depth: layers.
+    Raises:
+        ValueError: for a width or depth below 1, or see `Expansion`.
+    """
+
+    width: int = 32
+    depth: int = 2
+    name = "neural"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for label, value in (("width", self.width), ("depth", self.depth)):
+            if value < 1:
+                raise ValueError(f"{label} = {value} of family neural; expected at least 1")
+
+    def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Neural:
+        """In the phase space of a frame."""
+        return self.in_phase_space(frame.dim)
+
+    def feature_count(self, dim: int) -> int:
+        """Units, and monomials."""
+        return self.width + dim * (dim + 3) // 2
+
+    def shared(self, key: Key, dim: int) -> Params:
+        """Weights of the units at initialisation."""
+        state = nnx.state(Units(dim, self.width, self.depth, rngs=nnx.Rngs(params=key)))
+        return {
+            f"{SHARED}{leaf}{i}": state["hidden"][i][leaf][...]
+            for i in range(self.depth)
+            for leaf in ("kernel", "bias")
+        }
+
+    def features(self, params: Params, x: Array) -> Array:
+        """The last layer's units, then the monomials up to degree 2."""
+        layers = {
+            i: {leaf: nnx.Param(params[f"{SHARED}{leaf}{i}"]) for leaf in ("kernel", "bias")}
+            for i in range(self.depth)
+        }
+        units = nnx.merge(_structure(x.shape[-1], self.width, self.depth), nnx.State({"hidden": layers}))
+        return jnp.concatenate([units(x), monomials(x, 2)], axis=-1)
+
+    def shared_of(self, tracks: Tracks, key: Key) -> Params:
+        """Units trained so that some combinations of them are constant along trajectories and independent.
+
+        The loss of K combinations is the mean log of their scatter relative to their gradients, less a weight
+        times the mean log determinant of their normalised gradients.
+        """
+        start_key, train_key = jax.random.split(key)
+        params = self.init(start_key, tracks.states.shape[1])
+        params["weights"] = params["weights"] * 10.0
+        return _trained(self, params, tracks, train_key)
+
+
+def _trained(family: Neural, params: Params, tracks: Tracks, key: Key) -> Params:
+    _, first, place, count = np.unique(
+        tracks.track, return_index=True, return_inverse=True, return_counts=True
+    )
+    dtype = params["weights"].dtype
+    states = jnp.asarray(tracks.states, dtype)
+    root = jnp.asarray(np.linalg.cholesky(tracks.noise).T, dtype)
+    begin, length = jnp.asarray(first[place], jnp.int32), jnp.asarray(count[place], jnp.int32)
+
+    def loss(params: Params, key: Key) -> Array:
+        keys = jax.random.split(key, 3)
+        here = jax.random.randint(keys[0], (BATCH,), 0, len(states))
+        along = jax.random.uniform(keys[1], (BATCH,), dtype) * length[here]
+        there = begin[here] + jnp.minimum(along.astype(jnp.int32), length[here] - 1)
+        near, far = family.value(params, states[here]), family.value(params, states[there])
+        slopes = jax.vmap(jax.jacrev(lambda x: family.value(params, x)))(states[here])
+        shaken = states[here] + jax.random.normal(keys[2], states[here].shape, dtype) @ root
+        moved = jnp.mean((family.value(params, shaken) - near) ** 2, axis=0)
+        scatter = jnp.mean((near - far) ** 2, axis=0) / 2 / moved
+        unit = slopes / jnp.sqrt(jnp.mean(jnp.sum(slopes**2, axis=-1), axis=0))[:, None]
+        gram = unit @ jnp.swapaxes(unit, 1, 2) + 0.01 * jnp.eye(family.count, dtype=dtype)
+        # Cholesky by hand would be LAPACK on a batch; a determinant of few rows is a product of pivots.
+        return jnp.mean(jnp.log(scatter + 0.1)) - _INDEPENDENCE * jnp.mean(_log_determinant(gram))
+
+    optimiser = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
+
+    def one(carry: Any, key: Key) -> tuple[Any, Array]:
+        params, state = carry
+        value, gradient = jax.value_and_grad(loss)(params, key)
+        updates, state = optimiser.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), value
+
+    @jax.jit
+    def run(params: Params, key: Key) -> Params:
+        return jax.lax.scan(one, (params, optimiser.init(params)), jax.random.split(key, STEPS))[0][0]
+
+    trained = run(params, key)
+    return {name: value for name, value in trained.items() if name.startswith(SHARED)}
+
+
+def _log_determinant(gram: Array) -> Array:
+    """log det of positive definite matrices (..., K, K) by elimination."""
+    total = jnp.zeros(gram.shape[:-2], gram.dtype)
+    for _ in range(gram.shape[-1]):
+        pivot = gram[..., :1, :1]
+        total = total + jnp.log(pivot[..., 0, 0])
+        gram = gram[..., 1:, 1:] - gram[..., 1:, :1] * gram[..., :1, 1:] / pivot
+    return total

@@ -1,0 +1,130 @@
+"""Polynomial conserved quantities, in the coordinates and, where asked, in further terms such as 1/r."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Array, Params
+from noethers_razor.conserved.expansion import Expansion
+from noethers_razor.data.frame import Frame
+from noethers_razor.errors import UsageError
+from noethers_razor.expressions import expression
+
+MOST_FEATURES = 1000
+
+
+def monomials(x: Array, degree: int) -> Array:
+    """All products of 1 to ``degree`` of the last axis: (..., V) -> (..., D), in the order of `exponents`."""
+    size = x.shape[-1]
+    level, starts, levels = x, list(range(size)), [x]
+    for _ in range(degree - 1):
+        # Products with x_i of what begins at x_i or later: every one once, by slices alone.
+        blocks = [x[..., i : i + 1] * level[..., starts[i] :] for i in range(size)]
+        starts = [0, *itertools.accumulate(block.shape[-1] for block in blocks)][:-1]
+        level = jnp.concatenate(blocks, axis=-1)
+        levels.append(level)
+    return jnp.concatenate(levels, axis=-1)
+
+
+def exponents(size: int, degree: int) -> np.ndarray:
+    """Powers (D, V) of the monomials of V variables up to a degree, constants aside."""
+    rows = [
+        np.bincount(factors, minlength=size)
+        for total in range(1, degree + 1)
+        for factors in itertools.combinations_with_replacement(range(size), total)
+    ]
+    return np.array(rows)
+
+
+def _typical_slope(powers: np.ndarray) -> float:
+    """Root-mean-square gradient of a monomial under a standard normal law."""
+
+    def moment(power: int) -> int:
+        return math.prod(range(2 * power - 1, 0, -2))
+
+    total = sum(
+        int(p) ** 2 * moment(int(p) - 1) * math.prod(moment(int(r)) for j, r in enumerate(powers) if j != i)
+        for i, p in enumerate(powers)
+        if p
+    )
+    return math.sqrt(total)
+
+
+class Chart(NamedTuple):
+    """From the frame to the coordinates that terms are written in: x = matrix z + centre."""
+
+    matrix: tuple[tuple[float, ...], ...]
+    centre: tuple[float, ...]
+    names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Polynomial(Expansion):
+    """K polynomials in the coordinates, and in terms of them.
+
+    Args:
+        count, start: see `Expansion`.
+        degree: the largest.
+        terms: formulas in the names of the data's coordinates, taken as further variables, see `expressions`.
+        chart: where they are written; from the data when left out.
+    Raises:
+        ValueError: for a degree below 1, or see `Expansion`.
+        UsageError: for a term that is no formula, once the data are known.
+    """
+
+    degree: int = 3
+    terms: tuple[str, ...] = ()
+    chart: Chart | None = None
+    name = "polynomial"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.degree < 1:
+            raise ValueError(f"degree = {self.degree} of family polynomial; expected at least 1")
+
+    def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Polynomial:
+        """In the phase space of a frame, whose coordinates have these names.
+
+        Raises:
+            UsageError: for a term that is no formula of them, or too many monomials.
+        """
+        for term in self.terms:
+            expression(term, coordinates)
+        if (count := self.feature_count(frame.dim)) > MOST_FEATURES:
+            raise UsageError(
+                f"degree {self.degree} in {frame.dim + len(self.terms)} variables makes {count} monomials; "
+                f"expected at most {MOST_FEATURES}: lower the degree"
+            )
+        matrix = tuple(tuple(map(float, row)) for row in frame.inverse)
+        chart = Chart(matrix, tuple(map(float, frame.centre)), tuple(coordinates)) if self.terms else None
+        return dataclasses.replace(self.in_phase_space(frame.dim), chart=chart)
+
+    @classmethod
+    def restored(cls, settings: dict[str, Any], params: Params) -> Polynomial:
+        """From `settings`, where JSON has made lists of tuples."""
+        saved = {**settings, "terms": tuple(settings["terms"])}
+        if saved["chart"] is not None:
+            matrix, centre, names = saved["chart"]
+            saved["chart"] = Chart(tuple(map(tuple, matrix)), tuple(centre), tuple(names))
+        return cls(**saved)
+
+    def feature_count(self, dim: int) -> int:
+        """(V + degree choose degree) - 1 with V = M + number of terms."""
+        return math.comb(dim + len(self.terms) + self.degree, self.degree) - 1
+
+    def features(self, params: Params, x: Array) -> Array:
+        """Monomials of the frame's coordinates and of the terms, of typical gradient 1."""
+        variables = x
+        if self.chart is not None:
+            back = x @ jnp.asarray(self.chart.matrix, x.dtype).T + jnp.asarray(self.chart.centre, x.dtype)
+            further = [expression(term, self.chart.names)(back) for term in self.terms]
+            variables = jnp.concatenate([x, jnp.stack(further, axis=-1)], axis=-1)
+        scale = [1.0 / _typical_slope(row) for row in exponents(variables.shape[-1], self.degree)]
+        return monomials(variables, self.degree) * jnp.asarray(scale, x.dtype)
