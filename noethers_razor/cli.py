@@ -2,102 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from noethers_razor import host
 from noethers_razor.config import FitConfig
 from noethers_razor.errors import NoetherError, UsageError
+from noethers_razor.options import (
+    build_family,
+    build_system,
+    config_options,
+    family_options,
+    seed_or_drawn,
+    system_options,
+)
 from noethers_razor.systems import SYSTEMS
-
-if TYPE_CHECKING:
-    from noethers_razor.conserved import ConservedFamily
-    from noethers_razor.systems.base import System
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One flag for each field of FitConfig: a setting exists in one place only."""
-    kinds = {"int": int, "float": float, "str": str, "float | None": float, "int | None": int}
-    for field in reversed(dataclasses.fields(FitConfig)):
-        flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
-        if field.type == "bool":
-            option = click.option(
-                f"{flag}/--no-{flag[2:]}", default=field.default, show_default=True, help=text
-            )
-        else:
-            option = click.option(
-                flag, type=kinds[str(field.type)], default=field.default, show_default=True, help=text
-            )
-        command = option(command)
-    return command
-
-
-def _system_options(purpose: str) -> Decorator:
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in (
-            click.option(
-                "--parameter",
-                "parameters",
-                multiple=True,
-                metavar="NAME=VALUE",
-                help=f"Further parameter of {purpose}, JSON; for example frequencies=[1,1.41,1.57].",
-            ),
-            click.option("--dim", type=int, default=None, help=f"Dimension of space of {purpose}."),
-            click.option(
-                "--n", type=int, default=None, help=f"Number of oscillators or bodies of {purpose}."
-            ),
-        ):
-            command = option(command)
-        return command
-
-    return add
-
-
-def _build_system(
-    name: str,
-    n: int | None,
-    dim: int | None,
-    parameters: tuple[str, ...],
-    metadata: dict[str, Any] | None = None,
-) -> System:
-    """A system by name; sizes not given come from the metadata of data of the same system."""
-    from noethers_razor.systems import build, flags_of, system_class
-
-    cls = system_class(name)
-    values: dict[str, Any] = {}
-    saved = (metadata or {}).get("system", {})
-    if isinstance(saved, dict) and saved.get("name") == cls.name:
-        values |= saved.get("parameters", {})
-    size = flags_of(cls).get("n")
-    if n is not None and size is not None and values.get(size) != n:
-        # Parameters of another number of bodies do not carry over.
-        values = {}
-    for text in parameters:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise UsageError(f"--parameter {text!r}; expected NAME=VALUE")
-        try:
-            values[key.strip()] = json.loads(value)
-        except ValueError:
-            raise UsageError(f"--parameter {text!r}; expected a JSON value such as 2 or [1,1.5]") from None
-    return build(name, {"n": n, "dim": dim}, **values)
-
-
-def _seed(seed: int | None) -> int:
-    if seed is not None:
-        return seed
-    drawn = secrets.randbelow(2**31)
-    click.echo(f"seed {drawn} (drawn; pass --seed {drawn} to repeat this run)", err=True)
-    return drawn
 
 
 def _names() -> str:
@@ -113,7 +36,7 @@ def cli() -> None:
 @cli.command(epilog=f"Systems: {_names()}.")
 @click.argument("system")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write, .npz.")
-@_system_options("the system")
+@system_options("the system")
 @click.option("--n-trajectories", default=200, show_default=True, help="Number of trajectories.")
 @click.option("--n-steps", default=50, show_default=True, help="Transitions in each trajectory.")
 @click.option("--dt", default=0.2, show_default=True, help="Time between stored states, system units.")
@@ -140,37 +63,17 @@ def simulate(
     """Simulate trajectories of SYSTEM in float64 and store them."""
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; choose another name or pass --overwrite")
-    data = _build_system(system, n, dim, parameters).simulate(_seed(seed), **settings)
+    data = build_system(system, n, dim, parameters).simulate(seed_or_drawn(seed), **settings)
     path = data.save(out, overwrite=overwrite)
     click.echo(f"{path}: {data.count} trajectories x {data.q.shape[1]} states, {data.dof} degrees of freedom")
-
-
-def _family(family: str, conserved: int, start: str) -> ConservedFamily:
-    from noethers_razor.conserved import NoSymmetry, Quadratic
-
-    return NoSymmetry() if family == "none" else Quadratic(conserved, start)
 
 
 @cli.command(epilog=f"Systems for --oracle: {_names()}.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
-@click.option("--conserved", default=15, show_default=True, help="Largest number K of conserved quantities.")
-@click.option(
-    "--family",
-    type=click.Choice(["quadratic", "none"]),
-    default="quadratic",
-    show_default=True,
-    help="Family of conserved quantities; none fits without symmetry.",
-)
-@click.option(
-    "--start",
-    type=click.Choice(["proposal", "random"]),
-    default="proposal",
-    show_default=True,
-    help="What is constant along trajectories, or the paper's small random start.",
-)
+@family_options
 @click.option("--oracle", default=None, metavar="SYSTEM", help="Give the true quantities of SYSTEM, fixed.")
-@_system_options("the oracle, where the data do not say")
+@system_options("the oracle, where the data do not say")
 @click.option("--seed", type=int, default=None, help="Seed of the fit; drawn and printed if unset.")
 @click.option(
     "--seeds",
@@ -181,13 +84,10 @@ def _family(family: str, conserved: int, start: str) -> ConservedFamily:
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run folder that is not empty.")
 @click.option("--quiet", is_flag=True, help="No progress lines.")
-@_config_options
+@config_options
 def fit(
     file: Path,
     out: Path,
-    conserved: int,
-    family: str,
-    start: str,
     oracle: str | None,
     n: int | None,
     dim: int | None,
@@ -206,13 +106,13 @@ def fit(
     from noethers_razor.workflow import train
 
     # Wrong flags are told before any file is read.
-    config, wanted = FitConfig(**settings), _family(family, conserved, start)
+    wanted, config = build_family(settings), FitConfig(**settings)
     require_free(out, overwrite=overwrite)
     data = load_trajectories(file)
     if oracle is not None:
-        system = _build_system(oracle, n, dim, parameters, data.metadata)
+        system = build_system(oracle, n, dim, parameters, data.metadata)
         wanted = KnownQuadratic.of(system.conserved())
-    first = _seed(seed)
+    first = seed_or_drawn(seed)
     with Progress(quiet) as progress:
         result, report = train(
             data,
@@ -232,7 +132,7 @@ def fit(
 @cli.command(epilog=f"Systems: {_names()}.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--truth", default=None, metavar="SYSTEM", help="Compare with the true quantities of SYSTEM.")
-@_system_options("the true system, where the data do not say")
+@system_options("the true system, where the data do not say")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.option("--figures", type=click.Path(path_type=Path), default=None, help="Folder to draw figures into.")
 def inspect(
@@ -250,7 +150,7 @@ def inspect(
     from noethers_razor.workflow import figures_of, write_figures
 
     result = load(run)
-    system = None if truth is None else _build_system(truth, n, dim, parameters, result.metadata)
+    system = None if truth is None else build_system(truth, n, dim, parameters, result.metadata)
     report = find_symmetries(result, system)
     click.echo(json.dumps(report.as_json(), allow_nan=False) if as_json else str(report))
     if figures is not None:

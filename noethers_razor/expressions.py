@@ -51,7 +51,9 @@ def _reader(node: ast.expr, names: Sequence[str], depth: int = 0) -> Callable[[A
             return lambda x: FUNCTIONS[name](*(read(x) for read in inside))
         case ast.Name(id=name):
             raise UsageError(f"unknown name {name!r}; expected one of {', '.join(names)}")
-    raise UsageError(f"{ast.unparse(node)!r}; expected numbers, coordinates, + - * / ^ and {', '.join(FUNCTIONS)}")
+    raise UsageError(
+        f"{ast.unparse(node)!r}; expected numbers, coordinates, + - * / ^ and {', '.join(FUNCTIONS)}"
+    )
 
 
 def expression(text: str, names: Sequence[str]) -> Callable[[Array], Array]:
@@ -66,8 +68,9 @@ def expression(text: str, names: Sequence[str]) -> Callable[[Array], Array]:
     try:
         if len(text) > _LONGEST:
             raise UsageError(f"{len(text)} characters; expected at most {_LONGEST}")
-        read = _reader(ast.parse(text.strip().replace("^", "**"), mode="eval").body, names)
-        if not {node.id for node in ast.walk(ast.parse(text.replace("^", "**"))) if isinstance(node, ast.Name)} & set(names):
+        tree = ast.parse(text.strip().replace("^", "**"), mode="eval").body
+        read = _reader(tree, names)
+        if not any(isinstance(node, ast.Name) and node.id in names for node in ast.walk(tree)):
             raise UsageError(f"no coordinate in it; expected some of {', '.join(names)}")
     except UsageError as error:
         raise UsageError(f"term {text[:60]!r}: {error}") from None

@@ -104,7 +104,9 @@ def combination_flow(
         velocity = apply_form(jax.grad(total)(states))
         share = jnp.sum(velocity**2, axis=-1, keepdims=True) / limit**2
         # Of finite powers, however steep a function is where no data are.
-        return velocity * (1.0 + jnp.minimum(share, 1e6) ** 4) ** -0.125 / jnp.maximum(share * 1e-6, 1.0) ** 0.5
+        return (
+            velocity * (1.0 + jnp.minimum(share, 1e6) ** 4) ** -0.125 / jnp.maximum(share * 1e-6, 1.0) ** 0.5
+        )
 
     start = jnp.broadcast_to(x, (rows.shape[0], *x.shape))
     return integrators.advance("rk4", field, start, 1.0, steps)

@@ -96,19 +96,23 @@ class Model:
         """Number of weight matrices."""
         return len(self.network.shapes)
 
+    def flow_times(self, key: Key, samples: int) -> Array:
+        """tau (S, K) of the family's measure."""
+        return sample_tau(
+            key,
+            samples,
+            self.family.count,
+            measure=self.orbits.measure,
+            sampling=self.orbits.sampling,
+            radius=self.family.radius,
+            dtype=self.network.dtype,
+        )
+
     def orbit(self, conserved: Params, key: Key) -> Orbit:
         """One draw of tau^S, its flows computed once."""
         if self.family.count == 0:
             return lambda x: x[None]
-        tau = sample_tau(
-            key,
-            self.orbits.samples,
-            self.family.count,
-            measure=self.orbits.measure,
-            sampling=self.orbits.sampling,
-            dtype=self.network.dtype,
-        )
-        return self.family.orbit(conserved, tau)
+        return self.family.orbit(conserved, self.flow_times(key, self.orbits.samples))
 
     def field(self, weights: Sequence[Array], orbit: Orbit) -> VectorField:
         """x' = J grad H of the orbit-averaged network."""

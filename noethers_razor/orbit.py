@@ -16,7 +16,8 @@ from jax.scipy.special import ndtri
 from noethers_razor._types import Array, Key
 
 RADIUS = float(np.pi)
-"""Half the length of a full turn: K = 1 and a unit rotation then average over the whole circle."""
+"""Half the length of a full turn: K = 1 and a unit rotation then average over the whole circle. Families
+whose flows are integrated draw shorter times."""
 
 Orbit = Callable[[Array], Array]
 """States (..., M) -> their S orbit points (S, ..., M)."""
@@ -69,6 +70,7 @@ def sample_tau(
     *,
     measure: str,
     sampling: str,
+    radius: float = RADIUS,
     dtype: jnp.dtype = jnp.float32,
 ) -> Array:
     """Flow times tau of K observables, S draws.
@@ -79,6 +81,7 @@ def sample_tau(
         count: K.
         measure: ``uniform`` on [-pi, pi]^K, ``ball`` of radius pi, or ``normal``.
         sampling: ``plain``, ``antithetic`` (tau and -tau) or ``quasi`` (randomly shifted lattice).
+        radius: times are the measure's, scaled from radius pi to this one.
     Returns:
         (S, K).
     Raises:
@@ -89,12 +92,13 @@ def sample_tau(
     # On a line the ball is the interval, and only the interval keeps equally spaced points.
     transform = MEASURES["uniform" if measure == "ball" and count == 1 else measure]
     dim = count + 1 if transform is _ball else count
+    scale = radius / RADIUS
     if sampling == "quasi":
-        return transform(_quasi_points(key, samples, dim, dtype), count)
+        return scale * transform(_quasi_points(key, samples, dim, dtype), count)
     if sampling == "plain":
-        return transform(_plain_points(key, samples, dim, dtype), count)
+        return scale * transform(_plain_points(key, samples, dim, dtype), count)
     if sampling == "antithetic":
-        half = transform(_plain_points(key, (samples + 1) // 2, dim, dtype), count)
+        half = scale * transform(_plain_points(key, (samples + 1) // 2, dim, dtype), count)
         return jnp.concatenate([half, -half])[:samples]
     raise ValueError(f"unknown sampling {sampling!r}; expected plain, antithetic or quasi")
 

@@ -15,7 +15,6 @@ from noethers_razor import integrators
 from noethers_razor._types import Array, Key
 from noethers_razor.hamiltonian import field_of
 from noethers_razor.model import Model, conserved_of
-from noethers_razor.orbit import sample_tau
 from noethers_razor.training import FlatParams
 
 
@@ -34,16 +33,7 @@ def posterior_draws(
     weights = jax.vmap(lambda k: model.sample_weights(params, k))(jax.random.split(weight_key, draws))
     if model.family.count == 0:
         return PosteriorDraws(weights, jnp.zeros((draws, 0)))
-    tau = jax.vmap(
-        lambda k: sample_tau(
-            k,
-            orbit_samples,
-            model.family.count,
-            measure=model.orbits.measure,
-            sampling=model.orbits.sampling,
-            dtype=weights[0].dtype,
-        )
-    )(jax.random.split(orbit_key, draws))
+    tau = jax.vmap(lambda k: model.flow_times(k, orbit_samples))(jax.random.split(orbit_key, draws))
     return PosteriorDraws(weights, tau.reshape(-1, model.family.count))
 
 

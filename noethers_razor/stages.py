@@ -11,7 +11,7 @@ import functools
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import numpy as np

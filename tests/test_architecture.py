@@ -16,6 +16,7 @@ LAYERS = {
     "_types": 0,
     "errors": 0,
     "host": 0,
+    "expressions": 1,
     "mechanics": 1,
     "integrators": 1,
     "flows": 2,
@@ -38,6 +39,7 @@ LAYERS = {
     "fitting": 8,
     "workflow": 8.5,
     "progress": 8,
+    "options": 8.5,
     "cli": 9,
     "__init__": 9,
 }

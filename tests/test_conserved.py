@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from noethers_razor import mechanics
+from noethers_razor import mechanics, orbit
 from noethers_razor.conserved import (
     FAMILIES,
     ConservedFamily,
@@ -77,7 +77,7 @@ def test_family_keeps_its_promises(name, x64):
     assert isinstance(family, ConservedFamily)
     assert family.name == name
     params = family.init(jax.random.key(0), DIM)
-    assert all(value.shape[0] == family.count for value in params.values())
+    assert all(v.shape[0] == family.count for name, v in params.items() if not name.startswith("shared/"))
     x = jnp.asarray(states_of(1, 6).reshape(2, 3, DIM))
     assert family.value(params, x).shape == (2, 3, family.count)
     settings = json.loads(json.dumps(family.settings()))
@@ -92,11 +92,13 @@ def test_flows_start_at_the_state_and_conserve_their_generator(name, x64):
     params = parameters(family)
     x = jnp.asarray(states_of(2, 5))
     for k in (0, family.count - 1):
-        tau = jnp.zeros((3, family.count)).at[:, k].set(jnp.asarray([0.0, 0.3, -0.6]))
+        # As far as the family's orbits reach: flows are exact, or integrated over short times.
+        times = jnp.asarray([0.0, 0.3, -0.6]) * family.radius / orbit.RADIUS
+        tau = jnp.zeros((3, family.count)).at[:, k].set(times)
         points = orbit_of(name)(params, tau, x)
         assert points.shape == (3, 5, DIM)
         np.testing.assert_allclose(points[0], x, atol=1e-12)
-        assert jnp.abs(points[1:] - x).max() > 0.05
+        assert jnp.abs(points[1:] - x).max() > 0.01
         value = family.value(params, x)[:, k]
         np.testing.assert_allclose(
             family.value(params, points)[..., k], jnp.broadcast_to(value, (3, 5)), rtol=1e-6, atol=1e-6

@@ -15,7 +15,6 @@ from noethers_razor._types import Array, Key, Params
 from noethers_razor.data.frame import Frame
 from noethers_razor.orbit import Orbit
 
-
 STARTS = ("proposal", "random")
 """What is constant along trajectories, or the paper's small random start."""
 
@@ -68,6 +67,8 @@ class ConservedFamily(Protocol):
 
     name: str
     trainable: bool
+    radius: float
+    """Of the ball of flow times, see `orbit.sample_tau`."""
 
     @property
     def count(self) -> int:
@@ -92,7 +93,10 @@ class ConservedFamily(Protocol):
         ...
 
     def init(self, key: Key, dim: int) -> Params:
-        """Small random parameters for phase space of dimension M; each leaf has a leading axis K."""
+        """Small random parameters for phase space of dimension M.
+
+        Each leaf has a leading axis K, but for those named ``shared/...``.
+        """
         ...
 
     def value(self, params: Params, x: Array) -> Array:

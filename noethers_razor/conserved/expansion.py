@@ -1,4 +1,4 @@
-"""Conserved quantities that are combinations of features, C(x) = W phi(x): what polynomials and networks share.
+"""Conserved quantities C(x) = W phi(x), combinations of features: what polynomials and networks share.
 
 Their flows have no closed form: each orbit point is one integration from the state, and orbits are short.
 """
@@ -9,7 +9,8 @@ import dataclasses
 import functools
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,10 @@ import numpy as np
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import STARTS, Proposal, Tracks, gradients, thinned
 from noethers_razor.conserved.constancy import credible_length
-from noethers_razor.conserved.independence import Features, constant_space, defects, independent
+from noethers_razor.conserved.independence import Features, balanced, constant_space, defects, independent
+from noethers_razor.data.frame import Frame
 from noethers_razor.flows import combination_flow
-from noethers_razor.orbit import RADIUS, Orbit
+from noethers_razor.orbit import Orbit
 
 REACH = 0.4
 """Root-mean-square displacement of the farthest orbit points, relative to the data. Longer orbits leave the
@@ -48,8 +50,9 @@ class Expansion(ABC):
 
     count: int = 15
     start: str = "proposal"
-    name: ClassVar[str]
-    trainable: ClassVar[bool] = True
+    name = "expansion"
+    trainable = True
+    radius = REACH
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -59,6 +62,15 @@ class Expansion(ABC):
             )
         if self.start not in STARTS:
             raise ValueError(f"unknown start {self.start!r}; expected one of {', '.join(STARTS)}")
+
+    @abstractmethod
+    def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Self:
+        """The family in a frame."""
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, settings: dict[str, Any], params: Params) -> Expansion:
+        """From `settings`."""
 
     @abstractmethod
     def features(self, params: Params, x: Array) -> Array:
@@ -80,11 +92,6 @@ class Expansion(ABC):
         """The fields of the family, as plain JSON values."""
         return dataclasses.asdict(self)
 
-    @classmethod
-    def restored(cls, settings: dict[str, Any], params: Params) -> Self:
-        """From `settings`."""
-        return cls(**settings)
-
     def in_phase_space(self, dim: int) -> Self:
         """At most as many functions as can be independent integrals of one Hamiltonian on dimension M."""
         return dataclasses.replace(self, count=min(self.count, dim - 1))
@@ -100,8 +107,8 @@ class Expansion(ABC):
         return self.features(params, x) @ params["weights"].T
 
     def orbit(self, params: Params, tau: Array) -> Orbit:
-        """Flows at tau (S, K), times scaled so that those of radius pi reach `REACH` of the data's size."""
-        rows = (REACH / RADIUS) * tau @ params["weights"]
+        """The flows of tau (S, K) @ C, each integrated from the state."""
+        rows = tau @ params["weights"]
 
         def points(x: Array) -> Array:
             limit = SPEED * REACH * math.sqrt(x.shape[-1])
@@ -131,7 +138,10 @@ class Expansion(ABC):
         with jax.enable_x64(True):
             wide = {name: jnp.asarray(np.asarray(value, np.float64)) for name, value in shared.items()}
             function = functools.partial(self.features, wide)
-            noise = np.asarray(jax.random.normal(key, states.shape, jnp.float64)) @ np.linalg.cholesky(tracks.noise).T
+            noise = (
+                np.asarray(jax.random.normal(key, states.shape, jnp.float64))
+                @ np.linalg.cholesky(tracks.noise).T
+            )
             many = jax.jit(function)
             values = np.asarray(many(jnp.asarray(states)))
             shaken = np.asarray(many(jnp.asarray(states + noise))) - values
@@ -150,7 +160,7 @@ class Expansion(ABC):
             return Proposal(self.init(key, dim), nothing, tracks.deviation, nothing)
         unit_key, noise_key = jax.random.split(key)
         shared = self.shared_of(tracks, unit_key)
-        features = self.sampled(shared, tracks, noise_key)
+        features = balanced(self.sampled(shared, tracks, noise_key), tracks.track)
         space, excess = constant_space(features, tracks)
         rows = independent(features, space, self.count)
         defect = excess * defects(features, rows, tracks)

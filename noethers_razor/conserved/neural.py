@@ -1,4 +1,4 @@
-"""Neural conserved quantities: a network's units beside the quadratics, so that what is quadratic stays exact."""
+"""Neural conserved quantities: a network's units beside quadratics, so that what is quadratic stays exact."""
 
 from __future__ import annotations
 
@@ -74,6 +74,11 @@ class Neural(Expansion):
         """In the phase space of a frame."""
         return self.in_phase_space(frame.dim)
 
+    @classmethod
+    def restored(cls, settings: dict[str, Any], params: Params) -> Neural:
+        """From `settings`."""
+        return cls(**settings)
+
     def feature_count(self, dim: int) -> int:
         """Units, and monomials."""
         return self.width + dim * (dim + 3) // 2
@@ -82,7 +87,7 @@ class Neural(Expansion):
         """Weights of the units at initialisation."""
         state = nnx.state(Units(dim, self.width, self.depth, rngs=nnx.Rngs(params=key)))
         return {
-            f"{SHARED}{leaf}{i}": state["hidden"][i][leaf][...]
+            f"{SHARED}{leaf}{i}": jnp.asarray(state["hidden"][i][leaf][...], float)
             for i in range(self.depth)
             for leaf in ("kernel", "bias")
         }

@@ -12,7 +12,7 @@ import numpy as np
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import Proposal, Tracks
 from noethers_razor.data.frame import Frame
-from noethers_razor.orbit import Orbit
+from noethers_razor.orbit import RADIUS, Orbit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +21,7 @@ class NoSymmetry:
 
     name = "none"
     trainable = False
+    radius = RADIUS
 
     @property
     def count(self) -> int:

@@ -17,7 +17,7 @@ from noethers_razor.conserved.forms import embed, orbit_scale, second_moment
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.flows import affine_flow, affine_generator, apply_affine
-from noethers_razor.orbit import Orbit
+from noethers_razor.orbit import RADIUS, Orbit
 
 _RANDOM_START = 0.02
 """Deviation of the entries of a random start: small, so that a direction grows by evidence only."""
@@ -80,6 +80,7 @@ class Quadratic:
     start: str = "proposal"
     name = "quadratic"
     trainable = True
+    radius = RADIUS
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -155,6 +156,7 @@ class KnownQuadratic:
     linear: np.ndarray
     name = "oracle"
     trainable = False
+    radius = RADIUS
 
     @classmethod
     def of(cls, named: Mapping[str, QuadraticForm]) -> KnownQuadratic:

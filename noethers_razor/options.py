@@ -1,0 +1,178 @@
+"""Flags that commands share, and what they say: systems, families, settings, seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from noethers_razor.config import FitConfig
+from noethers_razor.errors import UsageError
+
+if TYPE_CHECKING:
+    from noethers_razor.conserved import ConservedFamily
+    from noethers_razor.systems.base import System
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One flag for each field of FitConfig: a setting exists in one place only."""
+    kinds = {"int": int, "float": float, "str": str, "float | None": float, "int | None": int}
+    for field in reversed(dataclasses.fields(FitConfig)):
+        flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
+        if field.type == "bool":
+            option = click.option(
+                f"{flag}/--no-{flag[2:]}", default=field.default, show_default=True, help=text
+            )
+        else:
+            option = click.option(
+                flag, type=kinds[str(field.type)], default=field.default, show_default=True, help=text
+            )
+        command = option(command)
+    return command
+
+
+def system_options(purpose: str) -> Decorator:
+    """The flags that `build_system` reads."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--parameter",
+                "parameters",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help=f"Further parameter of {purpose}, JSON; for example frequencies=[1,1.41,1.57].",
+            ),
+            click.option("--dim", type=int, default=None, help=f"Dimension of space of {purpose}."),
+            click.option(
+                "--n", type=int, default=None, help=f"Number of oscillators or bodies of {purpose}."
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def build_system(
+    name: str,
+    n: int | None,
+    dim: int | None,
+    parameters: tuple[str, ...],
+    metadata: dict[str, Any] | None = None,
+) -> System:
+    """A system by name; sizes not given come from the metadata of data of the same system."""
+    from noethers_razor.systems import build, flags_of, system_class
+
+    cls = system_class(name)
+    values: dict[str, Any] = {}
+    saved = (metadata or {}).get("system", {})
+    if isinstance(saved, dict) and saved.get("name") == cls.name:
+        values |= saved.get("parameters", {})
+    size = flags_of(cls).get("n")
+    if n is not None and size is not None and values.get(size) != n:
+        # Parameters of another number of bodies do not carry over.
+        values = {}
+    for text in parameters:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"--parameter {text!r}; expected NAME=VALUE")
+        try:
+            values[key.strip()] = json.loads(value)
+        except ValueError:
+            raise UsageError(f"--parameter {text!r}; expected a JSON value such as 2 or [1,1.5]") from None
+    return build(name, {"n": n, "dim": dim}, **values)
+
+
+_OWNER = {"degree": "polynomial", "terms": "polynomial", "units": "neural", "layers": "neural"}
+"""Setting -> the family that alone reads it."""
+
+
+def family_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that `build_family` reads."""
+    for option in (
+        click.option(
+            "--layers", type=click.IntRange(1), default=None, help="Layers of family neural.  [default: 2]"
+        ),
+        click.option(
+            "--units",
+            type=click.IntRange(1),
+            default=None,
+            help="Units of a layer of family neural.  [default: 32]",
+        ),
+        click.option(
+            "--term",
+            "terms",
+            multiple=True,
+            metavar="FORMULA",
+            help="Further variable of family polynomial, such as 1/sqrt(q1^2+q2^2); may be repeated.",
+        ),
+        click.option(
+            "--degree",
+            type=click.IntRange(1),
+            default=None,
+            help="Degree of family polynomial.  [default: 3]",
+        ),
+        click.option(
+            "--start",
+            type=click.Choice(["proposal", "random"]),
+            default="proposal",
+            show_default=True,
+            help="What is constant along trajectories, or the paper's small random start.",
+        ),
+        click.option(
+            "--family",
+            type=click.Choice(["quadratic", "polynomial", "neural", "none"]),
+            default="quadratic",
+            show_default=True,
+            help="Family of conserved quantities; none fits without symmetry.",
+        ),
+        click.option(
+            "--conserved",
+            type=int,
+            default=15,
+            show_default=True,
+            help="Largest number K of conserved quantities; polynomial and neural ones are independent, "
+            "2 n - 1 at most.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def build_family(settings: dict[str, Any]) -> ConservedFamily:
+    """The family that flags name; takes its flags out of the settings.
+
+    Raises:
+        UsageError: for a flag of another family.
+    """
+    from noethers_razor.conserved import Neural, NoSymmetry, Polynomial, Quadratic
+
+    name, count, start = (settings.pop(flag) for flag in ("family", "conserved", "start"))
+    given = {setting: settings.pop(setting) for setting in _OWNER}
+    given = {setting: value for setting, value in given.items() if value}
+    for setting in given:
+        if _OWNER[setting] != name:
+            flag = "term" if setting == "terms" else setting
+            raise UsageError(f"--{flag} with family {name}; it is for family {_OWNER[setting]}")
+    if name == "polynomial":
+        return Polynomial(count, start, **given)
+    if name == "neural":
+        names = {"units": "width", "layers": "depth"}
+        return Neural(count, start, **{names[flag]: value for flag, value in given.items()})
+    return NoSymmetry() if name == "none" else Quadratic(count, start)
+
+
+def seed_or_drawn(seed: int | None) -> int:
+    """The seed, or one drawn and told."""
+    if seed is not None:
+        return seed
+    drawn = secrets.randbelow(2**31)
+    click.echo(f"seed {drawn} (drawn; pass --seed {drawn} to repeat this run)", err=True)
+    return drawn

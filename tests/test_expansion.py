@@ -1,0 +1,189 @@
+"""Polynomial and neural quantities: features, flows, and what their proposal finds on trajectories."""
+
+import functools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noethers_razor.conserved import Neural, Polynomial, expansion, gradients, independence
+from noethers_razor.conserved.polynomial import exponents, monomials
+from noethers_razor.data.frame import fit_frame
+from noethers_razor.errors import UsageError
+from noethers_razor.fitting import to_tracks
+from noethers_razor.flows import combination_flow
+from noethers_razor.mechanics import bracket_defect, symplectic_defect
+from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, Toda
+
+EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
+NOISE = 0.01
+
+
+@functools.cache
+def prepared(system):
+    """Noisy trajectories in their frame, the noise known, and held-out states of the system."""
+    data = system.simulate(3, n_trajectories=120, n_steps=40, noise=NOISE)
+    frame = fit_frame(data.observed(), data.transitions())
+    root = NOISE * frame.matrix
+    tracks = to_tracks(frame, data)._replace(noise=root @ root.T)
+    held = system.simulate(3, n_trajectories=10, n_steps=20, stream="test").observed()
+    return data, frame, tracks, held
+
+
+@functools.cache
+def proposed(system, family):
+    """A family in the frame of a system's data, and its proposal."""
+    data, frame, tracks, _ = prepared(system)
+    fitted = family.fitted_to(frame, data.coordinates)
+    return fitted, fitted.propose(tracks, jax.random.key(1))
+
+
+def true_slopes(system, frame, states):
+    """Gradients (B, M) of the integrals by name, in the frame."""
+    with jax.enable_x64(True):
+        return {
+            name: np.asarray(jax.vmap(jax.grad(integral))(jnp.asarray(states))) @ frame.inverse
+            for name, integral in system.integrals().items()
+        }
+
+
+def test_monomials_follow_their_exponents(x64):
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    powers = exponents(3, 4)
+    assert len(powers) == math.comb(7, 4) - 1
+    assert len({tuple(row) for row in powers}) == len(powers)
+    expected = np.prod(x[:, None, :] ** powers, axis=-1)
+    np.testing.assert_allclose(monomials(jnp.asarray(x), 4), expected, rtol=1e-12)
+
+
+def test_monomials_can_be_traced_in_both_precisions():
+    family = Polynomial(degree=3).in_phase_space(4)
+    params = family.init(jax.random.key(0), 4)
+    narrow = jax.jit(family.value)(params, jnp.ones((2, 4)))
+    with jax.enable_x64(True):
+        wide = {name: jnp.asarray(np.asarray(value, np.float64)) for name, value in params.items()}
+        np.testing.assert_allclose(jax.jit(family.value)(wide, jnp.ones((2, 4))), narrow, rtol=1e-5)
+
+
+CASES = [
+    (Oscillators(n=2), Polynomial(degree=2), 3, 0.01),
+    (CentralForce(), Polynomial(degree=4), 2, 0.02),
+    (Kepler(), Polynomial(degree=3, terms=("1/sqrt(qx^2+qy^2)",)), 3, 0.01),
+    (Toda(), Polynomial(degree=3, terms=EXPONENTIALS), 3, 0.02),
+    (HenonHeiles(), Polynomial(degree=4), 1, 0.02),
+    (Pendulum(), Polynomial(degree=5), 1, 0.02),
+    (Oscillators(n=2), Neural(), 3, 0.05),
+    (Pendulum(), Neural(), 1, 0.05),
+]
+
+
+@pytest.mark.parametrize(
+    ("system", "family", "count", "largest"), CASES, ids=[f"{s.name}-{f.name}" for s, f, _, _ in CASES]
+)
+def test_proposal_finds_every_integral_and_no_other(system, family, count, largest):
+    fitted, proposal = proposed(system, family)
+    _, frame, _, held = prepared(system)
+    assert np.isfinite(proposal.defect).sum() == count
+    assert np.all(proposal.length[:count] > 0.5)
+    np.testing.assert_array_equal(proposal.params["weights"][count:], 0.0)
+    slopes = gradients(fitted, proposal.params, np.asarray(frame.into(held), np.float32))[:count]
+    truth = true_slopes(system, frame, held)
+    with jax.enable_x64(True):
+        found = np.asarray(bracket_defect(jnp.asarray(slopes), jnp.asarray(truth["H"])[None]))
+    assert np.median(found, axis=1).max() < largest
+    # Every integral's gradient lies in the span of those found, state by state.
+    for name, slope in truth.items():
+        off = independence.off_span(slope[:, None], np.swapaxes(slopes, 0, 1))[:, 0]
+        sine = np.linalg.norm(off, axis=1) / np.linalg.norm(slope, axis=1)
+        assert np.median(sine) < 2 * largest, name
+
+
+def test_functions_of_others_are_not_counted(x64):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 1, 3))
+    first, second = np.concatenate([np.ones((50, 1, 1)), 0 * x[..., 1:]], -1), x * [[[0, 1, 1]]]
+    both = np.concatenate([first, second], axis=1)
+    product = x[..., :1] * second + (x[..., 1:2] + 2) * first
+    np.testing.assert_allclose(independence.off_span(product, both), 0, atol=1e-9)
+    assert np.linalg.norm(independence.off_span(x, first)[..., 1:] - x[..., 1:]) < 1e-9
+
+
+@pytest.mark.parametrize("family", [Polynomial(degree=4), Neural()], ids=["polynomial", "neural"])
+def test_flows_keep_volume_and_their_quantity_on_the_data(family, x64):
+    system = CentralForce()
+    fitted, proposal = proposed(system, family)
+    _, frame, _, held = prepared(system)
+    params = {name: jnp.asarray(np.asarray(value, np.float64)) for name, value in proposal.params.items()}
+    states = jnp.asarray(frame.into(held))
+    tau = expansion.REACH * jnp.eye(fitted.count)[:2]
+    orbit = fitted.orbit(params, tau)
+    jacobians = jax.jit(jax.vmap(jax.jacobian(orbit)))(states)
+    determinants = np.abs(np.linalg.det(np.asarray(jacobians)) - 1)
+    assert np.median(determinants) < 1e-3
+    assert np.quantile(determinants, 0.9) < 1e-2
+    assert np.median(symplectic_defect(jacobians)) < 1e-3
+    moved = jax.vmap(orbit)(states)
+    assert 0.1 < np.median(np.linalg.norm(moved - states[:, None], axis=-1)) < 2
+    change = np.abs(
+        np.diagonal(fitted.value(params, moved)[..., :2], axis1=1, axis2=2)
+        - fitted.value(params, states)[:, :2]
+    )
+    assert np.median(change) < 1e-3
+
+
+def test_flows_are_limited_where_functions_are_steep():
+    far = jnp.asarray([[1e3, -1e3], [1e6, 1e6], [0.0, 0.0]])
+    rows = jnp.ones((2, 14))
+    moved = combination_flow(lambda x: monomials(x, 4), rows, far, steps=1, limit=2.0)
+    assert np.isfinite(moved).all()
+    assert np.linalg.norm(moved - far, axis=-1).max() <= 2.0 + 0.1  # Rounding of states of size a million.
+    gradient = jax.grad(
+        lambda r: jnp.sum(combination_flow(lambda x: monomials(x, 4), r, far, steps=1, limit=2.0))
+    )(rows)
+    assert np.isfinite(gradient).all()
+
+
+def test_settings_survive_json():
+    data, frame, _, held = prepared(Kepler())
+    family = Polynomial(degree=2, terms=("1/sqrt(qx^2+qy^2)",)).fitted_to(frame, data.coordinates)
+    params = family.init(jax.random.key(0), 4)
+    again = Polynomial.restored(json.loads(json.dumps(family.settings())), params)
+    assert again == family
+    x = jnp.asarray(frame.into(held), jnp.float32)
+    np.testing.assert_array_equal(again.value(params, x), family.value(params, x))
+
+
+def test_counts_are_those_that_can_be_independent():
+    _, frame, *_ = prepared(Kepler())
+    assert Polynomial(15).fitted_to(frame).count == Neural(15).fitted_to(frame).count == 3
+    assert Neural(2).fitted_to(frame).count == 2
+
+
+def test_random_start_is_small_and_makes_no_claim():
+    _, _, tracks, _ = prepared(Pendulum())
+    family = Neural(start="random").in_phase_space(2)
+    proposal = family.propose(tracks, jax.random.key(0))
+    assert 0 < np.abs(proposal.params["weights"]).max() < 0.2
+    assert np.isnan(proposal.length).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Polynomial(0), "0 conserved quantities of family polynomial; expected at least 1"),
+        (lambda: Polynomial(degree=0), "degree = 0"),
+        (lambda: Neural(width=0), "width = 0"),
+        (lambda: Neural(start="zero"), "unknown start 'zero'"),
+        (lambda: Polynomial(degree=9).fitted_to(prepared(Toda())[1]), "5004 monomials"),
+        (
+            lambda: Polynomial(terms=("exp(x)",)).fitted_to(prepared(Toda())[1], ["q1"] * 6),
+            "unknown name 'x'",
+        ),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, message):
+    with pytest.raises((ValueError, UsageError), match=message):
+        make()
