@@ -133,6 +133,13 @@ def fit(
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--truth", default=None, metavar="SYSTEM", help="Compare with the true quantities of SYSTEM.")
 @system_options("the true system, where the data do not say")
+@click.option(
+    "--term",
+    "terms",
+    multiple=True,
+    metavar="FORMULA",
+    help="Term that formulas of functions may have beside the coordinates; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.option("--figures", type=click.Path(path_type=Path), default=None, help="Folder to draw figures into.")
 def inspect(
@@ -141,6 +148,7 @@ def inspect(
     n: int | None,
     dim: int | None,
     parameters: tuple[str, ...],
+    terms: tuple[str, ...],
     as_json: bool,
     figures: Path | None,
 ) -> None:
@@ -151,7 +159,7 @@ def inspect(
 
     result = load(run)
     system = None if truth is None else build_system(truth, n, dim, parameters, result.metadata)
-    report = find_symmetries(result, system)
+    report = find_symmetries(result, system, terms=terms or None)
     click.echo(json.dumps(report.as_json(), allow_nan=False) if as_json else str(report))
     if figures is not None:
         write_figures(figures, figures_of(report, result))

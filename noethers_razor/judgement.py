@@ -19,7 +19,7 @@ from noethers_razor.conserved.constancy import credible_length, least_varying
 from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.model import conserved_of, prefixed
 from noethers_razor.stages import Control, FitState, Judgement
-from noethers_razor.symmetry.report import AS_LEARNED
+from noethers_razor.symmetry.sheet import AS_LEARNED
 from noethers_razor.symmetry.span import active_count, largest_sine
 from noethers_razor.training import Estimate, FlatParams, Rates, masked
 

@@ -20,7 +20,7 @@ from noethers_razor import prediction
 from noethers_razor._types import Array, ArrayLike
 from noethers_razor.checkpoint import read_folder, write_folder
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import FAMILIES
+from noethers_razor.conserved import FAMILIES, gradients
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.trajectories import coordinate_names
 from noethers_razor.errors import RunFolderError, UsageError
@@ -196,12 +196,34 @@ class Result:
             UsageError: when the family is not quadratic.
         """
         own = conserved_of(self.params)
-        if set(own) != {"form", "linear"} and own:
+        if not self.is_quadratic:
             raise UsageError(f"family {self.model.family.name} has no quadratic forms")
         if not own:
             return np.zeros((0, self.frame.dim, self.frame.dim)), np.zeros((0, self.frame.dim))
         form = np.asarray(own["form"], np.float64)
         return 0.5 * (form + form.transpose(0, 2, 1)), np.asarray(own["linear"], np.float64)
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether the quantities are quadratic forms, or there are none."""
+        own = conserved_of(self.params)
+        return not own or set(own) == {"form", "linear"}
+
+    @property
+    def dictionary_terms(self) -> list[str]:
+        """Terms beside the coordinates that the quantities are polynomials in."""
+        return list(getattr(self.model.family, "terms", ()))
+
+    def conserved(self, x: ArrayLike) -> np.ndarray:
+        """Values (..., K) of the learned quantities at states (..., M), data units."""
+        with precision(self.config.dtype):
+            return np.asarray(self.model.family.value(conserved_of(self.params), self._into(x)), np.float64)
+
+    def function_slopes(self, states: np.ndarray) -> np.ndarray:
+        """Gradients (K, B, M) of the learned quantities at states (B, M) of data units, in the frame."""
+        with precision(self.config.dtype):
+            inner = np.asarray(self._into(states))
+            return gradients(self.model.family, conserved_of(self.params), inner)
 
     def predict(self, x0: ArrayLike, t: ArrayLike, *, samples: int = 32) -> Prediction:
         """Trajectories from starts, with their posterior spread.

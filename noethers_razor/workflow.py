@@ -17,17 +17,20 @@ from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
 from noethers_razor.fitting import fit_seeds
 from noethers_razor.result import Prediction, Result, versions
+from noethers_razor.symmetry.function_report import FunctionReport
 from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
 from noethers_razor.training import Watcher
 
+Report = SymmetryReport | FunctionReport
 
-def figures_of(report: SymmetryReport, result: Result) -> dict[str, Any]:
+
+def figures_of(report: Report, result: Result) -> dict[str, Any]:
     """File name -> figure: training, spectrum, generators."""
     titles = [f"C{i + 1} = {text}" for i, text in enumerate(report.formulas)]
     figures = {"training.png": plot.training(result.history)}
     if len(report.singular_values):
         figures["spectrum.png"] = report.plot()
-    if report.readable_forms:
+    if isinstance(report, SymmetryReport) and report.readable_forms:
         figures["generators.png"] = plot.generators(report.readable_forms, titles, report.readable_names)
     return figures
 
@@ -39,7 +42,7 @@ def write_figures(folder: Path, figures: dict[str, Any]) -> None:
         figure.savefig(folder / name, dpi=130)
 
 
-def _card(result: Result, report: SymmetryReport) -> str:
+def _card(result: Result, report: Report) -> str:
     metrics = result.metrics
     return (
         f"# Run of noethers_razor {versions()['noethers_razor']}\n\n"
@@ -62,7 +65,7 @@ def train(
     overwrite: bool,
     command: list[str],
     watch: Watcher | None = None,
-) -> tuple[Result, SymmetryReport]:
+) -> tuple[Result, Report]:
     """Fit from each seed, report, and one run folder with everything in it: that of the best bound.
 
     Raises:

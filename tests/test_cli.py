@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from noethers_razor import cli
+from noethers_razor import cli, options
 from noethers_razor.config import FitConfig
 from noethers_razor.systems import SYSTEMS
 
@@ -222,8 +222,8 @@ def test_predict_follows_ragged_trajectories(run, files, tmp_path):
 
 def test_given_size_keeps_the_other_parameters_of_the_data():
     saved = {"system": {"name": "oscillators", "parameters": {"n": 2, "frequencies": [1.0, 1.5]}}}
-    same = cli._build_system("oscillators", 2, None, (), saved)
-    other = cli._build_system("oscillators", 3, None, (), saved)
+    same = options.build_system("oscillators", 2, None, (), saved)
+    other = options.build_system("oscillators", 3, None, (), saved)
     assert same.parameters()["frequencies"] == [1.0, 1.5]
     assert other.parameters()["frequencies"] == [1.0, 1.0, 1.0]
 

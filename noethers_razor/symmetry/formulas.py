@@ -98,7 +98,8 @@ def _simplest(row: np.ndarray, weights: np.ndarray, defect: Callable[[np.ndarray
     return row
 
 
-def _text(row: np.ndarray, names: Sequence[str]) -> str:
+def text_of(row: np.ndarray, names: Sequence[str]) -> str:
+    """A sum of coefficients (D,) times named terms."""
     parts: list[str] = []
     for value, name in zip(row, names, strict=True):
         if value == 0:
@@ -136,5 +137,5 @@ def readable(
         chosen = _simplest(row, weights, defect)
         first = np.argmax(chosen != 0)
         chosen = chosen * (-1.0 if chosen[first] < 0 else 1.0)
-        lines.append((_text(chosen, labels), chosen))
+        lines.append((text_of(chosen, labels), chosen))
     return sorted(lines, key=lambda line: (line[0].count("*") + line[0].count("^"), line[0]))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor.conserved.forms import embed
@@ -17,57 +16,13 @@ from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.algebra import Algebra, analyse
 from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted
+from noethers_razor.symmetry.function_report import FunctionReport, find_functions
+from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, true_gradient, warnings_of
 from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
 
 _defects = jax.jit(bracket_defect)
 
-AS_LEARNED = "as learned"
-"""Name, among the judged sets, of the one that training has left."""
-
 Truth = Mapping[str, QuadraticForm] | Callable[[], Mapping[str, QuadraticForm]]
-
-
-class Fitted(Protocol):
-    """What the analysis needs of a fitted model; `Result` is one, another program's may be."""
-
-    @property
-    def frame(self) -> Frame:
-        """From data units to the frame of the quantities."""
-        ...
-
-    @property
-    def moment(self) -> np.ndarray:
-        """Second moment of the data in the frame, see `forms.second_moment`."""
-        ...
-
-    @property
-    def states(self) -> np.ndarray:
-        """Held-out states, data units."""
-        ...
-
-    @property
-    def held_out(self) -> bool:
-        """Whether training has not seen them."""
-        ...
-
-    @property
-    def evidence(self) -> dict[str, Any]:
-        """Bounds and judgements, may be empty."""
-        ...
-
-    @property
-    def coordinates(self) -> list[str]:
-        """Names of the coordinates."""
-        ...
-
-    def quadratic_forms(self) -> tuple[np.ndarray, np.ndarray]:
-        """Learned quantities in the frame."""
-        ...
-
-    @property
-    def slopes(self) -> np.ndarray:
-        """Gradient of H at the held-out states, data units."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,10 +118,6 @@ class SymmetryReport:
         return "\n".join(_lines(self))
 
 
-def _numbers(values: Sequence[float] | np.ndarray) -> str:
-    return " ".join(f"{v:.3g}" for v in values)
-
-
 def _lines(report: SymmetryReport) -> list[str]:
     name = report.algebra or "not identified"
     noun = "quantity" if report.rank == 1 else "quantities"
@@ -175,7 +126,7 @@ def _lines(report: SymmetryReport) -> list[str]:
         lines[0] += f", closed to {100 * report.algebra_detail.closure_defect:.2g} %"
     values, rank = report.singular_values, report.rank
     if len(values):
-        lines.append(f"singular values  {_numbers(values[:rank])} | {_numbers(values[rank:])}".rstrip(" |"))
+        lines.append(f"singular values  {numbers(values[:rank])} | {numbers(values[rank:])}".rstrip(" |"))
     if report.span.gap is not None:
         lines.append(f"gap              {report.span.gap:.3g}")
     if report.parallelness is not None and report.largest_angle is not None:
@@ -186,30 +137,10 @@ def _lines(report: SymmetryReport) -> list[str]:
         lines.append(f"defect of {{C,H}}  {defects} (model's H)")
     if report.true_conservation_defect is not None:
         lines.append(f"                 {report.true_conservation_defect:.2g} (true H)")
-    for label, bound in report.bounds.items():
-        lines.append(
-            f"-ELBO {label:<10} {bound['negative_elbo']:.3f} +- {bound['error']:.3f} nats per transition"
-        )
-    if report.seeds:
-        lines.append(_spread(report))
+    lines += bound_lines(report.bounds, report.seeds, report.rank)
     for i, formula in enumerate(report.formulas):
         lines.append(f"C{i + 1:<3} = {formula}")
     return lines + [f"warning: {text}" for text in report.warnings]
-
-
-def _spread(report: SymmetryReport) -> str:
-    """What the seeds agree on."""
-    done = [seed for seed in report.seeds if "diverged" not in seed]
-    same = [seed for seed in done if seed["rank"] == report.rank]
-    bounds = sorted(seed["negative_elbo"] for seed in done)
-    gains = sorted(seed["none"] - seed["negative_elbo"] for seed in done)
-    text = (
-        f"seeds            {len(same)} of {len(report.seeds)} find {report.rank}, within "
-        f"{max(seed['angle'] for seed in same):.2g} degrees of this span; -ELBO {bounds[0]:.3f} to "
-        f"{bounds[-1]:.3f}, better than none by {gains[0]:.3f} to {gains[-1]:.3f}"
-    )
-    lost = len(report.seeds) - len(done)
-    return text + (f"; {lost} diverged" if lost else "")
 
 
 def named_truth(truth: Truth | Any) -> Mapping[str, QuadraticForm]:
@@ -225,14 +156,6 @@ def named_truth(truth: Truth | Any) -> Mapping[str, QuadraticForm]:
     return truth()
 
 
-def _true_gradient(truth: Any, states: np.ndarray) -> np.ndarray | None:
-    hamiltonian = getattr(getattr(truth, "__self__", truth), "hamiltonian", None)
-    if hamiltonian is None:
-        return None
-    with jax.enable_x64(True):
-        return np.asarray(jax.vmap(jax.grad(hamiltonian))(jnp.asarray(states)))
-
-
 def _median_defects(
     form: np.ndarray, linear: np.ndarray, states: np.ndarray, gradient: np.ndarray, frame: Frame
 ) -> np.ndarray:
@@ -242,15 +165,22 @@ def _median_defects(
     return np.median(np.asarray(_defects(own @ back, (gradient @ back)[None])), axis=1)
 
 
-def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> SymmetryReport:
-    """The conserved quantities of a fit.
+def find_symmetries(
+    result: Fitted, truth: Truth | Any | None = None, *, terms: Sequence[str] | None = None
+) -> SymmetryReport | FunctionReport:
+    """The conserved quantities of a fit: quadratic forms, or functions.
 
     Args:
         result: a fitted model, see `Fitted`.
         truth: a system, its ``conserved`` method, or named quadratic forms in data units; optional.
+        terms: further terms of the dictionary that formulas of functions are read from.
     Raises:
-        UsageError: when the truth belongs to another phase space, or the family is not quadratic.
+        UsageError: when the truth belongs to another phase space.
     """
+    return _find_forms(result, truth) if result.is_quadratic else find_functions(result, truth, terms=terms)
+
+
+def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
     frame, states = result.frame, np.asarray(result.states, np.float64)
     span = span_of(*result.quadratic_forms(), result.moment)
     rank = span.rank
@@ -280,7 +210,7 @@ def find_symmetries(result: Fitted, truth: Truth | Any | None = None) -> Symmetr
         bounds=result.evidence.get("bounds", {}),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),
-        warnings=_warnings(result, span),
+        warnings=warnings_of(result, span.rank),
     )
     return report if truth is None else _with_truth(report, result, truth)
 
@@ -295,7 +225,7 @@ def _with_truth(report: SymmetryReport, result: Fitted, truth: Any) -> SymmetryR
         )
     rows = embed(*result.frame.quadratic_into(form, linear), result.moment)
     span, rank, states = report.span, report.rank, np.asarray(result.states, np.float64)
-    gradient = _true_gradient(truth, states)
+    gradient = true_gradient(truth, states)
     angles = angles_of(rows, span.vectors[:rank]) if rank else np.full(len(rows), 90.0)
     return dataclasses.replace(
         report,
@@ -310,28 +240,3 @@ def _with_truth(report: SymmetryReport, result: Fitted, truth: Any) -> SymmetryR
             else float(np.median(_median_defects(report.form, report.linear, states, gradient, result.frame)))
         ),
     )
-
-
-def _warnings(result: Fitted, span: Span) -> list[str]:
-    found = []
-    if not result.held_out:
-        found.append("no trajectory was held out: defects are measured on training states")
-    bounds = result.evidence.get("bounds", {})
-    none = bounds.get("none")
-    own = next((value for name, value in bounds.items() if name != "none"), None)
-    if none and own and span.rank:
-        error = float(np.hypot(none["error"], own["error"]))
-        if own["negative_elbo"] > none["negative_elbo"] + 2 * error:
-            found.append(
-                f"the bound is better without symmetry (-ELBO {none['negative_elbo']:.3f} against "
-                f"{own['negative_elbo']:.3f}): train longer, or do not trust these quantities"
-            )
-    for judged in result.evidence.get("judgements", []):
-        if judged["accepted"] and judged["removed"]:
-            removed = _numbers(judged["removed"])
-            found.append(
-                f"the bound rejected directions with singular values {removed} (kept: {judged['name']})"
-            )
-        elif judged["accepted"] and judged["name"] != AS_LEARNED:
-            found.append(f"the bound preferred another set to the one as learned: {judged['name']}")
-    return found

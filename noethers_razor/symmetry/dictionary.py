@@ -1,0 +1,162 @@
+"""Formulas of conserved functions: sparse combinations of known terms whose gradients the learned ones span.
+
+Whatever basis a fit has found, a function of its quantities has its gradient in the span of theirs at every
+state. Combinations of dictionary terms of which that is true solve an eigenproblem; sparse ones are read from
+a reduced echelon form of their space, each refitted on its own terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Array
+from noethers_razor.conserved.independence import INDEPENDENT, off_span
+from noethers_razor.conserved.polynomial import exponents, monomials
+from noethers_razor.expressions import expression
+from noethers_razor.symmetry.formulas import sparse_basis, text_of
+
+_INSIDE = 0.1
+"""Largest sine, in the mean, of a combination's gradient to the learned span for it to be considered."""
+_SLACK = 0.002
+"""Sine that counts as none, however well quantities are conserved."""
+_SHARE = 1 / 3
+"""Share of the learned quantities' conservation defect that a formula's sine may have."""
+_MOST_TERMS, _MOST_DIMENSIONS = 12, 16
+_RATIONAL = 0.02
+"""A coefficient this close to a whole number or a half, relative to the largest, may be rounded."""
+
+
+class Dictionary(NamedTuple):
+    """Terms and their gradients.
+
+    Args:
+        names: of the D terms.
+        slopes: gradients (B, D, M) at states, in the frame.
+    """
+
+    names: list[str]
+    slopes: np.ndarray
+
+
+class Formula(NamedTuple):
+    """A combination of terms: text, coefficients (D,), mean sine of its gradient to the learned span."""
+
+    text: str
+    coefficients: np.ndarray
+    sine: float
+
+
+def dictionary_of(
+    coordinates: Sequence[str], terms: Sequence[str], degree: int, states: np.ndarray, back: np.ndarray
+) -> Dictionary:
+    """Monomials up to a degree in coordinates and further terms, at states (B, M) of data units.
+
+    Args:
+        back: (M, M), data units per frame unit.
+    """
+    further = [expression(term, coordinates) for term in terms]
+
+    def values(x: Array) -> Array:
+        variables = [x, jnp.stack([term(x) for term in further], axis=-1)] if further else [x]
+        return monomials(jnp.concatenate(variables, axis=-1), degree)
+
+    with jax.enable_x64(True):
+        slopes = np.asarray(jax.jit(jax.vmap(jax.jacfwd(values)))(jnp.asarray(states, jnp.float64)))
+    variables = [*coordinates, *(f"({term})" if any(c in term for c in "+-/ ") else term for term in terms)]
+    powers = exponents(len(variables), degree)
+    names = ["*".join(_power(variables[i], p) for i, p in enumerate(row) if p) for row in powers]
+    return Dictionary(names, slopes @ back)
+
+
+def _power(name: str, power: int) -> str:
+    return name if power == 1 else f"{name}^{power}"
+
+
+def _gram(slopes: np.ndarray) -> np.ndarray:
+    flat = np.swapaxes(slopes, 0, 1).reshape(slopes.shape[1], -1)
+    return np.asarray(flat @ flat.T / len(slopes))
+
+
+def _least(total: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared sines, least first, and combinations as columns of terms of unit gradient."""
+    values, vectors = np.linalg.eigh(total)
+    moving = values > 1e-10 * values[-1]
+    whiten = vectors[:, moving] / np.sqrt(values[moving])
+    squares, turned = np.linalg.eigh(whiten.T @ off @ whiten)
+    return np.maximum(squares, 0.0), whiten @ turned
+
+
+def formulas_in_span(dictionary: Dictionary, learned: np.ndarray, most: int, defect: float) -> list[Formula]:
+    """Sparse, functionally independent combinations whose gradients lie in the span of learned ones.
+
+    Args:
+        dictionary: of D terms.
+        learned: gradients (B, K, M), at the same states.
+        most: largest number of formulas.
+        defect: conservation defect of the learned quantities, which are known no better than that.
+    """
+    size = np.sqrt(np.mean(np.sum(dictionary.slopes**2, axis=-1), axis=0))
+    slopes = dictionary.slopes / np.maximum(size, 1e-300)[:, None]
+    total, off = _gram(slopes), _gram(off_span(slopes, learned))
+    limit = max(_SLACK, _SHARE * defect)
+    squares, columns = _least(total, off)
+    inside = min(int(np.sum(np.sqrt(squares) < _INSIDE)), _MOST_DIMENSIONS)
+    # How many of the least are true and not approximations is not known: sparse ones of any number are.
+    found = [
+        pair
+        for count in range(1, inside + 1)
+        for row in sparse_basis(columns[:, :count].T)
+        if (pair := _sparsest(row, total, off, limit)) is not None
+    ]
+    found.sort(key=lambda pair: (np.count_nonzero(pair[0]), pair[1]))
+    chosen: list[Formula] = []
+    spanned = np.zeros((len(slopes), 0, slopes.shape[2]))
+    for row, sine in found:
+        own = np.einsum("d,bdi->bi", row, slopes)[:, None]
+        if np.sum(off_span(own, spanned) ** 2) < INDEPENDENT * np.sum(own**2) or len(chosen) == most:
+            continue
+        spanned = np.concatenate([spanned, own / np.sqrt(np.mean(np.sum(own**2, axis=-1)))], axis=1)
+        plain = _scaled(row / np.maximum(size, 1e-300), size)
+        rounded = _rounded(plain, size)
+        # A coefficient that is a half or whole is known better than one that is fitted.
+        if (after := _sine(rounded * size, total, off)) <= 2 * limit:
+            plain, sine = rounded, after
+        chosen.append(Formula(text_of(plain, dictionary.names), plain, sine))
+    return chosen
+
+
+def _sine(row: np.ndarray, total: np.ndarray, off: np.ndarray) -> float:
+    return float(np.sqrt(max(row @ off @ row, 0.0) / (row @ total @ row)))
+
+
+def _sparsest(
+    row: np.ndarray, total: np.ndarray, off: np.ndarray, limit: float
+) -> tuple[np.ndarray, float] | None:
+    """The combination of the fewest of the row's largest terms within the limit, and its sine."""
+    order = np.argsort(-np.abs(row))
+    for terms in range(1, min(_MOST_TERMS, len(row)) + 1):
+        kept = np.sort(order[:terms])
+        squares, columns = _least(total[np.ix_(kept, kept)], off[np.ix_(kept, kept)])
+        if np.sqrt(squares[0]) <= limit:
+            out = np.zeros(len(row))
+            out[kept] = columns[:, 0]
+            return out, float(np.sqrt(squares[0]))
+    return None
+
+
+def _scaled(row: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The row with its largest term made 1, and the first term positive."""
+    row = row / row[np.argmax(np.abs(row * size))]
+    return row * (-1.0 if row[np.argmax(row != 0)] < 0 else 1.0)
+
+
+def _rounded(row: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The row with what is near halves and whole numbers made equal to them."""
+    halves = np.round(2 * row) / 2
+    near = np.abs(halves - row) * size <= _RATIONAL * np.max(np.abs(row * size))
+    return np.where(near & (halves != 0), halves, row)

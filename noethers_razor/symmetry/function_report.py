@@ -1,0 +1,213 @@
+"""The answer sheet of conserved functions that are no quadratic forms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Observable
+from noethers_razor.conserved.independence import INDEPENDENT, off_span
+from noethers_razor.conserved.quadratic import QuadraticForm, quadratic_value
+from noethers_razor.errors import UsageError
+from noethers_razor.mechanics import bracket_defect
+from noethers_razor.symmetry.dictionary import Formula, dictionary_of, formulas_in_span
+from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, warnings_of
+from noethers_razor.symmetry.span import active_count
+
+DEGREE = 3
+"""Of the dictionary that formulas are read from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionReport:
+    """Conserved functions of a fit.
+
+    Args:
+        singular_values: (K,) root-mean-square displacement per unit tau, largest first.
+        rank: number of functionally independent quantities in use.
+        defects: (used,) median over held-out states of |{C, H}| / (|grad C| |grad H|) with the model's H,
+            gradients in the frame.
+        found: formulas in the span of the learned gradients, one for each quantity at most.
+        bounds, judgements, seeds, warnings: see `SymmetryReport`.
+        truth_angles: with ground truth, for each integral the median angle in degrees of its gradient to the
+            span of the learned ones at a state.
+        largest_angle: the largest of these and of those of learned gradients to the span of the true ones.
+    """
+
+    singular_values: np.ndarray
+    rank: int
+    defects: np.ndarray
+    found: list[Formula]
+    bounds: dict[str, Any]
+    judgements: list[dict[str, Any]]
+    seeds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    truth_angles: dict[str, float] | None = None
+    largest_angle: float | None = None
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def formulas(self) -> list[str]:
+        """Texts of what was recognised."""
+        return [formula.text for formula in self.found]
+
+    @property
+    def used(self) -> int:
+        """Number of quantities in use."""
+        return len(self.defects)
+
+    @property
+    def conservation_defect(self) -> float | None:
+        """Median of the defects; None without a quantity."""
+        return float(np.median(self.defects)) if self.used else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values, finite numbers only."""
+        return {
+            "rank": self.rank,
+            "used": self.used,
+            "singular_values": [float(v) for v in self.singular_values],
+            "conservation_defects": [float(v) for v in self.defects],
+            "formulas": [{"text": f.text, "sine": f.sine} for f in self.found],
+            "truth_angles": self.truth_angles,
+            "largest_angle": self.largest_angle,
+            "bounds": self.bounds,
+            "judgements": self.judgements,
+            "seeds": self.seeds,
+            "warnings": self.warnings,
+        }
+
+    def plot(self) -> Any:
+        """Figure of singular values."""
+        from noethers_razor import plot
+
+        return plot.spectrum(self.singular_values, self.used, None)
+
+    def __str__(self) -> str:
+        noun = "function" if self.rank == 1 else "functions"
+        lines = [f"{self.rank} independent conserved {noun}"]
+        values = self.singular_values
+        if len(values):
+            text = f"singular values  {numbers(values[: self.used])} | {numbers(values[self.used :])}"
+            lines.append(text.rstrip(" |"))
+        if self.used:
+            lines.append(f"defects of {{C,H}} {numbers(self.defects)} (model's H)")
+        for name, angle in (self.truth_angles or {}).items():
+            lines.append(f"true {name:<11} {angle:.3g} degrees from the learned span, median over states")
+        if self.largest_angle is not None:
+            lines.append(f"largest angle    {self.largest_angle:.3g} degrees, both ways")
+        lines += bound_lines(self.bounds, self.seeds, self.used)
+        lines += [f"formula          {f.text}   (sine {f.sine:.2g})" for f in self.found]
+        if self.used and not self.found:
+            lines.append("formula          none recognised; name further terms with --term")
+        return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
+
+
+def independent_count(slopes: np.ndarray) -> int:
+    """How many of functions with gradients (B, K, M), each in turn, are independent of those before them."""
+    kept = slopes[:, :0]
+    for k in range(slopes.shape[1]):
+        own = slopes[:, k : k + 1]
+        if np.sum(off_span(own, kept) ** 2) >= INDEPENDENT * np.sum(own**2):
+            kept = np.concatenate([kept, own], axis=1)
+    return int(kept.shape[1])
+
+
+def _angles(slopes: np.ndarray, span: np.ndarray) -> list[float]:
+    """Median angles in degrees, over states, of gradients (B, k, M) to the span of others (B, j, M)."""
+    size = np.maximum(np.linalg.norm(slopes, axis=-1), 1e-300)
+    sine = np.linalg.norm(off_span(slopes, span), axis=-1) / size
+    return [float(a) for a in np.median(np.degrees(np.arcsin(np.minimum(sine, 1.0))), axis=0)]
+
+
+def _integrals(truth: Any) -> dict[str, Observable]:
+    """Named functions of one state, from a system, its method, or a mapping of functions or forms."""
+    owner = getattr(truth, "__self__", truth)
+    if hasattr(owner, "integrals"):
+        return dict(owner.integrals())
+    if not isinstance(truth, Mapping):
+        raise UsageError(f"truth of type {type(truth).__name__}; expected a system or named functions")
+
+    def function(value: QuadraticForm | Callable[..., Any]) -> Observable:
+        if isinstance(value, QuadraticForm):
+            form, linear = jnp.asarray(value.form[None]), jnp.asarray(value.linear[None])
+            return lambda x: quadratic_value(form, linear, x)[0]
+        return value
+
+    return {name: function(value) for name, value in truth.items()}
+
+
+def true_slopes(truth: Any, states: np.ndarray, back: np.ndarray) -> dict[str, np.ndarray]:
+    """Gradients (B, M) of true integrals by name, in the frame.
+
+    Raises:
+        UsageError: when they are of another phase space.
+    """
+    owner = getattr(truth, "__self__", truth)
+    if hasattr(owner, "dof") and 2 * owner.dof != states.shape[1]:
+        raise UsageError(
+            f"the truth lives on phase space of dimension {2 * owner.dof}, the fit on {states.shape[1]}; "
+            "give the sizes of the system that made the data"
+        )
+    with jax.enable_x64(True):
+        wide = jnp.asarray(states, jnp.float64)
+        return {
+            name: np.asarray(jax.vmap(jax.grad(integral))(wide)) @ back
+            for name, integral in _integrals(truth).items()
+        }
+
+
+def find_functions(
+    result: Fitted, truth: Any | None = None, *, terms: Sequence[str] | None = None, degree: int = DEGREE
+) -> FunctionReport:
+    """The conserved functions of a fit.
+
+    Args:
+        result: a fitted model, see `Fitted`.
+        truth: a system, or named functions of one state, data units; optional.
+        terms: further terms of the dictionary for formulas; those of the fit when left out.
+        degree: of the dictionary.
+    Raises:
+        UsageError: for terms that are no formulas, or a truth of another phase space.
+    """
+    states, back = np.asarray(result.states, np.float64), result.frame.inverse
+    slopes = np.swapaxes(result.function_slopes(states), 0, 1)
+    size = np.mean(np.sum(result.frame.into(states) ** 2, axis=1))
+    flat = np.swapaxes(slopes, 0, 1).reshape(slopes.shape[1], -1)
+    squares, rotation = np.linalg.eigh(flat @ flat.T / len(states) / size)
+    values = np.sqrt(np.maximum(squares[::-1], 0.0))
+    used = active_count(values)
+    principal = np.einsum("bki,kj->bji", slopes, rotation[:, ::-1][:, :used])
+    energy = np.asarray(result.slopes, np.float64) @ back
+    with jax.enable_x64(True):
+        defects = np.median(
+            np.asarray(bracket_defect(jnp.asarray(principal), jnp.asarray(energy)[:, None])), axis=0
+        )
+    rank = independent_count(principal)
+    given = result.dictionary_terms if terms is None else list(terms)
+    dictionary = dictionary_of(result.coordinates, given, degree, states, back)
+    report = FunctionReport(
+        singular_values=values,
+        rank=rank,
+        defects=defects,
+        found=formulas_in_span(dictionary, principal, rank, float(np.median(defects))) if rank else [],
+        bounds=result.evidence.get("bounds", {}),
+        judgements=result.evidence.get("judgements", []),
+        seeds=result.evidence.get("seeds", []),
+        warnings=warnings_of(result, used),
+    )
+    if truth is None:
+        return report
+    exact = true_slopes(truth, states, back)
+    both = np.stack(list(exact.values()), axis=1)
+    ahead = _angles(both, principal) if used else [90.0] * len(exact)
+    reverse = _angles(principal, both)
+    return dataclasses.replace(
+        report,
+        truth_angles=dict(zip(exact, ahead, strict=True)),
+        largest_angle=max([*ahead, *reverse]),
+    )
