@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noethers_razor import plot, systems
     from noethers_razor.config import FitConfig
-    from noethers_razor.conserved import KnownQuadratic, NoSymmetry, Quadratic, QuadraticForm
+    from noethers_razor.conserved import (
+        KnownQuadratic,
+        Neural,
+        NoSymmetry,
+        Polynomial,
+        Quadratic,
+        QuadraticForm,
+    )
     from noethers_razor.data.readers import load_trajectories
     from noethers_razor.data.trajectories import Trajectories
     from noethers_razor.errors import (
@@ -24,14 +31,18 @@ if TYPE_CHECKING:
     )
     from noethers_razor.fitting import fit, fit_seeds
     from noethers_razor.result import Prediction, Result, load
+    from noethers_razor.symmetry.function_report import FunctionReport
     from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
 
 _WHERE = {
     "DataError": "errors",
     "FitConfig": "config",
+    "FunctionReport": "symmetry.function_report",
     "KnownQuadratic": "conserved",
+    "Neural": "conserved",
     "NoSymmetry": "conserved",
     "NoetherError": "errors",
+    "Polynomial": "conserved",
     "Prediction": "result",
     "Quadratic": "conserved",
     "QuadraticForm": "conserved",
@@ -53,9 +64,12 @@ _WHERE = {
 __all__ = [
     "DataError",
     "FitConfig",
+    "FunctionReport",
     "KnownQuadratic",
+    "Neural",
     "NoSymmetry",
     "NoetherError",
+    "Polynomial",
     "Prediction",
     "Quadratic",
     "QuadraticForm",

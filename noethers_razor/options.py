@@ -104,7 +104,7 @@ def family_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--units",
             type=click.IntRange(1),
             default=None,
-            help="Units of a layer of family neural.  [default: 32]",
+            help="Units of a layer of family neural.  [default: 64]",
         ),
         click.option(
             "--term",

@@ -24,7 +24,7 @@ from noethers_razor.data.frame import Frame
 from noethers_razor.flows import combination_flow
 from noethers_razor.orbit import Orbit
 
-REACH = 0.4
+REACH = 0.6
 """Root-mean-square displacement of the farthest orbit points, relative to the data. Longer orbits leave the
 states that say what C is; measured, they cost bound where C is right on the data."""
 STEPS = 1

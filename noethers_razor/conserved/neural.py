@@ -20,9 +20,9 @@ from noethers_razor.conserved.expansion import SHARED, Expansion
 from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.data.frame import Frame
 
-STEPS, RATE, BATCH = 1500, 0.01, 256
+STEPS, RATE, BATCH = 6000, 0.003, 256
 """Of the training that makes the units for the trajectories of a fit: Adam, cosine to zero."""
-_INDEPENDENCE = 0.1
+_INDEPENDENCE = 0.2
 """Weight of the log determinant of the normalised gradients against the log of the scatter."""
 
 
@@ -60,7 +60,7 @@ class Neural(Expansion):
         ValueError: for a width or depth below 1, or see `Expansion`.
     """
 
-    width: int = 32
+    width: int = 64
     depth: int = 2
     name = "neural"
 

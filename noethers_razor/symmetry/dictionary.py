@@ -24,11 +24,15 @@ _INSIDE = 0.1
 """Largest sine, in the mean, of a combination's gradient to the learned span for it to be considered."""
 _SLACK = 0.002
 """Sine that counts as none, however well quantities are conserved."""
-_SHARE = 1 / 3
-"""Share of the learned quantities' conservation defect that a formula's sine may have."""
+_MULTIPLE = 2.0
+"""Of the learned quantities' defect, up to which a formula's sine may be: a defect is one component of what
+gradients miss. Coefficients that are no halves must do better, by `_FITTED`: with several of them something
+always fits."""
+_FITTED = 0.25
 _MOST_TERMS, _MOST_DIMENSIONS = 12, 16
 _RATIONAL = 0.02
-"""A coefficient this close to a whole number or a half, relative to the largest, may be rounded."""
+"""A coefficient this close to a whole number or a half, relative to the largest, may be rounded, or twice as
+close as the sine that is allowed."""
 
 
 class Dictionary(NamedTuple):
@@ -103,7 +107,7 @@ def formulas_in_span(dictionary: Dictionary, learned: np.ndarray, most: int, def
     size = np.sqrt(np.mean(np.sum(dictionary.slopes**2, axis=-1), axis=0))
     slopes = dictionary.slopes / np.maximum(size, 1e-300)[:, None]
     total, off = _gram(slopes), _gram(off_span(slopes, learned))
-    limit = max(_SLACK, _SHARE * defect)
+    limit = max(_SLACK, _MULTIPLE * defect)
     squares, columns = _least(total, off)
     inside = min(int(np.sum(np.sqrt(squares) < _INSIDE)), _MOST_DIMENSIONS)
     # How many of the least are true and not approximations is not known: sparse ones of any number are.
@@ -120,12 +124,14 @@ def formulas_in_span(dictionary: Dictionary, learned: np.ndarray, most: int, def
         own = np.einsum("d,bdi->bi", row, slopes)[:, None]
         if np.sum(off_span(own, spanned) ** 2) < INDEPENDENT * np.sum(own**2) or len(chosen) == most:
             continue
-        spanned = np.concatenate([spanned, own / np.sqrt(np.mean(np.sum(own**2, axis=-1)))], axis=1)
         plain = _scaled(row / np.maximum(size, 1e-300), size)
-        rounded = _rounded(plain, size)
+        rounded = _rounded(plain, size, max(_RATIONAL, 2 * limit))
         # A coefficient that is a half or whole is known better than one that is fitted.
         if (after := _sine(rounded * size, total, off)) <= 2 * limit:
             plain, sine = rounded, after
+        if np.any(2 * plain != np.round(2 * plain)) and sine > max(_SLACK, _FITTED * limit):
+            continue
+        spanned = np.concatenate([spanned, own / np.sqrt(np.mean(np.sum(own**2, axis=-1)))], axis=1)
         chosen.append(Formula(text_of(plain, dictionary.names), plain, sine))
     return chosen
 
@@ -155,8 +161,8 @@ def _scaled(row: np.ndarray, size: np.ndarray) -> np.ndarray:
     return row * (-1.0 if row[np.argmax(row != 0)] < 0 else 1.0)
 
 
-def _rounded(row: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The row with what is near halves and whole numbers made equal to them."""
+def _rounded(row: np.ndarray, size: np.ndarray, reach: float) -> np.ndarray:
+    """The row with what is near halves and whole numbers, relative to the largest, made equal to them."""
     halves = np.round(2 * row) / 2
-    near = np.abs(halves - row) * size <= _RATIONAL * np.max(np.abs(row * size))
+    near = np.abs(halves - row) * size <= reach * np.max(np.abs(row * size))
     return np.where(near & (halves != 0), halves, row)

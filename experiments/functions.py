@@ -1,0 +1,201 @@
+"""Conserved functions that are no quadratic forms: oscillators, r^4/4, Kepler, Toda, two negative controls.
+
+Run as `python -m experiments.functions`; `--case` names some of the systems. Data come from
+seed + 10. Defects, angles and drifts are of noise-free trajectories that no fit has seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import noethers_razor as nr
+from experiments.pipeline import data_seed
+from experiments.tables import markdown, parser, spread, write
+from noethers_razor import host
+from noethers_razor.conserved.polynomial import monomials
+from noethers_razor.mechanics import bracket_defect
+from noethers_razor.symmetry.function_report import true_slopes
+from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, System, Toda
+
+INVERSE_RADIUS = "1/sqrt(qx^2+qy^2)"
+EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
+STEPS = 4000
+
+
+class Case(NamedTuple):
+    """A system, the families to fit, the terms of its formulas, and settings of its data."""
+
+    system: System
+    families: dict[str, Any]
+    terms: tuple[str, ...] = ()
+    settings: dict[str, Any] = {"noise": 0.01}
+
+
+CASES = {
+    "oscillators": Case(
+        Oscillators(n=2), {"neural": nr.Neural(4), "quadratic": nr.Quadratic(15)}, settings={"noise": 0.03}
+    ),
+    "central_force": Case(CentralForce(), {"neural": nr.Neural(4)}),
+    "kepler": Case(
+        Kepler(),
+        {
+            "neural": nr.Neural(4),
+            "polynomial": nr.Polynomial(4, terms=(INVERSE_RADIUS,)),
+            "quadratic": nr.Quadratic(15),
+        },
+        (INVERSE_RADIUS,),
+    ),
+    "toda": Case(Toda(), {"polynomial": nr.Polynomial(5, terms=EXPONENTIALS)}, EXPONENTIALS),
+}
+CONTROLS = {
+    "henon_heiles": Case(HenonHeiles(), {"neural": nr.Neural(4), "polynomial": nr.Polynomial(4, degree=4)}),
+    "pendulum": Case(Pendulum(), {"neural": nr.Neural(4), "polynomial": nr.Polynomial(4, degree=5)}),
+}
+
+
+def drift(values: np.ndarray) -> float:
+    """Deviation of values (B, T) along trajectories relative to that over all."""
+    return float(np.sqrt(np.mean(np.var(values, axis=1)) / np.var(values)))
+
+
+def random_drift(test: nr.Trajectories, frame: Any) -> float:
+    """Median drift of 32 random networks' functions: what no law keeps constant."""
+    family = nr.Neural(32, width=64)
+    params = family.init(jax.random.key(0), frame.dim)
+    values = np.asarray(family.value(params, jnp.asarray(frame.into(test.states), jnp.float32)))
+    return float(np.median([drift(values[..., k]) for k in range(32)]))
+
+
+def recovered(result: nr.Result, test: nr.Trajectories, integral: Any) -> float:
+    """Correlation of an integral with the best cubic polynomial in the learned functions."""
+    states = test.observed()
+    learned = result.conserved(states)
+    learned = learned[:, learned.std(axis=0) > 1e-6]
+    if not learned.shape[1]:
+        return 0.0
+    learned = (learned - learned.mean(axis=0)) / learned.std(axis=0)
+    with jax.enable_x64(True):
+        truth = np.asarray(jax.vmap(integral)(jnp.asarray(states)))
+        design = np.asarray(monomials(jnp.asarray(learned), 3))
+    design = np.column_stack([np.ones(len(truth)), design])
+    fitted = design @ np.linalg.lstsq(design, truth, rcond=None)[0]
+    return float(np.corrcoef(fitted, truth)[0, 1])
+
+
+def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
+    """Numbers of one fit."""
+    data = case.system.simulate(data_seed(seed), **case.settings)
+    test = case.system.simulate(data_seed(seed), n_trajectories=40, n_steps=50, stream="test")
+    result = nr.fit(data, seed=seed, conserved=family, config=nr.FitConfig(steps=STEPS))
+    report = nr.find_symmetries(result, case.system, terms=case.terms or None)
+    bounds = report.bounds
+    rollout = result.predict(test.states[:, 0], test.t, samples=0)
+    record: dict[str, Any] = {
+        "negative_elbo": bounds[family.name]["negative_elbo"],
+        "none": bounds["none"]["negative_elbo"],
+        "error": bounds[family.name]["error"],
+        "rank": report.rank,
+        "angles": report.truth_angles,
+        "formulas": report.formulas,
+        "judgements": report.judgements,
+        "mse": float(np.mean((rollout.mean - test.states)[:, 1:] ** 2)),
+        "seconds": result.metrics["seconds_total"],
+    }
+    if isinstance(report, nr.FunctionReport):
+        record |= _of_functions(result, report, case.system, test)
+    return record
+
+
+def _of_functions(
+    result: nr.Result, report: nr.FunctionReport, system: System, test: nr.Trajectories
+) -> dict[str, Any]:
+    """Defects with the true Hamiltonian, drifts, and how well integrals follow from what was learned."""
+    states, back = test.observed(), result.frame.inverse
+    energy = true_slopes(system, states, back)["H"]
+    slopes = result.function_slopes(states)
+    used = np.sqrt(np.mean(np.sum(slopes**2, axis=-1), axis=1) / result.frame.dim) > 0.05
+    with jax.enable_x64(True):
+        defects = np.median(
+            np.asarray(bracket_defect(jnp.asarray(slopes), jnp.asarray(energy)[None])), axis=1
+        )
+    values = result.conserved(test.states)
+    drifts = [drift(values[..., k]) for k in np.flatnonzero(used)]
+    return {
+        "defects": defects[used].tolist(),
+        "largest_angle": report.largest_angle,
+        "recovered": {name: recovered(result, test, f) for name, f in system.integrals().items()},
+        "steadier": random_drift(test, result.frame) / max(drifts) if drifts else None,
+    }
+
+
+def _row(name: str, family: str, runs: list[dict[str, Any]]) -> list[str]:
+    gains = [run["none"] - run["negative_elbo"] for run in runs]
+    functions = "defects" in runs[0]
+    return [
+        name,
+        family,
+        ", ".join(str(run["rank"]) for run in runs),
+        spread([max(run["defects"], default=None) for run in runs]) if functions else "-",
+        spread([run["largest_angle"] for run in runs]) if functions else "-",
+        spread([run["steadier"] for run in runs]) if functions else "-",
+        spread([min(run["recovered"].values()) for run in runs], 4) if functions else "-",
+        spread([run["negative_elbo"] for run in runs], 5),
+        spread([run["none"] for run in runs], 5),
+        spread(gains),
+        spread([run["mse"] for run in runs]),
+        spread([run["seconds"] for run in runs]),
+    ]
+
+
+def main() -> None:
+    arguments = parser("conserved functions")
+    arguments.add_argument("--case", nargs="+", choices=[*CASES, *CONTROLS], default=[*CASES, *CONTROLS])
+    chosen = arguments.parse_args()
+    host.prepare()
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    rows, texts = [], []
+    for name in chosen.case:
+        case = (CASES | CONTROLS)[name]
+        runs[name] = {}
+        for label, family in case.families.items():
+            done: list[dict[str, Any]] = []
+            runs[name][label] = done
+            for seed in range(1, chosen.seeds + 1):
+                done.append(one_fit(case, family, seed))
+                print(name, label, seed, {k: v for k, v in done[-1].items() if k != "judgements"}, flush=True)
+            rows.append(_row(name, label, done))
+            found = "; ".join(f"`{text}`" for text in done[0]["formulas"]) or "none"
+            texts.append(f"* {name}, {label}, seed 1: {found}")
+    write(
+        chosen.out,
+        "functions" if chosen.case == [*CASES, *CONTROLS] else f"functions_{'_'.join(chosen.case)}",
+        title="Conserved functions: what is found, how well it is conserved, what the bound says",
+        command=f"python -m experiments.functions --seeds {chosen.seeds} --case {' '.join(chosen.case)}",
+        table=markdown(
+            [
+                "system",
+                "family",
+                "independent functions, each seed",
+                "largest defect (true H)",
+                "largest angle to the true span, both ways (degrees)",
+                "times steadier than random functions",
+                "least correlation of an integral with a cubic in them",
+                "-ELBO",
+                "-ELBO none",
+                "gain",
+                "rollout MSE",
+                "seconds",
+            ],
+            rows,
+        ),
+        remarks="Formulas read from the fit:\n\n" + "\n".join(texts) + "\n",
+        runs=runs,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The answer sheet of conserved functions: independence, angles, formulas, text and JSON."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import noethers_razor as nr
+from noethers_razor.data.frame import fit_frame
+from noethers_razor.errors import UsageError
+from noethers_razor.symmetry.dictionary import dictionary_of, formulas_in_span
+from noethers_razor.symmetry.function_report import find_functions, independent_count, true_slopes
+from noethers_razor.systems import CentralForce, Kepler, Oscillators, Toda
+
+INVERSE = "1/sqrt(qx^2+qy^2)"
+EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
+
+
+class Known:
+    """A fit of functions that are given, each with an error of so much of its gradient."""
+
+    held_out, is_quadratic, evidence = True, False, {}
+
+    def __init__(self, system, functions, error=0.0, terms=()):
+        data = system.simulate(0, n_trajectories=40, n_steps=20)
+        self.frame = fit_frame(data.observed(), data.transitions())
+        self.states, self.coordinates, self.dictionary_terms = data.observed(), data.coordinates, list(terms)
+        self._functions, self._error = functions, error
+        with jax.enable_x64(True):
+            self.slopes = np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(self.states)))
+
+    def function_slopes(self, states):
+        exact = np.stack(list(true_slopes(self._functions, states, self.frame.inverse).values()))
+        size = np.sqrt(np.mean(np.sum(exact**2, axis=-1), axis=1))[:, None, None]
+        # Smooth errors, as those of a fit are: random waves over phase space.
+        rng = np.random.default_rng(1)
+        turns = rng.normal(size=(len(exact), states.shape[1], states.shape[1]))
+        return exact / np.maximum(size, 1e-9) + self._error * np.sin(self.frame.into(states) @ turns)
+
+
+def kepler(error=0.0, names=("Lxy", "Ax", "Ay")):
+    system = Kepler()
+    return Known(system, {name: system.integrals()[name] for name in names}, error, [INVERSE])
+
+
+def test_functions_of_others_add_nothing():
+    system = Kepler()
+    assert find_functions(kepler()).rank == 3
+    assert find_functions(Known(system, system.integrals(), terms=[INVERSE])).rank == 3
+    angular = system.integrals()["Lxy"]
+    both = Known(system, {"L": angular, "square": lambda x: angular(x) ** 2}, terms=[INVERSE])
+    assert find_functions(both).rank == 1
+    slopes = np.random.default_rng(0).normal(size=(20, 4, 4))
+    assert independent_count(slopes) == 4
+
+
+def test_angles_tell_found_from_missed():
+    system = Kepler()
+    found = find_functions(kepler(), system)
+    assert max(found.truth_angles.values()) < 1e-4
+    assert found.largest_angle < 1e-4
+    assert np.median(found.defects) < 1e-6
+    missed = find_functions(kepler(names=("Lxy",)), system)
+    assert missed.truth_angles["Lxy"] < 1e-4
+    assert missed.truth_angles["Ax"] > 20
+    assert missed.largest_angle > 20
+
+
+@pytest.mark.parametrize("error", [0.0, 0.005])
+def test_laplace_runge_lenz_vector_is_read(error):
+    found = find_functions(kepler(error)).formulas
+    assert set(found) == {
+        "qx*py - qy*px",
+        f"qx*({INVERSE}) - qx*py^2 + qy*px*py",
+        f"qy*({INVERSE}) + qx*px*py - qy*px^2",
+    }
+
+
+def test_uncertain_functions_are_not_given_wrong_formulas():
+    found = find_functions(kepler(0.02)).formulas
+    truth = {
+        "qx*py - qy*px",
+        f"qx*({INVERSE}) - qx*py^2 + qy*px*py",
+        f"qy*({INVERSE}) + qx*px*py - qy*px^2",
+        f"({INVERSE}) - 0.5*px^2 - 0.5*py^2",
+    }
+    assert "qx*py - qy*px" in found
+    assert set(found) <= truth
+
+
+def test_formulas_are_of_terms_that_are_named():
+    # Without 1/r there is angular momentum alone.
+    assert find_functions(kepler(), terms=[]).formulas == ["qx*py - qy*px"]
+
+
+def test_toda_is_read_up_to_functions():
+    system = Toda()
+    report = find_functions(Known(system, system.integrals(), terms=EXPONENTIALS), system)
+    assert report.rank == 3
+    assert report.formulas[0] == "p1 + p2 + p3"
+    assert len(report.formulas) == 3
+
+
+def test_nothing_is_read_where_nothing_fits():
+    states = np.random.default_rng(0).normal(size=(200, 4))
+    dictionary = dictionary_of(["q1", "q2", "p1", "p2"], [], 2, states, np.eye(4))
+    learned = np.random.default_rng(1).normal(size=(200, 1, 4))
+    assert formulas_in_span(dictionary, learned, 1, 0.01) == []
+
+
+def test_sheet_is_text_and_json():
+    report = find_functions(kepler(), Kepler())
+    text = str(report)
+    assert text.startswith("3 independent conserved functions")
+    assert "qx*py - qy*px" in text
+    assert json.loads(json.dumps(report.as_json(), allow_nan=False))["rank"] == 3
+    bare = find_functions(Known(Kepler(), {"nothing": lambda x: 0.0 * x[0]}))
+    assert bare.rank == 0
+    assert bare.formulas == []
+
+
+def test_truth_of_another_phase_space_is_refused():
+    with pytest.raises(UsageError, match="dimension 6, the fit on 4"):
+        find_functions(kepler(), Oscillators(n=3))
+    with pytest.raises(UsageError, match="expected a system or named functions"):
+        find_functions(kepler(), 3)
+
+
+@pytest.mark.parametrize(
+    "family", [nr.Polynomial(4, degree=2), nr.Neural(4, width=8)], ids=["polynomial", "neural"]
+)
+def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plainly):
+    system = CentralForce()
+    data = system.simulate(1, n_trajectories=30, n_steps=20, noise=0.01)
+    config = nr.FitConfig(steps=40, chunk=20, warmup=0.5, width=8, orbit_samples=2, batch=16, judge=False)
+    result = nr.fit(data, seed=1, conserved=family, config=config)
+    assert set(result.evidence["bounds"]) == {family.name, "none"}
+    again = nr.load(result.save(tmp_path / "run"))
+    np.testing.assert_array_equal(again.conserved(result.states), result.conserved(result.states))
+    report = nr.find_symmetries(again, system)
+    assert isinstance(report, nr.FunctionReport)
+    # Angular momentum is quadratic, so that both families hold it.
+    assert report.truth_angles["Lxy"] < 10
+    with pytest.raises(UsageError, match="no quadratic forms"):
+        again.quadratic_forms()
