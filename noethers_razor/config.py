@@ -10,7 +10,7 @@ from noethers_razor.errors import UsageError
 
 # Names only: the functions behind them live where JAX is loaded, and `--help` must not wait for it.
 ACTIVATIONS = ("gelu", "tanh", "softplus", "squareplus", "elu")
-MEASURES = ("uniform", "ball", "normal")
+MEASURES = ("uniform", "ball", "normal", "line")
 SAMPLINGS = ("plain", "antithetic", "quasi")
 INTEGRATORS = ("euler", "midpoint", "rk4", "implicit_midpoint")
 DTYPES = ("float32", "float64")
@@ -41,7 +41,10 @@ class FitConfig:
     depth: int = _setting(2, "number of hidden layers")
     activation: str = _setting("gelu", f"one of {', '.join(ACTIVATIONS)}")
     orbit_samples: int = _setting(8, "S, orbit points that H is averaged over")
-    measure: str = _setting("ball", f"law of the flow times: one of {', '.join(MEASURES)}")
+    measure: str | None = _setting(
+        None,
+        f"law of the flow times: one of {', '.join(MEASURES)}; if unset ball, line for functions",
+    )
     sampling: str = _setting("quasi", f"how they are drawn: one of {', '.join(SAMPLINGS)}")
     weight_samples: int = _setting(1, "weight samples per step")
     batch: int = _setting(64, "transitions per step")
@@ -83,12 +86,12 @@ class FitConfig:
         )
         for name, choices in (
             ("activation", ACTIVATIONS),
-            ("measure", MEASURES),
+            ("measure", (None, *MEASURES)),
             ("sampling", SAMPLINGS),
             ("integrator", INTEGRATORS),
             ("dtype", DTYPES),
         ):
-            self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+            self._require(name, getattr(self, name) in choices, f"one of {', '.join(filter(None, choices))}")
 
     def _require(self, name: str, good: bool, expected: str) -> None:
         if not good:

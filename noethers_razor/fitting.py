@@ -185,6 +185,10 @@ def _fit(
             "warmup = 0 with start 'proposal'; the stage without symmetry tells the proposal the noise: "
             "use start 'random' or a positive warmup"
         )
+    if family.measure == "line" and config.measure not in (None, "line"):
+        raise UsageError(
+            f"measure = {config.measure!r} with family {family.name}, whose orbits are paths; expected line"
+        )
     substeps = config.substeps or suggested_substeps(frame, transitions)
     with precision(config.dtype):
         batch = to_batch(frame, transitions, config.dtype)

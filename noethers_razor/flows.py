@@ -83,30 +83,42 @@ def hamiltonian_flow(
     return integrators.advance(method, hamiltonian_field(observable), x, time, steps)
 
 
-def combination_flow(
-    features: Callable[[Array], Array], rows: Array, x: Array, *, steps: int, limit: float
+def combination_path(
+    features: Callable[[Array], Array], rows: Array, x: Array, *, substeps: int, limit: float
 ) -> Array:
-    """States (..., M) moved by the time-one flows of the S functions rows (S, D) @ phi -> (S, ..., M).
+    """States (..., M) moved by time-one flows of S functions rows (S, D) @ phi -> (S, ..., M).
 
-    Fourth-order Runge-Kutta; speeds near the limit and above are reduced to it, along the same orbits. Volume
-    is kept to the error of the steps where speeds are below half the limit (1 + (1/2)^8 to the power 1/8).
+    One integration in both directions makes all points: rows must be multiples of one and ascend; the earlier
+    half lies before the state, the later one after it. Fourth-order Runge-Kutta; speeds near the limit and
+    above are reduced to it, along the same orbits. Volume is kept to the error of the steps where speeds are
+    below half the limit (1 + (1/2)^8 to the power 1/8).
 
     Args:
         features: phi, states (..., M) -> (..., D).
-        steps: Runge-Kutta steps.
-        limit: largest speed, hence largest displacement.
+        rows: (S, D).
+        substeps: Runge-Kutta steps from point to point.
+        limit: largest displacement from point to point.
     """
+    half = rows.shape[0] // 2
+    after = jnp.diff(rows[half:], axis=0, prepend=jnp.zeros_like(rows[:1]))
+    before = jnp.diff(rows[:half][::-1], axis=0, prepend=jnp.zeros_like(rows[:1]))
+    # An odd number has a last step on one side only; the other stands still and is left out.
+    before = jnp.concatenate([before, jnp.zeros_like(after[: after.shape[0] - half])])
+    steps = jnp.stack([before, after], axis=1)
 
-    def total(states: Array) -> Array:
-        return jnp.sum(jnp.einsum("s...d,sd->s...", features(states), rows))
+    def move(states: Array, step: Array) -> tuple[Array, Array]:
+        def total(y: Array) -> Array:
+            return jnp.sum(jnp.einsum("s...d,sd->s...", features(y), step))
 
-    def field(states: Array) -> Array:
-        velocity = apply_form(jax.grad(total)(states))
-        share = jnp.sum(velocity**2, axis=-1, keepdims=True) / limit**2
-        # Of finite powers, however steep a function is where no data are.
-        return (
-            velocity * (1.0 + jnp.minimum(share, 1e6) ** 4) ** -0.125 / jnp.maximum(share * 1e-6, 1.0) ** 0.5
-        )
+        def field(y: Array) -> Array:
+            velocity = apply_form(jax.grad(total)(y))
+            share = jnp.sum(velocity**2, axis=-1, keepdims=True) / limit**2
+            # Of finite powers, however steep a function is where no data are.
+            slower = (1.0 + jnp.minimum(share, 1e6) ** 4) ** -0.125
+            return velocity * slower / jnp.sqrt(jnp.maximum(share * 1e-6, 1.0))
 
-    start = jnp.broadcast_to(x, (rows.shape[0], *x.shape))
-    return integrators.advance("rk4", field, start, 1.0, steps)
+        moved = integrators.advance("rk4", field, states, 1.0, substeps)
+        return moved, moved
+
+    _, path = jax.lax.scan(move, jnp.broadcast_to(x, (2, *x.shape)), steps)
+    return jnp.concatenate([path[:half, 0][::-1], path[:, 1]])

@@ -22,7 +22,14 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One flag for each field of FitConfig: a setting exists in one place only."""
-    kinds = {"int": int, "float": float, "str": str, "float | None": float, "int | None": int}
+    kinds = {
+        "int": int,
+        "float": float,
+        "str": str,
+        "float | None": float,
+        "int | None": int,
+        "str | None": str,
+    }
     for field in reversed(dataclasses.fields(FitConfig)):
         flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
         if field.type == "bool":

@@ -38,10 +38,18 @@ def _ball(points: Array, count: int) -> Array:
     return RADIUS * direction * points[:, count:] ** (1.0 / count)
 
 
+def _line(points: Array, count: int) -> Array:
+    # A lattice is equally spaced in its first coordinate, and a rotation wants times that are.
+    direction = _normal(points[:1, 1:], count)
+    direction = direction / jnp.linalg.norm(direction)
+    return RADIUS * (2.0 * points[:, :1] - 1.0) * direction
+
+
 MEASURES: dict[str, Callable[[Array, int], Array]] = {
     "uniform": _uniform,
     "ball": _ball,
     "normal": _normal,
+    "line": _line,
 }
 """Name -> map from points of the unit cube (S, K + 1) to tau (S, K)."""
 
@@ -79,7 +87,8 @@ def sample_tau(
         key: random key.
         samples: S.
         count: K.
-        measure: ``uniform`` on [-pi, pi]^K, ``ball`` of radius pi, or ``normal``.
+        measure: ``uniform`` on [-pi, pi]^K, ``ball`` of radius pi, ``normal``, or ``line``: [-pi, pi] in a
+            random direction that all draws share, ascending.
         sampling: ``plain``, ``antithetic`` (tau and -tau) or ``quasi`` (randomly shifted lattice).
         radius: times are the measure's, scaled from radius pi to this one.
     Returns:
@@ -91,16 +100,19 @@ def sample_tau(
         raise ValueError(f"unknown orbit measure {measure!r}; expected one of {', '.join(MEASURES)}")
     # On a line the ball is the interval, and only the interval keeps equally spaced points.
     transform = MEASURES["uniform" if measure == "ball" and count == 1 else measure]
-    dim = count + 1 if transform is _ball else count
-    scale = radius / RADIUS
+    dim = count if transform in (_uniform, _normal) else count + 1
     if sampling == "quasi":
-        return scale * transform(_quasi_points(key, samples, dim, dtype), count)
-    if sampling == "plain":
-        return scale * transform(_plain_points(key, samples, dim, dtype), count)
-    if sampling == "antithetic":
-        half = scale * transform(_plain_points(key, (samples + 1) // 2, dim, dtype), count)
-        return jnp.concatenate([half, -half])[:samples]
-    raise ValueError(f"unknown sampling {sampling!r}; expected plain, antithetic or quasi")
+        tau = transform(_quasi_points(key, samples, dim, dtype), count)
+    elif sampling == "plain":
+        tau = transform(_plain_points(key, samples, dim, dtype), count)
+    elif sampling == "antithetic":
+        half = transform(_plain_points(key, (samples + 1) // 2, dim, dtype), count)
+        tau = jnp.concatenate([half, -half])[:samples]
+    else:
+        raise ValueError(f"unknown sampling {sampling!r}; expected plain, antithetic or quasi")
+    if transform is _line:
+        tau = tau[jnp.argsort(tau @ tau[0])]
+    return (radius / RADIUS) * tau
 
 
 def orbit_average(function: Callable[[Array], Array], orbit: Orbit) -> Callable[[Array], Array]:

@@ -19,7 +19,7 @@ from noethers_razor.training import FlatParams
 
 
 class PosteriorDraws(NamedTuple):
-    """Weight samples, leaves (W, out, in), and for each its own S flow times (W S, K)."""
+    """Weight samples, leaves (W, out, in), and for each its own S flow times (W, S, K)."""
 
     weights: list[Array]
     tau: Array
@@ -32,9 +32,9 @@ def posterior_draws(
     weight_key, orbit_key = jax.random.split(key)
     weights = jax.vmap(lambda k: model.sample_weights(params, k))(jax.random.split(weight_key, draws))
     if model.family.count == 0:
-        return PosteriorDraws(weights, jnp.zeros((draws, 0)))
+        return PosteriorDraws(weights, jnp.zeros((draws, 1, 0)))
     tau = jax.vmap(lambda k: model.flow_times(k, orbit_samples))(jax.random.split(orbit_key, draws))
-    return PosteriorDraws(weights, tau.reshape(-1, model.family.count))
+    return PosteriorDraws(weights, tau)
 
 
 def mean_energy(model: Model, params: FlatParams, samples: PosteriorDraws) -> Callable[[Array], Array]:
@@ -43,10 +43,8 @@ def mean_energy(model: Model, params: FlatParams, samples: PosteriorDraws) -> Ca
     points = _orbit(model, params, samples.tau)
 
     def energy(x: Array) -> Array:
-        moved = points(x)
-        grouped = moved.reshape((draws, -1, *x.shape)) if model.family.count else moved[None]
-        grouped = jnp.broadcast_to(grouped, (draws, *grouped.shape[1:]))
-        return jnp.mean(jax.vmap(model.network.apply)(samples.weights, grouped), axis=(0, 1))
+        moved = points(x) if model.family.count else jnp.broadcast_to(x, (draws, 1, *x.shape))
+        return jnp.mean(jax.vmap(model.network.apply)(samples.weights, moved), axis=(0, 1))
 
     return energy
 
@@ -81,7 +79,7 @@ def sample_rollouts(
     """Paths (W, T + 1, B, M), one for each posterior sample of the Hamiltonian."""
     draws = samples.weights[0].shape[0]
     # One set of S flows serves all samples; a set each would move every state W times as often.
-    shared = samples.tau[: max(1, samples.tau.shape[0] // draws)]
+    shared = samples.tau[0]
     points = _orbit(model, params, shared)
 
     def energy(x: Array) -> Array:

@@ -94,7 +94,7 @@ def build_model(
         floor=config.noise_floor,
         total=total,
     )
-    orbits = OrbitSampling(config.orbit_samples, config.measure, config.sampling)
+    orbits = OrbitSampling(config.orbit_samples, config.measure or family.measure, config.sampling)
     return Model(network, family, conserved_names, orbits, likelihood)
 
 
@@ -257,7 +257,7 @@ class Result:
             if samples:
                 few = prediction.PosteriorDraws(
                     [w[:samples] for w in self._draws.weights],
-                    self._draws.tau[: samples * (self._draws.tau.shape[0] // _DRAWS)],
+                    self._draws.tau[:samples],
                 )
                 rollouts = jax.jit(
                     lambda p, draws, z, dt: prediction.sample_rollouts(self.model, p, draws, z, dt, substeps)

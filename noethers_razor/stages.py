@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Key
@@ -27,6 +28,9 @@ _TRANSITIONS = 2048
 _DRAWS = 32
 _MEDIAN_OF_NORMAL = 0.6745
 """Median of |x| for x ~ N(0, 1)."""
+_STATES = 512
+_SHARES = np.array([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0])
+"""Of the longest flow times, at which the energy along proposed paths is looked at."""
 _LEAST_NOISE = 1e-6
 """So that data without any noise, fitted exactly, still have a measure."""
 
@@ -120,13 +124,33 @@ class FitState:
         root = np.linalg.solve(back, np.diag(np.hypot(deviation, max(floor, _LEAST_NOISE))))
         return self.tracks._replace(noise=root @ root.T)
 
+    def energies(self, params: FlatParams) -> Callable[[jax.Array], jax.Array]:
+        """The network's mean energy, without symmetry, at params: states (..., M) -> (...)."""
+        keys = jax.random.split(self.stream("slopes"), _DRAWS)
+        weights = jax.vmap(lambda key: self.model.sample_weights(params, key))(keys)
+        return lambda x: jax.lax.map(lambda drawn: self.model.network.apply(drawn, x), weights).mean(0)
+
+    @functools.cached_property
+    def _slopes(self) -> Callable[[FlatParams, Key, jax.Array], jax.Array]:
+        def one(params: FlatParams, key: Key, states: jax.Array) -> jax.Array:
+            weights = self.model.sample_weights(params, key)
+            return jax.grad(lambda x: jnp.sum(self.model.network.apply(weights, x)))(states)
+
+        return jax.jit(lambda params, keys, x: jax.lax.map(lambda k: one(params, k, x), keys).mean(0))
+
+    def with_slopes(self, params: FlatParams) -> Tracks:
+        """The trajectories with the gradient of the network's mean energy, without symmetry, at params."""
+        keys = jax.random.split(self.stream("slopes"), _DRAWS)
+        states = jnp.asarray(self.tracks.states, self.data.start.dtype)
+        return self.tracks._replace(slopes=np.asarray(self._slopes(params, keys, states), np.float64))
+
     def share_programs(self, other: FitState) -> None:
         """Take the compiled programs of a fit of the same data, family and settings."""
         self.trainers = {
             name: dataclasses.replace(trainer, clock=self.clock, pool=self.pool)
             for name, trainer in other.trainers.items()
         }
-        self._predictions = other._predictions
+        self._predictions, self._slopes = other._predictions, other._slopes
 
     def prepare(self) -> None:
         """Have the programs of both families compiled, the one without symmetry first."""
@@ -224,8 +248,43 @@ class Propose:
     def run(self, state: FitState) -> None:
         """Adds the family's parameters to ``params``."""
         state.tracks = state.measured(state.params)
-        state.proposal = state.family.propose(state.tracks, state.stream("start"))
-        state.params |= prefixed(state.proposal.params, state.data.start.dtype)
+        if state.family.besides_energy:
+            state.tracks = state.with_slopes(state.params)
+        found = state.family.propose(state.tracks, state.stream("start"))
+        if state.family.besides_energy and np.isfinite(found.length).any():
+            found = _shortened(state, found)
+        state.proposal = found
+        state.params |= prefixed(found.params, state.data.start.dtype)
+
+
+def _shortened(state: FitState, found: Proposal) -> Proposal:
+    """A proposal whose paths end where the energy along them begins to change by more than noise changes it.
+
+    A function is known where there are data, and its flow may lead away from them: what it says beyond would
+    cost bound, though it is conserved.
+    """
+    family, tracks = state.family, state.tracks
+    assert tracks.slopes is not None, "made before the proposal"
+    dtype = state.data.start.dtype
+    states = jnp.asarray(thinned(tracks.states, _STATES), dtype)
+    energy = state.energies(state.params)
+    shares = np.concatenate([-_SHARES[::-1], _SHARES])
+
+    @jax.jit
+    def changes(params: FlatParams, tau: jax.Array) -> jax.Array:
+        return jnp.median(jnp.abs(energy(family.orbit(params, tau)(states)) - energy(states)), axis=-1)
+
+    by_noise = np.median(np.linalg.norm(tracks.slopes @ np.linalg.cholesky(tracks.noise), axis=1))
+    params = {name: jnp.asarray(value, dtype) for name, value in found.params.items()}
+    factor = np.zeros(family.count)
+    for k in np.flatnonzero(np.isfinite(found.length) & (found.length > 0)):
+        tau = np.outer(family.radius * shares, np.eye(family.count)[k])
+        moved = np.asarray(changes(params, jnp.asarray(tau, dtype))).reshape(2, -1)
+        worst = np.maximum.accumulate(np.maximum(moved[0][::-1], moved[1]))
+        factor[k] = _SHARES[max(int(np.sum(worst <= _MEDIAN_OF_NORMAL * by_noise)) - 1, 0)]
+    return dataclasses.replace(
+        found, params=family.mixed(params, np.diag(factor)), length=found.length * factor
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,8 +297,15 @@ class Joint:
 
     def run(self, state: FitState) -> None:
         """Leaves parameters in principal directions, and the bound under the family's name."""
-        rates = self.rates if state.family.trainable else self.rates._replace(conserved=0.0)
-        family = state.family
+        family, started = state.family, state.proposal
+        if family.besides_energy and started is not None and not started.length.any():
+            # Nothing was proposed (a random start has lengths nan): every orbit is the state itself.
+            state.params |= state.train(
+                NoSymmetry(), state.bare, stage=self.name, steps=self.steps, rates=self.rates
+            )
+            state.bounds[family.name] = state.estimate(NoSymmetry(), {k: state.params[k] for k in state.bare})
+            return
+        rates = self.rates if family.trainable else self.rates._replace(conserved=0.0)
         params = state.train(family, state.params, stage=self.name, steps=self.steps, rates=rates)
         # Ball and normal laws do not see a rotation of the quantities; the cube does.
         state.params = params if state.model.orbits.measure == "uniform" else state.spectrum(params)[1]

@@ -47,13 +47,15 @@ def kepler(error=0.0, names=("Lxy", "Ax", "Ay")):
 
 def test_functions_of_others_add_nothing():
     system = Kepler()
-    assert find_functions(kepler()).rank == 3
-    assert find_functions(Known(system, system.integrals(), terms=[INVERSE])).rank == 3
-    angular = system.integrals()["Lxy"]
-    both = Known(system, {"L": angular, "square": lambda x: angular(x) ** 2}, terms=[INVERSE])
+    assert find_functions(kepler()).rank == 2
+    assert find_functions(Known(system, system.integrals(), terms=[INVERSE])).rank == 2
+    central = CentralForce()
+    angular = central.integrals()["Lxy"]
+    both = Known(central, {"L": angular, "square": lambda x: angular(x) ** 2})
     assert find_functions(both).rank == 1
     slopes = np.random.default_rng(0).normal(size=(20, 4, 4))
-    assert independent_count(slopes) == 4
+    assert independent_count(slopes[:, 1:], slopes[:, 0]) == 3
+    assert independent_count(slopes[:, :1], slopes[:, 0]) == 0
 
 
 def test_angles_tell_found_from_missed():
@@ -64,8 +66,8 @@ def test_angles_tell_found_from_missed():
     assert np.median(found.defects) < 1e-6
     missed = find_functions(kepler(names=("Lxy",)), system)
     assert missed.truth_angles["Lxy"] < 1e-4
-    assert missed.truth_angles["Ax"] > 20
-    assert missed.largest_angle > 20
+    assert missed.truth_angles["Ax"] > 10
+    assert missed.largest_angle > 10
 
 
 @pytest.mark.parametrize("error", [0.0, 0.005])
@@ -98,7 +100,7 @@ def test_formulas_are_of_terms_that_are_named():
 def test_toda_is_read_up_to_functions():
     system = Toda()
     report = find_functions(Known(system, system.integrals(), terms=EXPONENTIALS), system)
-    assert report.rank == 3
+    assert report.rank == 2
     assert report.formulas[0] == "p1 + p2 + p3"
     assert len(report.formulas) == 3
 
@@ -113,11 +115,12 @@ def test_nothing_is_read_where_nothing_fits():
 def test_sheet_is_text_and_json():
     report = find_functions(kepler(), Kepler())
     text = str(report)
-    assert text.startswith("3 independent conserved functions")
+    assert text.startswith("2 independent conserved functions besides H")
     assert "qx*py - qy*px" in text
-    assert json.loads(json.dumps(report.as_json(), allow_nan=False))["rank"] == 3
+    assert json.loads(json.dumps(report.as_json(), allow_nan=False))["rank"] == 2
     bare = find_functions(Known(Kepler(), {"nothing": lambda x: 0.0 * x[0]}))
     assert bare.rank == 0
+    # H is known whatever was learned, but without 1/r it has no formula.
     assert bare.formulas == []
 
 

@@ -26,11 +26,13 @@ class Tracks(NamedTuple):
         states: (N, M), in the frame, float64.
         track: (N,) the trajectory of each, those of one trajectory beside each other and in order.
         noise: (M, M) covariance of measurement noise, or what stands for it.
+        slopes: (N, M) gradient of a first Hamiltonian at the states, for families that ask for it.
     """
 
     states: np.ndarray
     track: np.ndarray
     noise: np.ndarray
+    slopes: np.ndarray | None = None
 
     @property
     def deviation(self) -> float:
@@ -69,6 +71,10 @@ class ConservedFamily(Protocol):
     trainable: bool
     radius: float
     """Of the ball of flow times, see `orbit.sample_tau`."""
+    besides_energy: bool
+    """Whether it looks for what is independent of H, and asks for the slopes of `Tracks`."""
+    measure: str
+    """Law of the flow times where the settings name none."""
 
     @property
     def count(self) -> int:
@@ -104,7 +110,7 @@ class ConservedFamily(Protocol):
         ...
 
     def orbit(self, params: Params, tau: Array) -> Orbit:
-        """The flows at tau (S, K): all that does not depend on x is computed here, once."""
+        """The flows at tau (..., S, K): all that does not depend on x is computed here, once."""
         ...
 
     def propose(self, tracks: Tracks, key: Key) -> Proposal:

@@ -1,6 +1,6 @@
 """Conserved quantities C(x) = W phi(x), combinations of features: what polynomials and networks share.
 
-Their flows have no closed form: each orbit point is one integration from the state, and orbits are short.
+Their flows have no closed form: the orbit points of a draw are the path of one integration.
 """
 
 from __future__ import annotations
@@ -21,14 +21,11 @@ from noethers_razor.conserved.base import STARTS, Proposal, Tracks, gradients, t
 from noethers_razor.conserved.constancy import credible_length
 from noethers_razor.conserved.independence import Features, balanced, constant_space, defects, independent
 from noethers_razor.data.frame import Frame
-from noethers_razor.flows import combination_flow
-from noethers_razor.orbit import Orbit
+from noethers_razor.flows import combination_path
+from noethers_razor.orbit import RADIUS, Orbit
 
-REACH = 0.6
-"""Root-mean-square displacement of the farthest orbit points, relative to the data. Longer orbits leave the
-states that say what C is; measured, they cost bound where C is right on the data."""
-STEPS = 1
-"""Runge-Kutta steps to an orbit point."""
+SUBSTEPS = 2
+"""Runge-Kutta steps from one orbit point to the next."""
 SPEED = 4.0
 """Multiple of the root-mean-square speed to which flows are limited: functions grow where no data are."""
 SHARED = "shared/"
@@ -42,7 +39,7 @@ class Expansion(ABC):
     """K learnable functions C = W phi with features phi of a subclass.
 
     Args:
-        count: K, the largest number to look for; phase space holds 2 n - 1 independent integrals at most.
+        count: K, the largest number to look for; besides H there are 2 n - 2 independent integrals at most.
         start: ``proposal`` (what is constant along trajectories, then the bound) or ``random``.
     Raises:
         ValueError: for a count below 1 or an unknown start.
@@ -52,7 +49,9 @@ class Expansion(ABC):
     start: str = "proposal"
     name = "expansion"
     trainable = True
-    radius = REACH
+    radius = RADIUS
+    measure = "line"
+    besides_energy = True
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -93,8 +92,8 @@ class Expansion(ABC):
         return dataclasses.asdict(self)
 
     def in_phase_space(self, dim: int) -> Self:
-        """At most as many functions as can be independent integrals of one Hamiltonian on dimension M."""
-        return dataclasses.replace(self, count=min(self.count, dim - 1))
+        """At most as many functions as can be integrals independent of each other and of one Hamiltonian."""
+        return dataclasses.replace(self, count=max(1, min(self.count, dim - 2)))
 
     def init(self, key: Key, dim: int) -> Params:
         """Small random weights (K, D), and the parameters of the features."""
@@ -107,12 +106,31 @@ class Expansion(ABC):
         return self.features(params, x) @ params["weights"].T
 
     def orbit(self, params: Params, tau: Array) -> Orbit:
-        """The flows of tau (S, K) @ C, each integrated from the state."""
-        rows = tau @ params["weights"]
+        """Points at tau (..., S, K) of the flows of tau @ C, the S of one integration in one direction.
+
+        Times beside each other are those of a path, see `flows.combination_path`, in any order.
+        """
+        samples = tau.shape[-2]
+        paths = _within(params["weights"], tau.reshape(-1, samples, tau.shape[-1]))
 
         def points(x: Array) -> Array:
-            limit = SPEED * REACH * math.sqrt(x.shape[-1])
-            return combination_flow(lambda y: self.features(params, y), rows, x, steps=STEPS, limit=limit)
+            # A step of full speed over one of the intervals, and as many times it as the limit says.
+            limit = SPEED * math.sqrt(x.shape[-1]) * 2 * self.radius / samples
+
+            def path(times: Array) -> Array:
+                along = times @ times[jnp.argmax(jnp.sum(times**2, axis=-1))]
+                order = jnp.argsort(along)
+                moved = combination_path(
+                    lambda y: self.features(params, y),
+                    times[order] @ params["weights"],
+                    x,
+                    substeps=SUBSTEPS,
+                    limit=limit,
+                )
+                return moved[jnp.argsort(order)]
+
+            found = path(paths[0])[None] if len(paths) == 1 else jax.vmap(path)(paths)
+            return found.reshape(*tau.shape[:-1], *x.shape)
 
         return points
 
@@ -153,7 +171,11 @@ class Expansion(ABC):
         return Features(values, shaken, slopes, curvature, size)
 
     def propose(self, tracks: Tracks, key: Key) -> Proposal:
-        """Independent functions that vary along trajectories no more than noise, or a random start."""
+        """Independent functions that vary along trajectories no more than noise, or a random start.
+
+        What depends on H alone is left out where H is known: its flow moves states along their trajectories,
+        where the average of a Hamiltonian learns nothing.
+        """
         dim = tracks.states.shape[1]
         if self.start == "random":
             nothing = np.full(self.count, np.nan)
@@ -162,7 +184,8 @@ class Expansion(ABC):
         shared = self.shared_of(tracks, unit_key)
         features = balanced(self.sampled(shared, tracks, noise_key), tracks.track)
         space, excess = constant_space(features, tracks)
-        rows = independent(features, space, self.count)
+        energy = None if tracks.slopes is None else thinned(tracks.slopes, _STATES)
+        rows = independent(features, space, self.count, energy)
         defect = excess * defects(features, rows, tracks)
         length = credible_length(defect, tracks.deviation)
         empty = self.count - len(rows)
@@ -172,3 +195,14 @@ class Expansion(ABC):
             tracks.deviation,
             np.concatenate([length, np.zeros(empty)]),
         )
+
+
+def _within(weights: Array, paths: Array) -> Array:
+    """Times (P, S, K) turned to the quantities that are not zero, as long as before.
+
+    Where most places are empty a random direction is mostly theirs, and the path would stand still.
+    """
+    used = jnp.any(weights != 0, axis=1).astype(paths.dtype)
+    kept = paths * used
+    size, left = jnp.sum(paths**2, axis=(1, 2)), jnp.sum(kept**2, axis=(1, 2))
+    return kept * jnp.sqrt(size / jnp.where(left > 0, left, 1.0))[:, None, None]

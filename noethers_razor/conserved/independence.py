@@ -131,11 +131,13 @@ def held_out_defects(values: np.ndarray, shaken: np.ndarray, tracks: Tracks) -> 
     return np.asarray(tracks.deviation * np.sqrt(above / np.maximum(below, 1e-300)))
 
 
-def independent(features: Features, space: np.ndarray, count: int) -> np.ndarray:
+def independent(
+    features: Features, space: np.ndarray, count: int, energy: np.ndarray | None = None
+) -> np.ndarray:
     """At most count functionally independent combinations (k, D) of rows (m, D), the simplest first.
 
     Each is the one of whose gradient most, relative to its and its second derivatives' size, lies off the
-    gradients of those before it.
+    gradients of those before it, and off that of the energy (B, M) where it is given.
     """
     chosen = np.zeros((0, space.shape[1]))
     if not len(space):
@@ -143,9 +145,11 @@ def independent(features: Features, space: np.ndarray, count: int) -> np.ndarray
     slopes = np.einsum("md,bdi->bmi", space, features.slopes) / features.size
     cost = np.eye(len(space)) + space @ features.curvature @ space.T
     root = np.linalg.inv(np.linalg.cholesky(cost))
+    known = slopes[:, :0] if energy is None else energy[:, None]
     picked = np.zeros((0, len(space)))
     while len(picked) < min(count, len(space)):
-        new = _gram(off_span(slopes, np.einsum("km,bmi->bki", picked, slopes)))
+        others = np.concatenate([known, np.einsum("km,bmi->bki", picked, slopes)], axis=1)
+        new = _gram(off_span(slopes, others))
         row = np.linalg.eigh(root @ new @ root.T)[1][:, -1] @ root
         row = row / np.linalg.norm(row)
         if row @ new @ row < INDEPENDENT:

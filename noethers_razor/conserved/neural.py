@@ -118,7 +118,9 @@ def _trained(family: Neural, params: Params, tracks: Tracks, key: Key) -> Params
         tracks.track, return_index=True, return_inverse=True, return_counts=True
     )
     dtype = params["weights"].dtype
-    states = jnp.asarray(tracks.states, dtype)
+    states, energy = jnp.asarray(tracks.states, dtype), None
+    if tracks.slopes is not None:
+        energy = jnp.asarray(tracks.slopes / np.sqrt(np.mean(np.sum(tracks.slopes**2, axis=1))), dtype)
     root = jnp.asarray(np.linalg.cholesky(tracks.noise).T, dtype)
     begin, length = jnp.asarray(first[place], jnp.int32), jnp.asarray(count[place], jnp.int32)
 
@@ -133,7 +135,9 @@ def _trained(family: Neural, params: Params, tracks: Tracks, key: Key) -> Params
         moved = jnp.mean((family.value(params, shaken) - near) ** 2, axis=0)
         scatter = jnp.mean((near - far) ** 2, axis=0) / 2 / moved
         unit = slopes / jnp.sqrt(jnp.mean(jnp.sum(slopes**2, axis=-1), axis=0))[:, None]
-        gram = unit @ jnp.swapaxes(unit, 1, 2) + 0.01 * jnp.eye(family.count, dtype=dtype)
+        # What depends on H alone is known already.
+        unit = unit if energy is None else jnp.concatenate([unit, energy[here, None]], axis=1)
+        gram = unit @ jnp.swapaxes(unit, 1, 2) + 0.01 * jnp.eye(unit.shape[1], dtype=dtype)
         # Cholesky by hand would be LAPACK on a batch; a determinant of few rows is a product of pivots.
         return jnp.mean(jnp.log(scatter + 0.1)) - _INDEPENDENCE * jnp.mean(_log_determinant(gram))
 

@@ -22,6 +22,8 @@ class NoSymmetry:
     name = "none"
     trainable = False
     radius = RADIUS
+    measure = "ball"
+    besides_energy = False
 
     @property
     def count(self) -> int:

@@ -41,9 +41,9 @@ def quadratic_value(form: Array, linear: Array, x: Array) -> Array:
 
 
 def quadratic_orbit(form: Array, linear: Array, tau: Array) -> Orbit:
-    """Orbit points under the flows of sum_k tau_k C_k; the S exponentials are taken once, here."""
-    maps = affine_flow(affine_generator(form, linear), tau)
-    return lambda x: apply_affine(maps, x)
+    """Orbit points under the flows of sum_k tau_k C_k, tau (..., S, K); exponentials are taken once, here."""
+    maps = affine_flow(affine_generator(form, linear), tau.reshape(-1, tau.shape[-1]))
+    return lambda x: apply_affine(maps, x).reshape(*tau.shape[:-1], *x.shape)
 
 
 def principal_forms(form: Array, linear: Array, states: np.ndarray) -> tuple[np.ndarray, Params]:
@@ -81,6 +81,8 @@ class Quadratic:
     name = "quadratic"
     trainable = True
     radius = RADIUS
+    measure = "ball"
+    besides_energy = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -157,6 +159,8 @@ class KnownQuadratic:
     name = "oracle"
     trainable = False
     radius = RADIUS
+    measure = "ball"
+    besides_energy = False
 
     @classmethod
     def of(cls, named: Mapping[str, QuadraticForm]) -> KnownQuadratic:

@@ -22,8 +22,8 @@ from noethers_razor.symmetry.formulas import sparse_basis, text_of
 
 _INSIDE = 0.1
 """Largest sine, in the mean, of a combination's gradient to the learned span for it to be considered."""
-_SLACK = 0.002
-"""Sine that counts as none, however well quantities are conserved."""
+_SLACK, _LARGEST = 0.002, 0.02
+"""Sine that counts as none, however well quantities are conserved, and one that never does."""
 _MULTIPLE = 2.0
 """Of the learned quantities' defect, up to which a formula's sine may be: a defect is one component of what
 gradients miss. Coefficients that are no halves must do better, by `_FITTED`: with several of them something
@@ -107,7 +107,7 @@ def formulas_in_span(dictionary: Dictionary, learned: np.ndarray, most: int, def
     size = np.sqrt(np.mean(np.sum(dictionary.slopes**2, axis=-1), axis=0))
     slopes = dictionary.slopes / np.maximum(size, 1e-300)[:, None]
     total, off = _gram(slopes), _gram(off_span(slopes, learned))
-    limit = max(_SLACK, _MULTIPLE * defect)
+    limit = min(max(_SLACK, _MULTIPLE * defect), _LARGEST)
     squares, columns = _least(total, off)
     inside = min(int(np.sum(np.sqrt(squares) < _INSIDE)), _MOST_DIMENSIONS)
     # How many of the least are true and not approximations is not known: sparse ones of any number are.

@@ -29,13 +29,13 @@ class FunctionReport:
 
     Args:
         singular_values: (K,) root-mean-square displacement per unit tau, largest first.
-        rank: number of functionally independent quantities in use.
+        rank: number of quantities in use that are functionally independent of each other and of H.
         defects: (used,) median over held-out states of |{C, H}| / (|grad C| |grad H|) with the model's H,
             gradients in the frame.
-        found: formulas in the span of the learned gradients, one for each quantity at most.
+        found: formulas in the span of the gradients learned and of H's, independent of each other.
         bounds, judgements, seeds, warnings: see `SymmetryReport`.
         truth_angles: with ground truth, for each integral the median angle in degrees of its gradient to the
-            span of the learned ones at a state.
+            span of the learned ones and the model's H at a state.
         largest_angle: the largest of these and of those of learned gradients to the span of the true ones.
     """
 
@@ -89,7 +89,7 @@ class FunctionReport:
 
     def __str__(self) -> str:
         noun = "function" if self.rank == 1 else "functions"
-        lines = [f"{self.rank} independent conserved {noun}"]
+        lines = [f"{self.rank} independent conserved {noun} besides H"]
         values = self.singular_values
         if len(values):
             text = f"singular values  {numbers(values[: self.used])} | {numbers(values[self.used :])}"
@@ -107,14 +107,14 @@ class FunctionReport:
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
-def independent_count(slopes: np.ndarray) -> int:
-    """How many of functions with gradients (B, K, M), each in turn, are independent of those before them."""
-    kept = slopes[:, :0]
+def independent_count(slopes: np.ndarray, energy: np.ndarray) -> int:
+    """How many of functions with gradients (B, K, M) are independent of those before them and of H (B, M)."""
+    kept = energy[:, None]
     for k in range(slopes.shape[1]):
         own = slopes[:, k : k + 1]
         if np.sum(off_span(own, kept) ** 2) >= INDEPENDENT * np.sum(own**2):
             kept = np.concatenate([kept, own], axis=1)
-    return int(kept.shape[1])
+    return int(kept.shape[1]) - 1
 
 
 def _angles(slopes: np.ndarray, span: np.ndarray) -> list[float]:
@@ -187,14 +187,17 @@ def find_functions(
         defects = np.median(
             np.asarray(bracket_defect(jnp.asarray(principal), jnp.asarray(energy)[:, None])), axis=0
         )
-    rank = independent_count(principal)
+    rank = independent_count(principal, energy)
     given = result.dictionary_terms if terms is None else list(terms)
     dictionary = dictionary_of(result.coordinates, given, degree, states, back)
+    size = np.sqrt(np.mean(np.sum(energy**2, axis=-1)))
+    spanned = np.concatenate([principal, energy[:, None] / max(float(size), 1e-300)], axis=1)
+    typical = float(np.median(defects)) if used else 0.0
     report = FunctionReport(
         singular_values=values,
         rank=rank,
         defects=defects,
-        found=formulas_in_span(dictionary, principal, rank, float(np.median(defects))) if rank else [],
+        found=formulas_in_span(dictionary, spanned, rank + 1, typical),
         bounds=result.evidence.get("bounds", {}),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),
@@ -204,10 +207,9 @@ def find_functions(
         return report
     exact = true_slopes(truth, states, back)
     both = np.stack(list(exact.values()), axis=1)
-    ahead = _angles(both, principal) if used else [90.0] * len(exact)
-    reverse = _angles(principal, both)
+    ahead = _angles(both, spanned)
     return dataclasses.replace(
         report,
         truth_angles=dict(zip(exact, ahead, strict=True)),
-        largest_angle=max([*ahead, *reverse]),
+        largest_angle=max([*ahead, *_angles(principal, both)]),
     )
