@@ -157,6 +157,16 @@ WRONG = {
         2,
         "no parameter w",
     ),
+    "flag of another family": (
+        ["fit", "{f}/d.npz", "--out", "{t}/r", "--degree", "3"],
+        2,
+        "--degree with family quadratic; it is for family polynomial",
+    ),
+    "term": (
+        ["fit", "{f}/d.npz", "--out", "{t}/r", "--family", "polynomial", "--term", "1/sqrt(x)", "--quiet"],
+        2,
+        "unknown name 'x'; expected one of q1, q2, p1, p2",
+    ),
     "parent": (["simulate", "oscillators", "--out", "{t}/no/x.npz", "--seed", "1"], 2, "does not exist"),
     "noise": (["simulate", "oscillators", "--noise", "-1", "--out", "{t}/x.npz"], 2, "noise = -1.0"),
     "truth size": (

@@ -192,6 +192,9 @@ def find_functions(
     dictionary = dictionary_of(result.coordinates, given, degree, states, back)
     size = np.sqrt(np.mean(np.sum(energy**2, axis=-1)))
     spanned = np.concatenate([principal, energy[:, None] / max(float(size), 1e-300)], axis=1)
+    # Of 2 n - 1 integrals at most: where functions of others were learned too, the last direction is error.
+    _, lengths, directions = np.linalg.svd(spanned, full_matrices=False)
+    spanned = (lengths[..., None] * directions)[:, : spanned.shape[2] - 1]
     typical = float(np.median(defects)) if used else 0.0
     report = FunctionReport(
         singular_values=values,
