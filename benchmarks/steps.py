@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -19,7 +20,7 @@ import numpy as np
 from experiments.tables import markdown, write
 from noethers_razor._types import Array, Key
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import ConservedFamily, NoSymmetry, Quadratic
+from noethers_razor.conserved import ConservedFamily, Neural, NoSymmetry, Polynomial, Quadratic
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.fitting import to_batch
 from noethers_razor.model import Batch, initial_params, prefixed
@@ -51,13 +52,22 @@ def cases() -> list[Case]:
 
     def varied(name: str, values: tuple[int, ...]) -> list[Case]:
         label = {"orbit_samples": "S", "batch": "batch", "width": "width"}[name]
-        configs = {value: dataclasses.replace(base, **{name: value}) for value in values}
+        configs = {value: replace(base, **{name: value}) for value in values}
         return [Case(f"3 oscillators, {label} {v}", three, learned, c) for v, c in configs.items()]
 
     growth = [
         Case(f"{n} oscillators", Oscillators(n=n), Quadratic(n * n + 6), base) for n in (1, 2, 3, 5, 7, 10)
     ]
     growth += [Case(f"{n} bodies", NBody(n_bodies=n), Quadratic(10), base) for n in (2, 3, 4, 5, 8)]
+    two = Oscillators(n=2)
+    functions = [
+        Case("2 oscillators, K = 14", two, Quadratic(), base),
+        *(
+            Case(f"2 oscillators, {family.name}, reach {reach}", two, replace(family, reach=reach), base)
+            for family in (Polynomial(), Neural())
+            for reach in (1.0, 0.0625)
+        ),
+    ]
     paper = [
         Case(
             f"{name}, paper's protocol, {part} of its batch",
@@ -75,6 +85,7 @@ def cases() -> list[Case]:
     return [
         Case("3 oscillators, no symmetry", three, NoSymmetry(), base),
         *growth,
+        *functions,
         *varied("orbit_samples", (2, 4, 16, 32)),
         *varied("batch", (32, 128, 512)),
         *varied("width", (32, 128, 256)),
@@ -180,7 +191,7 @@ def main() -> None:
     header = ["case", "S, M, batch, network", "ms a step", "in one part", "of the product rate"]
     header += ["of that of products of its size", "s to compile"]
     joint = Case("3 oscillators", Oscillators(n=3), Quadratic(15), FitConfig())
-    tiny = dataclasses.replace(joint, label="oscillator", system=Oscillators(n=1), family=Quadratic(1))
+    tiny = replace(joint, label="oscillator", system=Oscillators(n=1), family=Quadratic(1))
     seeds = [[case.label, *(f"{together(case, count):.3g}" for count in COUNTS)] for case in (tiny, joint)]
     write(
         out,

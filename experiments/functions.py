@@ -18,12 +18,13 @@ from experiments.tables import markdown, parser, spread, write
 from noethers_razor import host
 from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.mechanics import bracket_defect
-from noethers_razor.symmetry.function_report import true_slopes
+from noethers_razor.symmetry.function_report import FunctionReport, find_functions, true_slopes
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, System, Toda
 
 INVERSE_RADIUS = "1/sqrt(qx^2+qy^2)"
 EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
-STEPS = 4000
+STEPS = 3000
+ALONE = "neural, no forms"
 
 
 class Case(NamedTuple):
@@ -32,28 +33,33 @@ class Case(NamedTuple):
     system: System
     families: dict[str, Any]
     terms: tuple[str, ...] = ()
-    settings: dict[str, Any] = {"noise": 0.01}
+    settings: dict[str, Any] = {"noise": 0.01, "n_trajectories": 50}
 
 
 CASES = {
     "oscillators": Case(
-        Oscillators(n=2), {"neural": nr.Neural(4), "quadratic": nr.Quadratic(15)}, settings={"noise": 0.03}
+        Oscillators(n=2),
+        {"neural": nr.Neural(), ALONE: nr.Neural(forms=False), "quadratic": nr.Quadratic()},
+        settings={"noise": 0.03},
     ),
-    "central_force": Case(CentralForce(), {"neural": nr.Neural(4)}),
+    "central_force": Case(
+        CentralForce(),
+        {"neural": nr.Neural(), ALONE: nr.Neural(forms=False), "quadratic": nr.Quadratic()},
+    ),
     "kepler": Case(
         Kepler(),
         {
-            "neural": nr.Neural(4),
-            "polynomial": nr.Polynomial(4, terms=(INVERSE_RADIUS,)),
-            "quadratic": nr.Quadratic(15),
+            "neural": nr.Neural(),
+            "polynomial": nr.Polynomial(terms=(INVERSE_RADIUS,)),
+            "quadratic": nr.Quadratic(),
         },
         (INVERSE_RADIUS,),
     ),
-    "toda": Case(Toda(), {"polynomial": nr.Polynomial(5, terms=EXPONENTIALS)}, EXPONENTIALS),
+    "toda": Case(Toda(), {"polynomial": nr.Polynomial(terms=EXPONENTIALS)}, EXPONENTIALS),
 }
 CONTROLS = {
-    "henon_heiles": Case(HenonHeiles(), {"neural": nr.Neural(4), "polynomial": nr.Polynomial(4, degree=4)}),
-    "pendulum": Case(Pendulum(), {"neural": nr.Neural(4), "polynomial": nr.Polynomial(4, degree=5)}),
+    "henon_heiles": Case(HenonHeiles(), {"neural": nr.Neural(), "polynomial": nr.Polynomial(degree=4)}),
+    "pendulum": Case(Pendulum(), {"neural": nr.Neural(), "polynomial": nr.Polynomial(degree=5)}),
 }
 
 
@@ -91,10 +97,10 @@ def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
     data = case.system.simulate(data_seed(seed), **case.settings)
     test = case.system.simulate(data_seed(seed), n_trajectories=40, n_steps=50, stream="test")
     result = nr.fit(data, seed=seed, conserved=family, config=nr.FitConfig(steps=STEPS))
-    report = nr.find_symmetries(result, case.system, terms=case.terms or None)
+    report = find_functions(result, case.system, terms=case.terms)
     bounds = report.bounds
     rollout = result.predict(test.states[:, 0], test.t, samples=0)
-    record: dict[str, Any] = {
+    return {
         "negative_elbo": bounds[family.name]["negative_elbo"],
         "none": bounds["none"]["negative_elbo"],
         "error": bounds[family.name]["error"],
@@ -104,14 +110,13 @@ def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
         "judgements": report.judgements,
         "mse": float(np.mean((rollout.mean - test.states)[:, 1:] ** 2)),
         "seconds": result.metrics["seconds_total"],
+        "functions": result.model.family.functions,
+        **_of_functions(result, report, case.system, test),
     }
-    if isinstance(report, nr.FunctionReport):
-        record |= _of_functions(result, report, case.system, test)
-    return record
 
 
 def _of_functions(
-    result: nr.Result, report: nr.FunctionReport, system: System, test: nr.Trajectories
+    result: nr.Result, report: FunctionReport, system: System, test: nr.Trajectories
 ) -> dict[str, Any]:
     """Defects with the true Hamiltonian, drifts, and how well integrals follow from what was learned."""
     states, back = test.observed(), result.frame.inverse
@@ -134,15 +139,14 @@ def _of_functions(
 
 def _row(name: str, family: str, runs: list[dict[str, Any]]) -> list[str]:
     gains = [run["none"] - run["negative_elbo"] for run in runs]
-    functions = "defects" in runs[0]
     return [
         name,
         family,
         ", ".join(str(run["rank"]) for run in runs),
-        spread([max(run["defects"], default=None) for run in runs]) if functions else "-",
-        spread([run["largest_angle"] for run in runs]) if functions else "-",
-        spread([run["steadier"] for run in runs]) if functions else "-",
-        spread([min(run["recovered"].values()) for run in runs], 4) if functions else "-",
+        spread([max(run["defects"], default=None) for run in runs]),
+        spread([run["largest_angle"] for run in runs]),
+        spread([run["steadier"] for run in runs]),
+        spread([min(run["recovered"].values()) for run in runs], 4),
         spread([run["negative_elbo"] for run in runs], 5),
         spread([run["none"] for run in runs], 5),
         spread(gains),

@@ -17,6 +17,7 @@ from experiments.anisotropic import FREQUENCIES
 from experiments.pipeline import in_process
 from experiments.tables import markdown, parser, spread, write
 from noethers_razor.conserved.forms import embed, second_moment
+from noethers_razor.conserved.quadratic import symmetric
 from noethers_razor.fitting import plan
 from noethers_razor.stages import FitState, Propose, Stage
 from noethers_razor.systems import NBody, Oscillators, System
@@ -48,7 +49,7 @@ class Spoil:
             places, scale = np.arange(1), np.ones(1)
         else:
             places = np.arange(family.count - _WRONG, family.count)
-            form, linear = (np.asarray(part, np.float64)[places] for part in family.forms(small))
+            form, linear = (np.asarray(part, np.float64)[places] for part in symmetric(small))
             scale = 1.0 / np.linalg.norm(embed(form, linear, second_moment(states)), axis=1)
         for name, value in small.items():
             factor = scale.reshape((-1,) + (1,) * (value.ndim - 1))

@@ -41,10 +41,7 @@ class FitConfig:
     depth: int = _setting(2, "number of hidden layers")
     activation: str = _setting("gelu", f"one of {', '.join(ACTIVATIONS)}")
     orbit_samples: int = _setting(8, "S, orbit points that H is averaged over")
-    measure: str | None = _setting(
-        None,
-        f"law of the flow times: one of {', '.join(MEASURES)}; if unset ball, line for functions",
-    )
+    measure: str = _setting("ball", f"law of the flow times: one of {', '.join(MEASURES)}")
     sampling: str = _setting("quasi", f"how they are drawn: one of {', '.join(SAMPLINGS)}")
     weight_samples: int = _setting(1, "weight samples per step")
     batch: int = _setting(64, "transitions per step")
@@ -86,12 +83,12 @@ class FitConfig:
         )
         for name, choices in (
             ("activation", ACTIVATIONS),
-            ("measure", (None, *MEASURES)),
+            ("measure", MEASURES),
             ("sampling", SAMPLINGS),
             ("integrator", INTEGRATORS),
             ("dtype", DTYPES),
         ):
-            self._require(name, getattr(self, name) in choices, f"one of {', '.join(filter(None, choices))}")
+            self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
 
     def _require(self, name: str, good: bool, expected: str) -> None:
         if not good:

@@ -185,10 +185,6 @@ def _fit(
             "warmup = 0 with start 'proposal'; the stage without symmetry tells the proposal the noise: "
             "use start 'random' or a positive warmup"
         )
-    if family.measure == "line" and config.measure not in (None, "line"):
-        raise UsageError(
-            f"measure = {config.measure!r} with family {family.name}, whose orbits are paths; expected line"
-        )
     substeps = config.substeps or suggested_substeps(frame, transitions)
     with precision(config.dtype):
         batch = to_batch(frame, transitions, config.dtype)
@@ -206,7 +202,7 @@ def _fit(
         _run(state, plan(config, family) if stages is None else stages)
         frame_noise = _noise_variance(state, frame)
         step = float(np.median(transitions.duration)) / substeps
-        best = state.bounds[family.name]
+        best = state.bounds[state.family.name]
         metrics = _metrics(state, best, frame_noise, began, transitions.total)
         result = Result(
             model=state.model,

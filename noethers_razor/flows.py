@@ -76,6 +76,12 @@ def apply_affine(maps: Array, x: Array) -> Array:
     return jnp.einsum("sij,...j->s...i", maps[:, :-1, :-1], x) + maps[:, :-1, -1].reshape(shape)
 
 
+def move_affine(maps: Array, points: Array) -> Array:
+    """Points (S, ..., M), each set moved by a map of its own (S, M+1, M+1)."""
+    shape = (maps.shape[0],) + (1,) * (points.ndim - 2) + (points.shape[-1],)
+    return jnp.einsum("sij,s...j->s...i", maps[:, :-1, :-1], points) + maps[:, :-1, -1].reshape(shape)
+
+
 def hamiltonian_flow(
     observable: Observable, x: Array, time: float, steps: int, method: str = "implicit_midpoint"
 ) -> Array:

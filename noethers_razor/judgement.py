@@ -20,7 +20,7 @@ from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.model import conserved_of, prefixed
 from noethers_razor.stages import Control, FitState, Judgement
 from noethers_razor.symmetry.sheet import AS_LEARNED
-from noethers_razor.symmetry.span import active_count, largest_sine
+from noethers_razor.symmetry.span import active, active_count, largest_sine
 from noethers_razor.training import Estimate, FlatParams, Rates, masked
 
 _STEP_IN_SPECTRUM = 1.5
@@ -104,7 +104,7 @@ def slopes_of(family: ConservedFamily, params: Params, tracks: Tracks) -> np.nda
 
 def spectrum_cuts(values: np.ndarray) -> list[int]:
     """Numbers of directions to try, the largest steps of the active spectrum (K,) first."""
-    count = active_count(values)
+    count, values = active_count(values), np.sort(values)[::-1]
     ratios = values[: count - 1] / values[1:count] if count > 1 else np.zeros(0)
     order = [i for i in np.argsort(-ratios) if ratios[i] >= _STEP_IN_SPECTRUM]
     return [int(i) + 1 for i in order[:_MOST_CUTS]]
@@ -130,12 +130,12 @@ class Directions(NamedTuple):
 
 
 def directions_of(family: ConservedFamily, params: Params, values: np.ndarray, tracks: Tracks) -> Directions:
-    """Directions of parameters in principal form with active singular values (r,)."""
-    count = len(values)
-    if not count:
+    """Directions of parameters in principal form with singular values (K,), of which r are active."""
+    used, sizes = active(values), values[active(values)]
+    if not len(sizes):
         return Directions(np.zeros((0, *thinned(tracks.states, _STATES).shape)), np.zeros((0, 0)), 0)
-    slopes = slopes_of(family, params, tracks)[:count] / values[:, None, None]
-    along = np.asarray(family.value(params, jnp.asarray(tracks.states)), np.float64)[:, :count] / values
+    slopes = slopes_of(family, params, tracks)[used] / sizes[:, None, None]
+    along = np.asarray(family.value(params, jnp.asarray(tracks.states)), np.float64)[:, used] / sizes
     turned, defect = least_varying(along, slopes, tracks)
     credible = credible_length(defect, tracks.deviation) >= _CREDIBLE
     return Directions(slopes, turned, int(credible.sum()))
@@ -144,7 +144,7 @@ def directions_of(family: ConservedFamily, params: Params, values: np.ndarray, t
 def active_slopes(state: FitState) -> np.ndarray:
     """Gradients (rank, B M) of a fit's quantities in use, at the same states in every fit of its data."""
     values, params = state.spectrum(state.params)
-    slopes = slopes_of(state.family, conserved_of(params), state.tracks)[: active_count(values)]
+    slopes = slopes_of(state.family, conserved_of(params), state.tracks)[active(values)]
     return slopes.reshape(len(slopes), state.tracks.states.shape[1] * slopes.shape[1])
 
 
@@ -176,28 +176,30 @@ def case_of(state: FitState) -> Case:
     values, params = state.spectrum(state.params)
     spoilt = is_worse(state.bounds[state.family.name], state.bounds["none"])
     source = state.bare if spoilt else params
-    directions = directions_of(
-        state.family, conserved_of(params), values[: active_count(values)], state.tracks
-    )
+    directions = directions_of(state.family, conserved_of(params), values, state.tracks)
     return Case(values, params, {k: source[k] for k in state.bare}, spoilt, directions)
 
 
 def _with_largest(case: Case, kept: int) -> Hypothesis:
     """The set without its smaller directions."""
-    mask = (np.arange(len(case.values)) < kept).astype(float)
-    removed = tuple(map(float, case.values[kept : case.used]))
+    order = np.argsort(-case.values)
+    mask = np.zeros(len(order))
+    mask[order[:kept]] = 1.0
+    removed = tuple(map(float, case.values[order[kept : case.used]]))
     return Hypothesis(f"largest {kept}", {**case.params, **case.network}, mask, removed)
 
 
 def _with_least_defects(state: FitState, case: Case, kept: int) -> Hypothesis:
     """The set projected on its directions of least defect."""
-    total, count, turned = len(case.values), case.used, case.directions.turned
-    values, good = case.values[:count], turned[:kept]
+    total, turned = len(case.values), case.directions.turned
+    used = np.flatnonzero(active(case.values))
+    values, good = case.values[used], turned[:kept]
     weights = np.zeros((total, total))
-    weights[:count, :count] = values[:, None] * (good.T @ good) / values
+    weights[np.ix_(used, used)] = values[:, None] * (good.T @ good) / values
     mixed = state.family.mixed(conserved_of(case.params), weights)
-    start = state.spectrum({**case.network, **prefixed(mixed, state.data.start.dtype)})[1]
-    mask = (np.arange(total) < kept).astype(float)
+    left, start = state.spectrum({**case.network, **prefixed(mixed, state.data.start.dtype)})
+    mask = np.zeros(total)
+    mask[np.argsort(-left)[:kept]] = 1.0
     removed = tuple(map(float, np.linalg.norm(turned[kept:] * values, axis=1)))
     return Hypothesis(f"least defect {kept}", start, mask, removed)
 
@@ -274,7 +276,7 @@ class Judge:
         undecided = abs(excess(state.bounds["none"], before)[0])
         verdicts = [self._refitted(state, case, one, label, undecided) for one in asked]
         nothing = masked(case.params, jnp.zeros(state.family.count, state.data.start.dtype))
-        values = tuple(map(float, case.values))
+        values = tuple(map(float, np.sort(case.values)[::-1]))
         none = Judgement(NO_QUANTITY, 0, values, values[: case.used], state.bounds["none"])
         return [*verdicts, Verdict(none, {**nothing, **state.bare})]
 
@@ -282,7 +284,7 @@ class Judge:
         self, state: FitState, case: Case, hypothesis: Hypothesis, label: str, undecided: float
     ) -> Verdict:
         """A hypothesis after training; tolerance is for sets whose every direction the tracks credit."""
-        family, before = state.family, tuple(map(float, case.values))
+        family, before = state.family, tuple(map(float, np.sort(case.values)[::-1]))
         try:
             fitted = state.train(
                 family,
@@ -299,7 +301,7 @@ class Judge:
             return Verdict(lost, hypothesis.params)
         values, principal = state.spectrum(fitted)
         kept = active_count(values)
-        doubtful = directions_of(family, conserved_of(principal), values[:kept], state.tracks).doubtful
+        doubtful = directions_of(family, conserved_of(principal), values, state.tracks).doubtful
         judgement = Judgement(
             hypothesis.name,
             kept,

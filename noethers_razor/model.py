@@ -97,16 +97,21 @@ class Model:
         return len(self.network.shapes)
 
     def flow_times(self, key: Key, samples: int) -> Array:
-        """tau (S, K) of the family's measure."""
-        return sample_tau(
-            key,
-            samples,
-            self.family.count,
-            measure=self.orbits.measure,
-            sampling=self.orbits.sampling,
-            radius=self.family.radius,
-            dtype=self.network.dtype,
-        )
+        """tau (S, K) of the measure; those of functions lie on a line, in an order of their own."""
+        functions = self.family.functions
+
+        def draw(key: Key, count: int, measure: str) -> Array:
+            sampling, dtype = self.orbits.sampling, self.network.dtype
+            return sample_tau(key, samples, count, measure=measure, sampling=sampling, dtype=dtype)
+
+        if not functions:
+            return draw(key, self.family.count, self.orbits.measure)
+        keys = jax.random.split(key, 3)
+        path = jax.random.permutation(keys[2], draw(keys[1], functions, "line"))
+        if self.family.count == functions:
+            return path
+        forms = draw(keys[0], self.family.count - functions, self.orbits.measure)
+        return jnp.concatenate([forms, path], axis=1)
 
     def orbit(self, conserved: Params, key: Key) -> Orbit:
         """One draw of tau^S, its flows computed once."""

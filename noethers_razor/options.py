@@ -22,14 +22,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One flag for each field of FitConfig: a setting exists in one place only."""
-    kinds = {
-        "int": int,
-        "float": float,
-        "str": str,
-        "float | None": float,
-        "int | None": int,
-        "str | None": str,
-    }
+    kinds = {"int": int, "float": float, "str": str, "float | None": float, "int | None": int}
     for field in reversed(dataclasses.fields(FitConfig)):
         flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
         if field.type == "bool":
@@ -121,6 +114,11 @@ def family_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Further variable of family polynomial, such as 1/sqrt(q1^2+q2^2); may be repeated.",
         ),
         click.option(
+            "--no-forms",
+            is_flag=True,
+            help="Families polynomial and neural without quadratic forms of their own beside the functions.",
+        ),
+        click.option(
             "--degree",
             type=click.IntRange(1),
             default=None,
@@ -145,8 +143,8 @@ def family_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=int,
             default=15,
             show_default=True,
-            help="Largest number K of conserved quantities; polynomial and neural ones are independent, "
-            "2 n - 1 at most.",
+            help="Largest number of conserved quantities: of quadratic forms, and of functions beside them, "
+            "of which there are 2 n - 2 at most.",
         ),
     ):
         command = option(command)
@@ -164,15 +162,18 @@ def build_family(settings: dict[str, Any]) -> ConservedFamily:
     name, count, start = (settings.pop(flag) for flag in ("family", "conserved", "start"))
     given = {setting: settings.pop(setting) for setting in _OWNER}
     given = {setting: value for setting, value in given.items() if value}
+    forms = not settings.pop("no_forms")
+    if not forms and name not in ("polynomial", "neural"):
+        raise UsageError(f"--no-forms with family {name}; it is for families polynomial and neural")
     for setting in given:
         if _OWNER[setting] != name:
             flag = "term" if setting == "terms" else setting
             raise UsageError(f"--{flag} with family {name}; it is for family {_OWNER[setting]}")
     if name == "polynomial":
-        return Polynomial(count, start, **given)
+        return Polynomial(count, start, forms, **given)
     if name == "neural":
         names = {"units": "width", "layers": "depth"}
-        return Neural(count, start, **{names[flag]: value for flag, value in given.items()})
+        return Neural(count, start, forms, **{names[flag]: value for flag, value in given.items()})
     return NoSymmetry() if name == "none" else Quadratic(count, start)
 
 

@@ -16,8 +16,7 @@ from jax.scipy.special import ndtri
 from noethers_razor._types import Array, Key
 
 RADIUS = float(np.pi)
-"""Half the length of a full turn: K = 1 and a unit rotation then average over the whole circle. Families
-whose flows are integrated draw shorter times."""
+"""Half the length of a full turn: K = 1 and a unit rotation then average over the whole circle."""
 
 Orbit = Callable[[Array], Array]
 """States (..., M) -> their S orbit points (S, ..., M)."""
@@ -78,7 +77,6 @@ def sample_tau(
     *,
     measure: str,
     sampling: str,
-    radius: float = RADIUS,
     dtype: jnp.dtype = jnp.float32,
 ) -> Array:
     """Flow times tau of K observables, S draws.
@@ -90,7 +88,6 @@ def sample_tau(
         measure: ``uniform`` on [-pi, pi]^K, ``ball`` of radius pi, ``normal``, or ``line``: [-pi, pi] in a
             random direction that all draws share, ascending.
         sampling: ``plain``, ``antithetic`` (tau and -tau) or ``quasi`` (randomly shifted lattice).
-        radius: times are the measure's, scaled from radius pi to this one.
     Returns:
         (S, K).
     Raises:
@@ -110,9 +107,7 @@ def sample_tau(
         tau = jnp.concatenate([half, -half])[:samples]
     else:
         raise ValueError(f"unknown sampling {sampling!r}; expected plain, antithetic or quasi")
-    if transform is _line:
-        tau = tau[jnp.argsort(tau @ tau[0])]
-    return (radius / RADIUS) * tau
+    return tau[jnp.argsort(tau @ tau[0])] if transform is _line else tau
 
 
 def orbit_average(function: Callable[[Array], Array], orbit: Orbit) -> Callable[[Array], Array]:

@@ -94,7 +94,7 @@ def build_model(
         floor=config.noise_floor,
         total=total,
     )
-    orbits = OrbitSampling(config.orbit_samples, config.measure or family.measure, config.sampling)
+    orbits = OrbitSampling(config.orbit_samples, config.measure, config.sampling)
     return Model(network, family, conserved_names, orbits, likelihood)
 
 

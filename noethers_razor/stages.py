@@ -20,7 +20,9 @@ import numpy as np
 from noethers_razor._types import Key
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, NoSymmetry, Proposal, Tracks, thinned
+from noethers_razor.conserved.expansion import Expansion
 from noethers_razor.model import Batch, Model, conserved_of, prefixed
+from noethers_razor.orbit import RADIUS
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher
 
@@ -31,6 +33,9 @@ _MEDIAN_OF_NORMAL = 0.6745
 _STATES = 512
 _SHARES = np.array([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0])
 """Of the longest flow times, at which the energy along proposed paths is looked at."""
+_KEPT = 0.25
+"""Share of the change of energy by noise that the median change along a path may be. At .67 orbits of the
+Laplace-Runge-Lenz vector still cost bound."""
 _LEAST_NOISE = 1e-6
 """So that data without any noise, fitted exactly, still have a measure."""
 
@@ -153,20 +158,25 @@ class FitState:
         self._predictions, self._slopes = other._predictions, other._slopes
 
     def prepare(self) -> None:
-        """Have the programs of both families compiled, the one without symmetry first."""
+        """Have the programs of both families compiled, the one without symmetry first.
+
+        Whether there are functions is known after the proposal only.
+        """
         self.trainer(NoSymmetry()).prepare(self.params)
-        if self.family.count:
+        if self.family.count and not self.family.functions:
             own = self.family.init(self.key, self.data.start.shape[-1])
             self.trainer(self.family).prepare({**self.params, **prefixed(own, self.data.start.dtype)})
 
     def trainer(self, family: ConservedFamily) -> Trainer:
         """The trainer of a family, compiled once per fit."""
-        if family.name not in self.trainers:
+        # After its proposal the same family may have another program.
+        key = f"{family.name} {family.functions} {getattr(family, 'reach', 1.0)}"
+        if key not in self.trainers:
             own = family is self.family
             model = self.model
             if not own:
                 model = dataclasses.replace(model, family=family, conserved_names=())
-            self.trainers[family.name] = Trainer(
+            self.trainers[key] = Trainer(
                 model,
                 self.data,
                 self.config.batch,
@@ -176,7 +186,7 @@ class FitState:
                 lambda params: active_count(self.spectrum(params)[0]) if own else 0,
                 self.pool,
             )
-        return self.trainers[family.name]
+        return self.trainers[key]
 
     def train(
         self,
@@ -248,23 +258,37 @@ class Propose:
     def run(self, state: FitState) -> None:
         """Adds the family's parameters to ``params``."""
         state.tracks = state.measured(state.params)
-        if state.family.besides_energy:
+        if state.family.functions:
             state.tracks = state.with_slopes(state.params)
         found = state.family.propose(state.tracks, state.stream("start"))
-        if state.family.besides_energy and np.isfinite(found.length).any():
-            found = _shortened(state, found)
+        if (functions := state.family.functions) and np.isfinite(found.length[-functions:]).any():
+            if found.length[-functions:].any():
+                _shorten(state, found)
+            else:
+                found = _bare(state, found)
         state.proposal = found
         state.params |= prefixed(found.params, state.data.start.dtype)
 
 
-def _shortened(state: FitState, found: Proposal) -> Proposal:
-    """A proposal whose paths end where the energy along them begins to change by more than noise changes it.
+def _bare(state: FitState, found: Proposal) -> Proposal:
+    """A proposal without its functions, all empty: the fit goes on with the forms, whose flows are exact."""
+    assert isinstance(state.family, Expansion), "no other family has functions"
+    family = state.family.without_functions()
+    names = tuple(family.init(state.key, state.data.start.shape[-1]))
+    state.model = dataclasses.replace(state.model, family=family, conserved_names=names)
+    params = {name: found.params[name] for name in names}
+    return Proposal(params, found.defect[: family.count], found.expected, found.length[: family.count])
+
+
+def _shorten(state: FitState, found: Proposal) -> None:
+    """Let paths end where the energy along them begins to change: by a share of what noise changes it by.
 
     A function is known where there are data, and its flow may lead away from them: what it says beyond would
     cost bound, though it is conserved.
     """
     family, tracks = state.family, state.tracks
     assert tracks.slopes is not None, "made before the proposal"
+    assert isinstance(family, Expansion), "no other family has functions"
     dtype = state.data.start.dtype
     states = jnp.asarray(thinned(tracks.states, _STATES), dtype)
     energy = state.energies(state.params)
@@ -276,15 +300,14 @@ def _shortened(state: FitState, found: Proposal) -> Proposal:
 
     by_noise = np.median(np.linalg.norm(tracks.slopes @ np.linalg.cholesky(tracks.noise), axis=1))
     params = {name: jnp.asarray(value, dtype) for name, value in found.params.items()}
-    factor = np.zeros(family.count)
-    for k in np.flatnonzero(np.isfinite(found.length) & (found.length > 0)):
-        tau = np.outer(family.radius * shares, np.eye(family.count)[k])
+    reach = len(_SHARES)
+    for k in family.count - family.functions + np.flatnonzero(found.length[-family.functions :]):
+        tau = np.outer(RADIUS * shares, np.eye(family.count)[k])
         moved = np.asarray(changes(params, jnp.asarray(tau, dtype))).reshape(2, -1)
         worst = np.maximum.accumulate(np.maximum(moved[0][::-1], moved[1]))
-        factor[k] = _SHARES[max(int(np.sum(worst <= _MEDIAN_OF_NORMAL * by_noise)) - 1, 0)]
-    return dataclasses.replace(
-        found, params=family.mixed(params, np.diag(factor)), length=found.length * factor
-    )
+        reach = min(reach, int(np.sum(worst <= _KEPT * by_noise)))
+    family = dataclasses.replace(family, reach=float(_SHARES[max(reach - 1, 0)]))
+    state.model = dataclasses.replace(state.model, family=family)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,14 +320,7 @@ class Joint:
 
     def run(self, state: FitState) -> None:
         """Leaves parameters in principal directions, and the bound under the family's name."""
-        family, started = state.family, state.proposal
-        if family.besides_energy and started is not None and not started.length.any():
-            # Nothing was proposed (a random start has lengths nan): every orbit is the state itself.
-            state.params |= state.train(
-                NoSymmetry(), state.bare, stage=self.name, steps=self.steps, rates=self.rates
-            )
-            state.bounds[family.name] = state.estimate(NoSymmetry(), {k: state.params[k] for k in state.bare})
-            return
+        family = state.family
         rates = self.rates if family.trainable else self.rates._replace(conserved=0.0)
         params = state.train(family, state.params, stage=self.name, steps=self.steps, rates=rates)
         # Ball and normal laws do not see a rotation of the quantities; the cube does.

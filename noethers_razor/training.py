@@ -15,6 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from noethers_razor._types import Array, Key
+from noethers_razor.conserved.expansion import SHARED, WEIGHTS
 from noethers_razor.errors import TrainingDiverged
 from noethers_razor.model import NOISE, Batch, Model
 
@@ -74,6 +75,10 @@ _RAMP = 100
 """Steps over which step sizes grow to their peak: Adam's first steps move every entry alike, and would throw
 a stage that continues another back by nats."""
 
+_OF_FUNCTIONS = 0.1
+"""Step size of functions relative to that of forms: of many more entries each moves a little, and what was
+constant along trajectories came out varying more than noise."""
+
 _ESTIMATE = 400
 
 _FEWEST_ROWS = 100
@@ -90,13 +95,15 @@ def masked(values: FlatParams, active: Array) -> FlatParams:
     What all quantities have in common stays.
     """
 
-    def one(value: Array) -> Array:
-        return value * active.reshape((-1,) + (1,) * (value.ndim - 1))
+    def one(name: str, value: Array) -> Array:
+        # Of a family of forms and functions, the functions are the last.
+        first = len(active) - len(value) if name == f"conserved/{WEIGHTS}" else 0
+        return value * active[first : first + len(value)].reshape((-1,) + (1,) * (value.ndim - 1))
 
     def own(name: str) -> bool:
-        return name.startswith("conserved/") and not name.startswith("conserved/shared/")
+        return name.startswith("conserved/") and not name.startswith(f"conserved/{SHARED}")
 
-    return {k: one(v) if own(k) else v for k, v in values.items()}
+    return {k: one(k, v) if own(k) else v for k, v in values.items()}
 
 
 def processors(batch: int, rows: int) -> NamedSharding | None:
@@ -197,6 +204,9 @@ class Trainer:
         def group(name: str) -> int:
             return {"posterior": 0, "conserved": 1, "noise": 2}[name.partition("/")[0]]
 
+        def share(name: str) -> float:
+            return _OF_FUNCTIONS if name.startswith((f"conserved/{WEIGHTS}", f"conserved/{SHARED}")) else 1.0
+
         def one(
             carry: tuple[FlatParams, optax.OptState], inputs: tuple[Key, Array]
         ) -> tuple[tuple[FlatParams, optax.OptState], Array]:
@@ -209,7 +219,7 @@ class Trainer:
             updates, state = self._optimiser.update(gradient, state, params)
             assert isinstance(updates, dict)
             updates = masked(updates, active)
-            moved = {k: v - scale[group(k)] * updates[k] for k, v in params.items()}
+            moved = {k: v - scale[group(k)] * share(k) * updates[k] for k, v in params.items()}
             return (moved, state), loss
 
         keys = jax.random.split(key, self.chunk)

@@ -162,6 +162,11 @@ WRONG = {
         2,
         "--degree with family quadratic; it is for family polynomial",
     ),
+    "forms": (
+        ["fit", "{f}/d.npz", "--out", "{t}/r", "--no-forms"],
+        2,
+        "--no-forms with family quadratic",
+    ),
     "term": (
         ["fit", "{f}/d.npz", "--out", "{t}/r", "--family", "polynomial", "--term", "1/sqrt(x)", "--quiet"],
         2,

@@ -16,7 +16,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.fitting import to_tracks
 from noethers_razor.flows import combination_path
 from noethers_razor.mechanics import bracket_defect, symplectic_defect
-from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, Toda
+from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Toda
 
 EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
 NOISE = 0.01
@@ -70,14 +70,13 @@ def test_monomials_can_be_traced_in_both_precisions():
 
 
 CASES = [
-    (Oscillators(n=2), Polynomial(degree=2), 2, 0.01),
-    (CentralForce(), Polynomial(degree=4), 1, 0.02),
-    (Kepler(), Polynomial(degree=3, terms=("1/sqrt(qx^2+qy^2)",)), 2, 0.01),
-    (Toda(), Polynomial(degree=3, terms=EXPONENTIALS), 2, 0.02),
-    (HenonHeiles(), Polynomial(degree=4), 0, 0.02),
-    (Pendulum(), Polynomial(degree=5), 0, 0.02),
-    (Kepler(), Neural(), 2, 0.02),
-    (HenonHeiles(), Neural(), 0, 0.02),
+    (Oscillators(n=2), Polynomial(forms=False, degree=2), 2, 0.01),
+    (CentralForce(), Polynomial(forms=False, degree=4), 1, 0.02),
+    (Kepler(), Polynomial(forms=False, degree=3, terms=("1/sqrt(qx^2+qy^2)",)), 2, 0.01),
+    (Toda(), Polynomial(forms=False, degree=3, terms=EXPONENTIALS), 2, 0.02),
+    (HenonHeiles(), Polynomial(forms=False, degree=4), 0, 0.02),
+    (Kepler(), Neural(forms=False), 2, 0.02),
+    (HenonHeiles(), Neural(forms=False), 0, 0.02),
 ]
 
 
@@ -102,6 +101,19 @@ def test_proposal_finds_every_integral_besides_the_energy_and_no_other(system, f
         assert np.median(sine / np.linalg.norm(slope, axis=1)) < 2 * largest, name
 
 
+@pytest.mark.parametrize(
+    ("system", "forms", "functions"),
+    [(Kepler(), 1, 2), (Oscillators(n=2), 4, 0)],
+    ids=["kepler", "oscillators"],
+)
+def test_functions_are_proposed_besides_forms_where_there_are_more_integrals(system, forms, functions):
+    fitted, proposal = proposed(system, Neural())
+    assert fitted.count == 14 + 2 and fitted.functions == 2
+    assert np.sum(proposal.length[:14] > 0.5) == forms
+    assert np.sum(proposal.length[14:] > 0.5) == functions
+    assert set(fitted.without_functions().init(jax.random.key(0), 4)) == {"form", "linear"}
+
+
 def test_functions_of_others_are_not_counted(x64):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 1, 3))
@@ -112,7 +124,9 @@ def test_functions_of_others_are_not_counted(x64):
     assert np.linalg.norm(independence.off_span(x, first)[..., 1:] - x[..., 1:]) < 1e-9
 
 
-@pytest.mark.parametrize("family", [Polynomial(degree=4), Neural()], ids=["polynomial", "neural"])
+@pytest.mark.parametrize(
+    "family", [Polynomial(forms=False, degree=4), Neural(forms=False)], ids=["polynomial", "neural"]
+)
 def test_paths_keep_volume_and_their_quantity_on_the_data(family, x64):
     system = CentralForce()
     fitted, proposal = proposed(system, family)
@@ -146,15 +160,45 @@ def test_a_path_is_the_flow_at_each_of_its_times(samples, x64):
     np.testing.assert_allclose(path, np.einsum("sij,bj->sbi", turned, x), atol=1e-6)
 
 
-def test_paths_of_several_draws_are_those_of_each(x64):
-    family = Polynomial(degree=2).in_phase_space(4)
+@pytest.mark.parametrize("forms", [True, False])
+def test_paths_of_several_draws_are_those_of_each(forms, x64):
+    family = Polynomial(3, forms=forms, degree=2).in_phase_space(4)
     params = family.init(jax.random.key(0), 4)
-    tau = jnp.linspace(-1, 1, 6)[:, None] * jnp.asarray([[[0.3, 1.0]], [[-1.0, 0.2]]])
+    line = jnp.linspace(-1, 1, 6)[:, None] * jnp.asarray([[[0.3, 1.0]], [[-1.0, 0.2]]])
+    ball = np.random.default_rng(1).normal(size=(2, 6, family.count - 2))
+    tau = jnp.concatenate([ball, line], axis=-1)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))
     together = family.orbit(params, tau)(x)
     assert together.shape == (2, 6, 3, 4)
     for both, times in zip(together, tau, strict=True):
         np.testing.assert_allclose(both, family.orbit(params, times)(x), rtol=1e-12)
+
+
+def test_forms_move_what_functions_have_moved(x64):
+    family = Polynomial(3, degree=2).in_phase_space(4)
+    params = family.init(jax.random.key(0), 4)
+    tau = jnp.linspace(-1, 1, 4)[:, None] * jnp.asarray([0.2, 0.5, -0.3, 0.4, 1.0])
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))
+    forms, functions = tau.at[:, 3:].set(0.0), tau.at[:, :3].set(0.0)
+    first = family.orbit(params, functions)(x)
+    for s in range(4):
+        both = family.orbit(params, forms)(first[s])[s]
+        np.testing.assert_allclose(family.orbit(params, tau)(x)[s], both, rtol=1e-9)
+
+
+def test_principal_quantities_span_the_same(x64):
+    family = Polynomial(2, degree=2).in_phase_space(4)
+    params = family.init(jax.random.key(0), 4)
+    x = np.random.default_rng(0).normal(size=(50, 4))
+    values, rotated = family.principal(params, x)
+    assert values.shape == (4,) and np.all(np.diff(values[:2]) <= 0) and np.all(np.diff(values[2:]) <= 0)
+    before, after = (np.asarray(family.value(p, jnp.asarray(x))) for p in (params, rotated))
+    for part in (slice(0, 2), slice(2, 4)):
+        turned = np.linalg.lstsq(before[:, part], after[:, part], rcond=None)[0]
+        np.testing.assert_allclose(before[:, part] @ turned, after[:, part], atol=1e-9)
+        np.testing.assert_allclose(turned.T @ turned, np.eye(2), atol=1e-6)
+    swapped = family.mixed(params, np.eye(4)[[1, 0, 3, 2]])
+    np.testing.assert_allclose(family.value(swapped, jnp.asarray(x)), before[:, [1, 0, 3, 2]], rtol=1e-6)
 
 
 def test_flows_are_limited_where_functions_are_steep():
@@ -184,14 +228,19 @@ def test_settings_survive_json():
 def test_counts_are_those_that_can_be_independent():
     _, frame, *_ = prepared(Kepler())
     # Besides the energy there are 2 n - 2.
-    assert Polynomial(15).fitted_to(frame).count == Neural(15).fitted_to(frame).count == 2
-    assert Neural(1).fitted_to(frame).count == 1
-    assert Neural(15).in_phase_space(2).count == 1
+    pure = Neural(15, forms=False)
+    assert Polynomial(15, forms=False).fitted_to(frame).count == pure.fitted_to(frame).count == 2
+    assert Neural(1, forms=False).fitted_to(frame).count == 1
+    assert Neural(15).fitted_to(frame).count == 14 + 2
+    pendulum = Neural(15).in_phase_space(2)
+    assert (pendulum.count, pendulum.functions) == (5, 0)
+    with pytest.raises(UsageError, match="where H is the only integral"):
+        pure.in_phase_space(2)
 
 
 def test_random_start_is_small_and_makes_no_claim():
-    _, _, tracks, _ = prepared(Pendulum())
-    family = Neural(start="random").in_phase_space(2)
+    _, _, tracks, _ = prepared(Kepler())
+    family = Neural(start="random").in_phase_space(4)
     proposal = family.propose(tracks, jax.random.key(0))
     assert 0 < np.abs(proposal.params["weights"]).max() < 0.2
     assert np.isnan(proposal.length).all()

@@ -117,7 +117,7 @@ def test_trajectories_count_the_true_directions_of_a_mixed_span(true, false, x64
     family, seen, (values, params) = learned(true, false)
     count = active_count(values)
     assert count == true + false
-    directions = directions_of(family, params, values[:count], seen)
+    directions = directions_of(family, params, values, seen)
     assert directions.credible == true
     assert directions.doubtful == (false > 0)
     # In the order of their defects, the true ones come first.

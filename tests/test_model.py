@@ -250,7 +250,11 @@ def make_model(family):
 @functools.cache
 def compiled(name):
     """Parameters of a model with a family, and (parameters, key) -> value and gradient of the bound."""
-    model, params, batch = make_model(FAMILIES[name]())
+    family = FAMILIES[name]()
+    if family.functions:
+        # Known in a phase space only, and none in one of one degree of freedom.
+        family = dataclasses.replace(family, count=3, functions=1)
+    model, params, batch = make_model(family)
     bound = jax.jit(jax.value_and_grad(lambda p, key: model.negative_elbo(p, key, batch)))
     return model, params, bound
 

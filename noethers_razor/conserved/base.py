@@ -69,16 +69,18 @@ class ConservedFamily(Protocol):
 
     name: str
     trainable: bool
-    radius: float
-    """Of the ball of flow times, see `orbit.sample_tau`."""
-    besides_energy: bool
-    """Whether it looks for what is independent of H, and asks for the slopes of `Tracks`."""
-    measure: str
-    """Law of the flow times where the settings name none."""
 
     @property
     def count(self) -> int:
         """Largest number K of conserved quantities."""
+        ...
+
+    @property
+    def functions(self) -> int:
+        """How many of them, the last, have flows that are integrated, see `orbit.sample_tau` on lines.
+
+        They are to be independent of H, and their proposal asks for the slopes of `Tracks`.
+        """
         ...
 
     def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> ConservedFamily:
@@ -118,7 +120,7 @@ class ConservedFamily(Protocol):
         ...
 
     def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
-        """Singular values (K,), largest first, and the parameters in principal directions.
+        """Singular values (K,), and the parameters in principal directions, forms and functions apart.
 
         A singular value is the root-mean-square displacement per unit tau over states (B, M), relative
         to their size; principal directions span the same quantities and are orthogonal in it.
@@ -126,7 +128,10 @@ class ConservedFamily(Protocol):
         ...
 
     def mixed(self, params: Params, weights: np.ndarray) -> Params:
-        """Parameters of the combinations sum_j weights[i, j] C_j: weights (K, K)."""
+        """Parameters of the combinations sum_j weights[i, j] C_j: weights (K, K).
+
+        Forms stay forms, of functions besides them the weights of others are left out.
+        """
         ...
 
 

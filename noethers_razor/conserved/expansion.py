@@ -1,6 +1,7 @@
-"""Conserved quantities C(x) = W phi(x), combinations of features: what polynomials and networks share.
+"""Quadratic forms, and beside them functions W phi(x) of features: what polynomials and networks share.
 
-Their flows have no closed form: the orbit points of a draw are the path of one integration.
+Flows of functions have no closed form: the orbit points of a draw are the path of one integration, each then
+moved by the exact flow of the forms.
 """
 
 from __future__ import annotations
@@ -19,39 +20,63 @@ import numpy as np
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import STARTS, Proposal, Tracks, gradients, thinned
 from noethers_razor.conserved.constancy import credible_length
-from noethers_razor.conserved.independence import Features, balanced, constant_space, defects, independent
+from noethers_razor.conserved.independence import (
+    CREDIBLE,
+    Features,
+    balanced,
+    constant_space,
+    defects,
+    independent,
+    independent_rank,
+)
+from noethers_razor.conserved.quadratic import (
+    Quadratic,
+    initial_forms,
+    largest_count,
+    mixed_forms,
+    principal_forms,
+    quadratic_value,
+    symmetric,
+)
 from noethers_razor.data.frame import Frame
-from noethers_razor.flows import combination_path
+from noethers_razor.errors import UsageError
+from noethers_razor.flows import affine_flow, affine_generator, apply_affine, combination_path, move_affine
 from noethers_razor.orbit import RADIUS, Orbit
 
-SUBSTEPS = 2
-"""Runge-Kutta steps from one orbit point to the next."""
+_LONG = 0.5
+"""Reach above which two Runge-Kutta steps lead from one orbit point to the next, and not one."""
 SPEED = 4.0
 """Multiple of the root-mean-square speed to which flows are limited: functions grow where no data are."""
 SHARED = "shared/"
-"""Prefix of parameters that all quantities have in common; the others have a leading axis K."""
+"""Prefix of parameters that all functions have in common."""
+WEIGHTS = "weights"
+"""Name of W (functions, D)."""
 _STATES, _CURVED = 2048, 256
 _RANDOM_START = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class Expansion(ABC):
-    """K learnable functions C = W phi with features phi of a subclass.
+    """Learnable quadratic forms, and functions C = W phi with features phi of a subclass.
 
     Args:
-        count: K, the largest number to look for; besides H there are 2 n - 2 independent integrals at most.
+        count: largest number of forms, and of functions, of which there are 2 n - 2 at most; in a phase space
+            the sum K of both.
         start: ``proposal`` (what is constant along trajectories, then the bound) or ``random``.
+        forms: whether quadratic forms stand beside the functions.
+        functions: how many of the K are functions, the last; known in a phase space.
+        reach: flow times of functions relative to those of forms; known after a proposal.
     Raises:
         ValueError: for a count below 1 or an unknown start.
     """
 
     count: int = 15
     start: str = "proposal"
+    forms: bool = True
+    functions: int = -1
+    reach: float = 1.0
     name = "expansion"
     trainable = True
-    radius = RADIUS
-    measure = "line"
-    besides_energy = True
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -83,8 +108,8 @@ class Expansion(ABC):
         """Parameters of the features at the start, named with the prefix `SHARED`."""
         return {}
 
-    def shared_of(self, tracks: Tracks, key: Key) -> Params:
-        """Parameters of the features, made for trajectories."""
+    def shared_of(self, tracks: Tracks, known: np.ndarray, key: Key) -> Params:
+        """Parameters of the features, made for trajectories, gradients (N, J, M) of integrals being known."""
         return self.shared(key, tracks.states.shape[1])
 
     def settings(self) -> dict[str, Any]:
@@ -93,60 +118,104 @@ class Expansion(ABC):
 
     def in_phase_space(self, dim: int) -> Self:
         """At most as many functions as can be integrals independent of each other and of one Hamiltonian."""
-        return dataclasses.replace(self, count=max(1, min(self.count, dim - 2)))
+        forms = min(self.count, largest_count(dim)) if self.forms else 0
+        functions = min(self.count, dim - 2)
+        if not forms and not functions:
+            raise UsageError(
+                f"family {self.name} without forms in one degree of freedom, where H is the only integral; "
+                "expected forms or family none"
+            )
+        return dataclasses.replace(self, count=forms + functions, functions=functions)
+
+    def without_functions(self) -> Self:
+        """The forms alone."""
+        return dataclasses.replace(self, count=self._quadratics, functions=0)
+
+    @property
+    def _quadratics(self) -> int:
+        return self.count - self.functions
 
     def init(self, key: Key, dim: int) -> Params:
-        """Small random weights (K, D), and the parameters of the features."""
-        weight_key, shared_key = jax.random.split(key)
-        size = _RANDOM_START * jax.random.normal(weight_key, (self.count, self.feature_count(dim)))
-        return {"weights": size, **self.shared(shared_key, dim)}
+        """Small random forms and weights (functions, D), and the parameters of the features."""
+        form_key, weight_key, shared_key = jax.random.split(key, 3)
+        params = initial_forms(form_key, self._quadratics, dim)
+        if self.functions:
+            shape = (self.functions, self.feature_count(dim))
+            params[WEIGHTS] = _RANDOM_START * jax.random.normal(weight_key, shape)
+            params |= self.shared(shared_key, dim)
+        return params
 
     def value(self, params: Params, x: Array) -> Array:
         """C(x): (..., M) -> (..., K)."""
-        return self.features(params, x) @ params["weights"].T
+        quadratic = quadratic_value(*symmetric(params), x)
+        if not self.functions:
+            return quadratic
+        return jnp.concatenate([quadratic, self.functions_of(params, x)], axis=-1)
+
+    def functions_of(self, params: Params, x: Array) -> Array:
+        """Those of C(x) that are no forms: (..., M) -> (..., functions)."""
+        return self.features(params, x) @ params[WEIGHTS].T
 
     def orbit(self, params: Params, tau: Array) -> Orbit:
-        """Points at tau (..., S, K) of the flows of tau @ C, the S of one integration in one direction.
+        """Points at tau (..., S, K): moved by the flow of the functions, then by that of the forms.
 
-        Times beside each other are those of a path, see `flows.combination_path`, in any order.
+        Times of functions beside each other are those of a path, see `flows.combination_path`, in any order.
         """
-        samples = tau.shape[-2]
-        paths = _within(params["weights"], tau.reshape(-1, samples, tau.shape[-1]))
+        samples, forms = tau.shape[-2], self._quadratics
+        if forms:
+            maps = affine_flow(affine_generator(*symmetric(params)), tau[..., :forms].reshape(-1, forms))
+        if not self.functions:
+            return lambda x: apply_affine(maps, x).reshape(*tau.shape[:-1], *x.shape)
+        times = self.reach * tau[..., forms:].reshape(-1, samples, self.functions)
+        paths = _within(params[WEIGHTS], times)
 
         def points(x: Array) -> Array:
             # A step of full speed over one of the intervals, and as many times it as the limit says.
-            limit = SPEED * math.sqrt(x.shape[-1]) * 2 * self.radius / samples
+            limit = SPEED * math.sqrt(x.shape[-1]) * 2 * RADIUS * self.reach / samples
 
             def path(times: Array) -> Array:
                 along = times @ times[jnp.argmax(jnp.sum(times**2, axis=-1))]
                 order = jnp.argsort(along)
                 moved = combination_path(
                     lambda y: self.features(params, y),
-                    times[order] @ params["weights"],
+                    times[order] @ params[WEIGHTS],
                     x,
-                    substeps=SUBSTEPS,
+                    substeps=2 if self.reach > _LONG else 1,
                     limit=limit,
                 )
                 return moved[jnp.argsort(order)]
 
             found = path(paths[0])[None] if len(paths) == 1 else jax.vmap(path)(paths)
+            if forms:
+                found = move_affine(maps, found.reshape(-1, *x.shape))
             return found.reshape(*tau.shape[:-1], *x.shape)
 
         return points
 
     def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
-        """Singular values (K,) and the parameters in principal directions, by gradients at some states."""
+        """Singular values (K,) and the parameters in principal directions, forms first."""
+        values, own = principal_forms(*symmetric(params), states)
+        rotated = {**params, **own}
+        if not self.functions:
+            return values, rotated
         some = thinned(states, _STATES)
-        slopes = gradients(self, params, some)
+        slopes = gradients(self, params, some)[self._quadratics :]
         rows = slopes.reshape(len(slopes), slopes.shape[1] * slopes.shape[2])
-        values, rotation = np.linalg.eigh(rows @ rows.T)
-        values = np.sqrt(np.maximum(values[::-1], 0.0) / np.sum(some**2))
-        return values, self.mixed(params, rotation[:, ::-1].T)
+        squares, rotation = np.linalg.eigh(rows @ rows.T)
+        weights = jnp.asarray(params[WEIGHTS])
+        rotated[WEIGHTS] = jnp.asarray(rotation[:, ::-1].T, weights.dtype) @ weights
+        sizes = np.sqrt(np.maximum(squares[::-1], 0.0) / np.sum(some**2))
+        return np.concatenate([values, sizes]), rotated
 
     def mixed(self, params: Params, weights: np.ndarray) -> Params:
-        """Parameters of sum_j weights[i, j] C_j."""
-        own = params["weights"]
-        return {**params, "weights": jnp.asarray(weights, own.dtype) @ own}
+        """Parameters of sum_j weights[i, j] C_j, of forms among forms and of functions among functions."""
+        forms = self._quadratics
+        own = {name: params[name] for name in ("form", "linear")}
+        mixed = {**params, **mixed_forms(own, weights[:forms, :forms])}
+        if self.functions:
+            mine = jnp.asarray(params[WEIGHTS])
+            mixed[WEIGHTS] = jnp.asarray(weights[forms:, forms:], mine.dtype) @ mine
+        return mixed
 
     def sampled(self, shared: Params, tracks: Tracks, key: Key) -> Features:
         """The features on trajectories: values, their changes by noise, gradients, second derivatives."""
@@ -171,30 +240,57 @@ class Expansion(ABC):
         return Features(values, shaken, slopes, curvature, size)
 
     def propose(self, tracks: Tracks, key: Key) -> Proposal:
-        """Independent functions that vary along trajectories no more than noise, or a random start.
+        """Forms, then functions independent of them that vary along trajectories no more than noise.
 
-        What depends on H alone is left out where H is known: its flow moves states along their trajectories,
-        where the average of a Hamiltonian learns nothing.
+        What depends on H alone is left out of the functions where H is known: its flow moves states along
+        their trajectories, where the average of a Hamiltonian learns nothing.
         """
-        dim = tracks.states.shape[1]
+        dim, forms = tracks.states.shape[1], self._quadratics
         if self.start == "random":
             nothing = np.full(self.count, np.nan)
             return Proposal(self.init(key, dim), nothing, tracks.deviation, nothing)
+        params = initial_forms(key, 0, dim)
+        defect, length = np.zeros(0), np.zeros(0)
+        if forms:
+            found = Quadratic(forms).propose(tracks, key)
+            params, defect, length = dict(found.params), found.defect, found.length
+        if not self.functions:
+            return Proposal(params, defect, tracks.deviation, length)
+        known = self._known(tracks, params, length)
+        rows, own, shared = self._functions(tracks, known, key)
+        size = credible_length(own, tracks.deviation)
+        empty = self.functions - len(rows)
+        weights = np.pad(rows * size[:, None], [(0, empty), (0, 0)])
+        params |= {WEIGHTS: jnp.asarray(weights), **shared}
+        return Proposal(
+            params,
+            np.concatenate([defect, own, np.full(empty, np.nan)]),
+            tracks.deviation,
+            np.concatenate([length, size, np.zeros(empty)]),
+        )
+
+    def _known(self, tracks: Tracks, params: Params, length: np.ndarray) -> np.ndarray:
+        """Gradients (N, J, M), of unit size, of H where it is known and of the credible forms."""
+        form, linear = (np.asarray(part, np.float64)[length >= CREDIBLE] for part in symmetric(params))
+        slopes = np.einsum("kij,nj->nki", form, tracks.states) + linear
+        if tracks.slopes is not None:
+            slopes = np.concatenate([tracks.slopes[:, None], slopes], axis=1)
+        return slopes / np.sqrt(np.mean(np.sum(slopes**2, axis=-1), axis=0))[:, None]
+
+    def _functions(
+        self, tracks: Tracks, known: np.ndarray, key: Key
+    ) -> tuple[np.ndarray, np.ndarray, Params]:
+        """Weights (k, D) of functions independent of known ones, their defects, and the shared parameters."""
         unit_key, noise_key = jax.random.split(key)
-        shared = self.shared_of(tracks, unit_key)
+        dim = tracks.states.shape[1]
+        if independent_rank(thinned(known, _STATES)) >= dim - 1:
+            # There are no more integrals than that.
+            return np.zeros((0, self.feature_count(dim))), np.zeros(0), self.shared(unit_key, dim)
+        shared = self.shared_of(tracks, known, unit_key)
         features = balanced(self.sampled(shared, tracks, noise_key), tracks.track)
         space, excess = constant_space(features, tracks)
-        energy = None if tracks.slopes is None else thinned(tracks.slopes, _STATES)
-        rows = independent(features, space, self.count, energy)
-        defect = excess * defects(features, rows, tracks)
-        length = credible_length(defect, tracks.deviation)
-        empty = self.count - len(rows)
-        return Proposal(
-            {"weights": jnp.asarray(np.pad(rows * length[:, None], [(0, empty), (0, 0)])), **shared},
-            np.concatenate([defect, np.full(empty, np.nan)]),
-            tracks.deviation,
-            np.concatenate([length, np.zeros(empty)]),
-        )
+        rows = independent(features, space, self.functions, thinned(known, _STATES))
+        return rows, excess * defects(features, rows, tracks), shared
 
 
 def _within(weights: Array, paths: Array) -> Array:
@@ -205,4 +301,6 @@ def _within(weights: Array, paths: Array) -> Array:
     used = jnp.any(weights != 0, axis=1).astype(paths.dtype)
     kept = paths * used
     size, left = jnp.sum(paths**2, axis=(1, 2)), jnp.sum(kept**2, axis=(1, 2))
-    return kept * jnp.sqrt(size / jnp.where(left > 0, left, 1.0))[:, None, None]
+    # At time zero the ratio has no derivative, and is not needed.
+    ratio = jnp.where(left > 0, size, 1.0) / jnp.where(left > 0, left, 1.0)
+    return kept * jnp.sqrt(ratio)[:, None, None]

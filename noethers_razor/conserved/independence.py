@@ -15,10 +15,13 @@ import scipy.linalg
 from noethers_razor.conserved.base import Tracks
 from noethers_razor.conserved.constancy import credible_length, folds, scatter
 
-_CREDIBLE = 0.5
+CREDIBLE = 0.5
 """Initial length from which on a function counts as constant, see `constancy.credible_length`."""
 INDEPENDENT = 0.05
 """Share of a squared gradient, in the mean, that lies off the gradients of others from which on it is new."""
+_PARALLEL = 0.2
+"""Share of the larger of two gradients by which the other may lie off it for both to count as one direction:
+what is known of a third from their difference is known five times worse."""
 _BALANCING = 8
 """Turns of scaling. After three, cubics in exponentials still had held-out defects of up to four times the
 noise on a hundred tracks; after six of at most 1.3 times."""
@@ -46,13 +49,17 @@ class Features(NamedTuple):
     size: float
 
 
-def off_span(slopes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The parts of gradients (B, k, M) that lie off the span of others (B, j, M) at each state."""
+def off_span(slopes: np.ndarray, others: np.ndarray, least: float = 1e-3) -> np.ndarray:
+    """The parts of gradients (B, k, M) that lie off the span of others (B, j, M) at each state.
+
+    Args:
+        least: singular value of the others, relative to typical largest ones, that counts as a direction.
+    """
     if not others.shape[1]:
         return slopes
     _, values, basis = np.linalg.svd(others, full_matrices=False)
     # A gradient that all but vanishes has no direction.
-    basis = basis * (values > 1e-3 * np.sqrt(np.mean(values[:, :1] ** 2)))[..., None]
+    basis = basis * (values > least * np.sqrt(np.mean(values[:, :1] ** 2)))[..., None]
     return slopes - (slopes @ np.swapaxes(basis, 1, 2)) @ basis
 
 
@@ -95,7 +102,7 @@ def constant_space(features: Features, tracks: Tracks) -> tuple[np.ndarray, floa
     along, shaken = features.values @ whiten, features.shaken @ whiten
     squares, turned = least_scatter(along, shaken, tracks.track, tracks.deviation)
     held = held_out_defects(along, shaken, tracks)
-    credible = credible_length(np.maximum.accumulate(held), tracks.deviation) >= _CREDIBLE
+    credible = credible_length(np.maximum.accumulate(held), tracks.deviation) >= CREDIBLE
     count = int(credible.sum())
     if not count:
         return np.zeros((0, len(whiten))), 1.0
@@ -132,12 +139,12 @@ def held_out_defects(values: np.ndarray, shaken: np.ndarray, tracks: Tracks) -> 
 
 
 def independent(
-    features: Features, space: np.ndarray, count: int, energy: np.ndarray | None = None
+    features: Features, space: np.ndarray, count: int, known: np.ndarray | None = None
 ) -> np.ndarray:
     """At most count functionally independent combinations (k, D) of rows (m, D), the simplest first.
 
     Each is the one of whose gradient most, relative to its and its second derivatives' size, lies off the
-    gradients of those before it, and off that of the energy (B, M) where it is given.
+    gradients of those before it, and off known ones (B, J, M), of unit size.
     """
     chosen = np.zeros((0, space.shape[1]))
     if not len(space):
@@ -145,17 +152,27 @@ def independent(
     slopes = np.einsum("md,bdi->bmi", space, features.slopes) / features.size
     cost = np.eye(len(space)) + space @ features.curvature @ space.T
     root = np.linalg.inv(np.linalg.cholesky(cost))
-    known = slopes[:, :0] if energy is None else energy[:, None]
+    known = slopes[:, :0] if known is None else known
     picked = np.zeros((0, len(space)))
     while len(picked) < min(count, len(space)):
         others = np.concatenate([known, np.einsum("km,bmi->bki", picked, slopes)], axis=1)
-        new = _gram(off_span(slopes, others))
+        new = _gram(off_span(slopes, others, _PARALLEL))
         row = np.linalg.eigh(root @ new @ root.T)[1][:, -1] @ root
         row = row / np.linalg.norm(row)
         if row @ new @ row < INDEPENDENT:
             break
         picked = np.concatenate([picked, row[None]])
     return picked @ space
+
+
+def independent_rank(slopes: np.ndarray, least: float = 1e-3) -> int:
+    """How many of functions with gradients (B, K, M), of unit size, are independent of those before them."""
+    kept = slopes[:, :0]
+    for k in range(slopes.shape[1]):
+        own = slopes[:, k : k + 1]
+        if np.sum(off_span(own, kept, least) ** 2) >= INDEPENDENT * np.sum(own**2):
+            kept = np.concatenate([kept, own], axis=1)
+    return int(kept.shape[1])
 
 
 def defects(features: Features, rows: np.ndarray, tracks: Tracks) -> np.ndarray:

@@ -16,7 +16,7 @@ from flax import nnx
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import Tracks
-from noethers_razor.conserved.expansion import SHARED, Expansion
+from noethers_razor.conserved.expansion import SHARED, WEIGHTS, Expansion
 from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.data.frame import Frame
 
@@ -101,7 +101,7 @@ class Neural(Expansion):
         units = nnx.merge(_structure(x.shape[-1], self.width, self.depth), nnx.State({"hidden": layers}))
         return jnp.concatenate([units(x), monomials(x, 2)], axis=-1)
 
-    def shared_of(self, tracks: Tracks, key: Key) -> Params:
+    def shared_of(self, tracks: Tracks, known: np.ndarray, key: Key) -> Params:
         """Units trained so that some combinations of them are constant along trajectories and independent.
 
         The loss of K combinations is the mean log of their scatter relative to their gradients, less a weight
@@ -109,18 +109,17 @@ class Neural(Expansion):
         """
         start_key, train_key = jax.random.split(key)
         params = self.init(start_key, tracks.states.shape[1])
-        params["weights"] = params["weights"] * 10.0
-        return _trained(self, params, tracks, train_key)
+        params = {name: value for name, value in params.items() if name not in ("form", "linear")}
+        params[WEIGHTS] = params[WEIGHTS] * 10.0
+        return _trained(self, params, tracks, known, train_key)
 
 
-def _trained(family: Neural, params: Params, tracks: Tracks, key: Key) -> Params:
+def _trained(family: Neural, params: Params, tracks: Tracks, known: np.ndarray, key: Key) -> Params:
     _, first, place, count = np.unique(
         tracks.track, return_index=True, return_inverse=True, return_counts=True
     )
-    dtype = params["weights"].dtype
-    states, energy = jnp.asarray(tracks.states, dtype), None
-    if tracks.slopes is not None:
-        energy = jnp.asarray(tracks.slopes / np.sqrt(np.mean(np.sum(tracks.slopes**2, axis=1))), dtype)
+    dtype = params[WEIGHTS].dtype
+    states, others = jnp.asarray(tracks.states, dtype), jnp.asarray(known, dtype)
     root = jnp.asarray(np.linalg.cholesky(tracks.noise).T, dtype)
     begin, length = jnp.asarray(first[place], jnp.int32), jnp.asarray(count[place], jnp.int32)
 
@@ -129,14 +128,14 @@ def _trained(family: Neural, params: Params, tracks: Tracks, key: Key) -> Params
         here = jax.random.randint(keys[0], (BATCH,), 0, len(states))
         along = jax.random.uniform(keys[1], (BATCH,), dtype) * length[here]
         there = begin[here] + jnp.minimum(along.astype(jnp.int32), length[here] - 1)
-        near, far = family.value(params, states[here]), family.value(params, states[there])
-        slopes = jax.vmap(jax.jacrev(lambda x: family.value(params, x)))(states[here])
+        near, far = family.functions_of(params, states[here]), family.functions_of(params, states[there])
+        slopes = jax.vmap(jax.jacrev(lambda x: family.functions_of(params, x)))(states[here])
         shaken = states[here] + jax.random.normal(keys[2], states[here].shape, dtype) @ root
-        moved = jnp.mean((family.value(params, shaken) - near) ** 2, axis=0)
+        moved = jnp.mean((family.functions_of(params, shaken) - near) ** 2, axis=0)
         scatter = jnp.mean((near - far) ** 2, axis=0) / 2 / moved
         unit = slopes / jnp.sqrt(jnp.mean(jnp.sum(slopes**2, axis=-1), axis=0))[:, None]
-        # What depends on H alone is known already.
-        unit = unit if energy is None else jnp.concatenate([unit, energy[here, None]], axis=1)
+        # What depends on H and the forms alone is known already.
+        unit = jnp.concatenate([unit, others[here]], axis=1)
         gram = unit @ jnp.swapaxes(unit, 1, 2) + 0.01 * jnp.eye(unit.shape[1], dtype=dtype)
         # Cholesky by hand would be LAPACK on a batch; a determinant of few rows is a product of pivots.
         return jnp.mean(jnp.log(scatter + 0.1)) - _INDEPENDENCE * jnp.mean(_log_determinant(gram))

@@ -12,7 +12,7 @@ import numpy as np
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import Proposal, Tracks
 from noethers_razor.data.frame import Frame
-from noethers_razor.orbit import RADIUS, Orbit
+from noethers_razor.orbit import Orbit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +21,7 @@ class NoSymmetry:
 
     name = "none"
     trainable = False
-    radius = RADIUS
-    measure = "ball"
-    besides_energy = False
+    functions = 0
 
     @property
     def count(self) -> int:

@@ -17,7 +17,7 @@ from noethers_razor.conserved.forms import embed, orbit_scale, second_moment
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.flows import affine_flow, affine_generator, apply_affine
-from noethers_razor.orbit import RADIUS, Orbit
+from noethers_razor.orbit import Orbit
 
 _RANDOM_START = 0.02
 """Deviation of the entries of a random start: small, so that a direction grows by evidence only."""
@@ -44,6 +44,21 @@ def quadratic_orbit(form: Array, linear: Array, tau: Array) -> Orbit:
     """Orbit points under the flows of sum_k tau_k C_k, tau (..., S, K); exponentials are taken once, here."""
     maps = affine_flow(affine_generator(form, linear), tau.reshape(-1, tau.shape[-1]))
     return lambda x: apply_affine(maps, x).reshape(*tau.shape[:-1], *x.shape)
+
+
+def initial_forms(key: Key, count: int, dim: int) -> Params:
+    """Entries N(0, .02^2), the paper's kind of start: form (K, M, M), linear (K, M)."""
+    form_key, linear_key = jax.random.split(key)
+    return {
+        "form": _RANDOM_START * jax.random.normal(form_key, (count, dim, dim)),
+        "linear": _RANDOM_START * jax.random.normal(linear_key, (count, dim)),
+    }
+
+
+def symmetric(params: Params) -> tuple[Array, Array]:
+    """The symmetric A (K, M, M) and b (K, M) that parameters stand for."""
+    form = params["form"]
+    return 0.5 * (form + jnp.swapaxes(form, -1, -2)), params["linear"]
 
 
 def principal_forms(form: Array, linear: Array, states: np.ndarray) -> tuple[np.ndarray, Params]:
@@ -80,9 +95,7 @@ class Quadratic:
     start: str = "proposal"
     name = "quadratic"
     trainable = True
-    radius = RADIUS
-    measure = "ball"
-    besides_energy = False
+    functions = 0
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -108,29 +121,19 @@ class Quadratic:
 
     def init(self, key: Key, dim: int) -> Params:
         """Entries N(0, .02^2), the paper's kind of start."""
-        form_key, linear_key = jax.random.split(key)
-        return {
-            "form": _RANDOM_START * jax.random.normal(form_key, (self.count, dim, dim)),
-            "linear": _RANDOM_START * jax.random.normal(linear_key, (self.count, dim)),
-        }
-
-    @staticmethod
-    def forms(params: Params) -> tuple[Array, Array]:
-        """The symmetric A (K, M, M) and b (K, M) that the parameters stand for."""
-        form = params["form"]
-        return 0.5 * (form + jnp.swapaxes(form, -1, -2)), params["linear"]
+        return initial_forms(key, self.count, dim)
 
     def value(self, params: Params, x: Array) -> Array:
         """C(x): (..., M) -> (..., K)."""
-        return quadratic_value(*self.forms(params), x)
+        return quadratic_value(*symmetric(params), x)
 
     def orbit(self, params: Params, tau: Array) -> Orbit:
         """Affine maps of tau (S, K), exponentiated once."""
-        return quadratic_orbit(*self.forms(params), tau)
+        return quadratic_orbit(*symmetric(params), tau)
 
     def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
         """Singular values (K,) and the parameters in principal directions, see `principal_forms`."""
-        return principal_forms(*self.forms(params), states)
+        return principal_forms(*symmetric(params), states)
 
     def mixed(self, params: Params, weights: np.ndarray) -> Params:
         """Combinations sum_j weights[i, j] C_j, see `mixed_forms`."""
@@ -158,9 +161,7 @@ class KnownQuadratic:
     linear: np.ndarray
     name = "oracle"
     trainable = False
-    radius = RADIUS
-    measure = "ball"
-    besides_energy = False
+    functions = 0
 
     @classmethod
     def of(cls, named: Mapping[str, QuadraticForm]) -> KnownQuadratic:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Observable
-from noethers_razor.conserved.independence import INDEPENDENT, off_span
+from noethers_razor.conserved.independence import independent_rank, off_span
 from noethers_razor.conserved.quadratic import QuadraticForm, quadratic_value
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
@@ -109,12 +109,9 @@ class FunctionReport:
 
 def independent_count(slopes: np.ndarray, energy: np.ndarray) -> int:
     """How many of functions with gradients (B, K, M) are independent of those before them and of H (B, M)."""
-    kept = energy[:, None]
-    for k in range(slopes.shape[1]):
-        own = slopes[:, k : k + 1]
-        if np.sum(off_span(own, kept) ** 2) >= INDEPENDENT * np.sum(own**2):
-            kept = np.concatenate([kept, own], axis=1)
-    return int(kept.shape[1]) - 1
+    every = np.concatenate([energy[:, None], slopes], axis=1)
+    size = np.sqrt(np.mean(np.sum(every**2, axis=-1), axis=0))[:, None]
+    return independent_rank(every / np.maximum(size, 1e-300)) - 1
 
 
 def _angles(slopes: np.ndarray, span: np.ndarray) -> list[float]:

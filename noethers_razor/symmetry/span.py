@@ -18,10 +18,13 @@ ACTIVE = 0.05
 
 
 def active_count(singular_values: np.ndarray) -> int:
-    """How many singular values (K,), largest first, are in use."""
-    if len(singular_values) == 0:
-        return 0
-    return int(np.sum(singular_values > ACTIVE * max(float(singular_values[0]), 1.0)))
+    """How many singular values (K,) are in use."""
+    return int(np.sum(active(singular_values)))
+
+
+def active(singular_values: np.ndarray) -> np.ndarray:
+    """Which singular values (K,) are in use."""
+    return np.asarray(singular_values > ACTIVE * np.max(singular_values, initial=1.0))
 
 
 @dataclasses.dataclass(frozen=True)
