@@ -42,6 +42,8 @@ else
 	$(BIN)/python -m experiments.nbody --case nbody_3d nbody_five nbody_masses --seeds 3
 	$(BIN)/python -m experiments.starts
 	$(BIN)/python -m experiments.curves
+	for case in oscillators central_force kepler toda; do $(BIN)/python -m experiments.functions --case $$case --seeds 3; done
+	for case in henon_heiles pendulum; do $(BIN)/python -m experiments.functions --case $$case --seeds 5; done
 endif
 
 clean:

@@ -6,6 +6,7 @@ seed + 10. Defects, angles and drifts are of noise-free trajectories that no fit
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -70,17 +71,16 @@ def drift(values: np.ndarray) -> float:
 
 def random_drift(test: nr.Trajectories, frame: Any) -> float:
     """Median drift of 32 random networks' functions: what no law keeps constant."""
-    family = nr.Neural(32, width=64)
+    family = dataclasses.replace(nr.Neural(forms=False), count=32, functions=32)
     params = family.init(jax.random.key(0), frame.dim)
     values = np.asarray(family.value(params, jnp.asarray(frame.into(test.states), jnp.float32)))
     return float(np.median([drift(values[..., k]) for k in range(32)]))
 
 
-def recovered(result: nr.Result, test: nr.Trajectories, integral: Any) -> float:
-    """Correlation of an integral with the best cubic polynomial in the learned functions."""
+def recovered(result: nr.Result, test: nr.Trajectories, used: np.ndarray, integral: Any) -> float:
+    """Correlation of an integral with the best cubic polynomial in the learned functions in use."""
     states = test.observed()
-    learned = result.conserved(states)
-    learned = learned[:, learned.std(axis=0) > 1e-6]
+    learned = result.conserved(states)[:, used]
     if not learned.shape[1]:
         return 0.0
     learned = (learned - learned.mean(axis=0)) / learned.std(axis=0)
@@ -132,7 +132,7 @@ def _of_functions(
     return {
         "defects": defects[used].tolist(),
         "largest_angle": report.largest_angle,
-        "recovered": {name: recovered(result, test, f) for name, f in system.integrals().items()},
+        "recovered": {name: recovered(result, test, used, f) for name, f in system.integrals().items()},
         "steadier": random_drift(test, result.frame) / max(drifts) if drifts else None,
     }
 
@@ -158,6 +158,7 @@ def _row(name: str, family: str, runs: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     arguments = parser("conserved functions")
     arguments.add_argument("--case", nargs="+", choices=[*CASES, *CONTROLS], default=[*CASES, *CONTROLS])
+    arguments.add_argument("--family", nargs="+", help="labels of families, all of a case by default")
     chosen = arguments.parse_args()
     host.prepare()
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -166,6 +167,8 @@ def main() -> None:
         case = (CASES | CONTROLS)[name]
         runs[name] = {}
         for label, family in case.families.items():
+            if chosen.family and label not in chosen.family:
+                continue
             done: list[dict[str, Any]] = []
             runs[name][label] = done
             for seed in range(1, chosen.seeds + 1):
@@ -176,9 +179,10 @@ def main() -> None:
             texts.append(f"* {name}, {label}, seed 1: {found}")
     write(
         chosen.out,
-        "functions" if chosen.case == [*CASES, *CONTROLS] else f"functions_{'_'.join(chosen.case)}",
+        "_".join(["functions", *chosen.case, *(chosen.family or [])]),
         title="Conserved functions: what is found, how well it is conserved, what the bound says",
-        command=f"python -m experiments.functions --seeds {chosen.seeds} --case {' '.join(chosen.case)}",
+        command=f"python -m experiments.functions --seeds {chosen.seeds} --case {' '.join(chosen.case)}"
+        + (f" --family {' '.join(chosen.family)}" if chosen.family else ""),
         table=markdown(
             [
                 "system",
