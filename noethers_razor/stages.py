@@ -262,7 +262,7 @@ class Propose:
             state.tracks = state.with_slopes(state.params)
         found = state.family.propose(state.tracks, state.stream("start"))
         if (functions := state.family.functions) and np.isfinite(found.length[-functions:]).any():
-            if found.length[-functions:].any():
+            if found.length[-functions:].any() or state.family.count == functions:
                 _shorten(state, found)
             else:
                 found = _bare(state, found)
@@ -289,6 +289,7 @@ def _shorten(state: FitState, found: Proposal) -> None:
     family, tracks = state.family, state.tracks
     assert tracks.slopes is not None, "made before the proposal"
     assert isinstance(family, Expansion), "no other family has functions"
+    family = dataclasses.replace(family, reach=1.0)
     dtype = state.data.start.dtype
     states = jnp.asarray(thinned(tracks.states, _STATES), dtype)
     energy = state.energies(state.params)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import noethers_razor as nr
+from noethers_razor.conserved import expansion
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.errors import UsageError
 from noethers_razor.symmetry.dictionary import dictionary_of, formulas_in_span
 from noethers_razor.symmetry.function_report import find_functions, independent_count, true_slopes
-from noethers_razor.systems import CentralForce, Kepler, Oscillators, Toda
+from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Toda
 
 INVERSE = "1/sqrt(qx^2+qy^2)"
 EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
@@ -148,3 +149,15 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
     assert report.truth_angles["Lxy"] < 10
     with pytest.raises(UsageError, match="no quadratic forms"):
         again.quadratic_forms()
+
+
+def test_without_forms_a_fit_may_end_with_nothing(monkeypatch, compiled_plainly):
+    monkeypatch.setattr(expansion, "independent", lambda features, space, count, known: space[:0])
+    data = HenonHeiles().simulate(1, n_trajectories=30, n_steps=20, noise=0.001)
+    config = nr.FitConfig(steps=40, chunk=20, warmup=0.5, width=8, orbit_samples=2, batch=16, judge=False)
+    result = nr.fit(data, seed=1, conserved=nr.Polynomial(2, forms=False, degree=2), config=config)
+    report = nr.find_symmetries(result)
+    assert (report.rank, report.used) == (0, 0)
+    assert result.evidence["bounds"]["polynomial"]["negative_elbo"] == pytest.approx(
+        result.evidence["bounds"]["none"]["negative_elbo"], rel=0.01
+    )

@@ -117,7 +117,11 @@ class Expansion(ABC):
         return dataclasses.asdict(self)
 
     def in_phase_space(self, dim: int) -> Self:
-        """At most as many functions as can be integrals independent of each other and of one Hamiltonian."""
+        """At most as many functions as can be integrals independent of each other and of one Hamiltonian.
+
+        Raises:
+            UsageError: when that is none, and forms are not asked for.
+        """
         forms = min(self.count, largest_count(dim)) if self.forms else 0
         functions = min(self.count, dim - 2)
         if not forms and not functions:
