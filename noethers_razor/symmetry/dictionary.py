@@ -7,6 +7,8 @@ a reduced echelon form of their space, each refitted on its own terms.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,6 +26,8 @@ _INSIDE = 0.1
 """Largest sine, in the mean, of a combination's gradient to the learned span for it to be considered."""
 _SLACK, _LARGEST = 0.002, 0.02
 """Sine that counts as none, however well quantities are conserved, and one that never does."""
+_MOST_SUPPORTS = 100_000
+"""Sets of terms that are all tried."""
 _MULTIPLE = 2.0
 """Of the learned quantities' defect, up to which a formula's sine may be: a defect is one component of what
 gradients miss. Coefficients that are no halves must do better, by `_FITTED`: with several of them something
@@ -110,8 +114,9 @@ def formulas_in_span(dictionary: Dictionary, learned: np.ndarray, most: int, def
     limit = min(max(_SLACK, _MULTIPLE * defect), _LARGEST)
     squares, columns = _least(total, off)
     inside = min(int(np.sum(np.sqrt(squares) < _INSIDE)), _MOST_DIMENSIONS)
+    found = _few_terms(total, off, limit)
     # How many of the least are true and not approximations is not known: sparse ones of any number are.
-    found = [
+    found += [
         pair
         for count in range(1, inside + 1)
         for row in sparse_basis(columns[:, :count].T)
@@ -138,6 +143,27 @@ def formulas_in_span(dictionary: Dictionary, learned: np.ndarray, most: int, def
 
 def _sine(row: np.ndarray, total: np.ndarray, off: np.ndarray) -> float:
     return float(np.sqrt(max(row @ off @ row, 0.0) / (row @ total @ row)))
+
+
+def _few_terms(total: np.ndarray, off: np.ndarray, limit: float) -> list[tuple[np.ndarray, float]]:
+    """All combinations of up to three terms within the limit that need each of them, with their sines."""
+    found: list[tuple[np.ndarray, float]] = []
+    supports: list[set[int]] = []
+    for size in range(1, 4):
+        if math.comb(len(total), size) > _MOST_SUPPORTS:
+            break
+        every = np.array(list(itertools.combinations(range(len(total)), size)))
+        here, apart = (part[every[:, :, None], every[:, None, :]] for part in (total, off))
+        # Terms that are combinations of each other are one term.
+        root = np.linalg.inv(np.linalg.cholesky(here + 1e-9 * np.eye(size)))
+        squares, columns = np.linalg.eigh(root @ apart @ np.swapaxes(root, 1, 2))
+        for i in np.flatnonzero(squares[:, 0] <= limit**2):
+            if not any(known <= set(every[i]) for known in supports):
+                row = np.zeros(len(total))
+                row[every[i]] = columns[i, :, 0] @ root[i]
+                found.append((row, float(np.sqrt(max(squares[i, 0], 0.0)))))
+        supports = [set(np.flatnonzero(row)) for row, _ in found]
+    return found
 
 
 def _sparsest(
