@@ -19,7 +19,7 @@ from experiments.tables import markdown, parser, spread, write
 from noethers_razor import host
 from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.mechanics import bracket_defect
-from noethers_razor.symmetry.function_report import FunctionReport, find_functions, true_slopes
+from noethers_razor.symmetry.function_report import find_functions, true_slopes
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, System, Toda
 
 INVERSE_RADIUS = "1/sqrt(qx^2+qy^2)"
@@ -111,13 +111,12 @@ def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
         "mse": float(np.mean((rollout.mean - test.states)[:, 1:] ** 2)),
         "seconds": result.metrics["seconds_total"],
         "functions": result.model.family.functions,
-        **_of_functions(result, report, case.system, test),
+        "largest_angle": report.largest_angle,
+        **_of_functions(result, case.system, test),
     }
 
 
-def _of_functions(
-    result: nr.Result, report: FunctionReport, system: System, test: nr.Trajectories
-) -> dict[str, Any]:
+def _of_functions(result: nr.Result, system: System, test: nr.Trajectories) -> dict[str, Any]:
     """Defects with the true Hamiltonian, drifts, and how well integrals follow from what was learned."""
     states, back = test.observed(), result.frame.inverse
     energy = true_slopes(system, states, back)["H"]
@@ -131,7 +130,6 @@ def _of_functions(
     drifts = [drift(values[..., k]) for k in np.flatnonzero(used)]
     return {
         "defects": defects[used].tolist(),
-        "largest_angle": report.largest_angle,
         "recovered": {name: recovered(result, test, used, f) for name, f in system.integrals().items()},
         "steadier": random_drift(test, result.frame) / max(drifts) if drifts else None,
     }

@@ -15,7 +15,7 @@ import numpy as np
 
 from noethers_razor._types import Params
 from noethers_razor.conserved import ConservedFamily, Tracks, gradients, thinned
-from noethers_razor.conserved.constancy import credible_length, least_varying
+from noethers_razor.conserved.constancy import CREDIBLE, credible_length, least_varying
 from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.model import conserved_of, prefixed
 from noethers_razor.stages import Control, FitState, Judgement
@@ -27,8 +27,6 @@ _STEP_IN_SPECTRUM = 1.5
 """Ratio of neighbouring singular values at which the evidence is asked whether to cut between them."""
 _MOST_CUTS = 2
 _MOST_ROUNDS = 2
-_CREDIBLE = 0.5
-"""Initial length from which on a candidate counts as credible, see `constancy.credible_length`."""
 _OUTSIDE = 0.5
 """Sine of the angle to the learned span from which on a credible direction counts as missing in it."""
 _STATES = 512
@@ -137,7 +135,7 @@ def directions_of(family: ConservedFamily, params: Params, values: np.ndarray, t
     slopes = slopes_of(family, params, tracks)[used] / sizes[:, None, None]
     along = np.asarray(family.value(params, jnp.asarray(tracks.states)), np.float64)[:, used] / sizes
     turned, defect = least_varying(along, slopes, tracks)
-    credible = credible_length(defect, tracks.deviation) >= _CREDIBLE
+    credible = credible_length(defect, tracks.deviation) >= CREDIBLE
     return Directions(slopes, turned, int(credible.sum()))
 
 
@@ -169,6 +167,11 @@ class Case(NamedTuple):
     def used(self) -> int:
         """Number of directions in use."""
         return active_count(self.values)
+
+    @property
+    def spectrum(self) -> tuple[float, ...]:
+        """Singular values, largest first, for the record."""
+        return tuple(map(float, np.sort(self.values)[::-1]))
 
 
 def case_of(state: FitState) -> Case:
@@ -208,7 +211,7 @@ def _proposed_anew(state: FitState, case: Case) -> Hypothesis | None:
     """The proposal again, when it has a credible direction that the set lacks."""
     assert state.proposal is not None, "checked where the judgement begins"
     # A random start has no lengths: the paper's procedure, which proposes nothing.
-    credible = np.nan_to_num(state.proposal.length) >= _CREDIBLE
+    credible = np.nan_to_num(state.proposal.length) >= CREDIBLE
     offered = state.proposal.params
     slopes = slopes_of(state.family, offered, state.tracks)[credible]
     if largest_sine(slopes, case.directions.slopes) < _OUTSIDE:
@@ -276,15 +279,14 @@ class Judge:
         undecided = abs(excess(state.bounds["none"], before)[0])
         verdicts = [self._refitted(state, case, one, label, undecided) for one in asked]
         nothing = masked(case.params, jnp.zeros(state.family.count, state.data.start.dtype))
-        values = tuple(map(float, np.sort(case.values)[::-1]))
-        none = Judgement(NO_QUANTITY, 0, values, values[: case.used], state.bounds["none"])
+        none = Judgement(NO_QUANTITY, 0, case.spectrum, case.spectrum[: case.used], state.bounds["none"])
         return [*verdicts, Verdict(none, {**nothing, **state.bare})]
 
     def _refitted(
         self, state: FitState, case: Case, hypothesis: Hypothesis, label: str, undecided: float
     ) -> Verdict:
         """A hypothesis after training; tolerance is for sets whose every direction the tracks credit."""
-        family, before = state.family, tuple(map(float, np.sort(case.values)[::-1]))
+        family, before = state.family, case.spectrum
         try:
             fitted = state.train(
                 family,

@@ -11,7 +11,7 @@ import functools
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ from noethers_razor.orbit import RADIUS
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher
 
+_Averaged = Callable[[FlatParams, Key, Any], jax.Array]
+"""(params, keys of weight samples, something else) -> a mean over the samples."""
 _TRANSITIONS = 2048
 _DRAWS = 32
 _MEDIAN_OF_NORMAL = 0.6745
@@ -107,13 +109,23 @@ class FitState:
         values, rotated = self.family.principal(conserved_of(params), states)
         return values, {**params, **prefixed(rotated, self.data.start.dtype)}
 
+    def _averaged(self, function: Callable[[list[jax.Array], Any], jax.Array]) -> _Averaged:
+        """The mean over weight samples of a function of weights and of something else."""
+
+        def average(params: FlatParams, keys: Key, other: Any) -> jax.Array:
+            def one(key: Key) -> jax.Array:
+                return function(self.model.sample_weights(params, key), other)
+
+            return jax.lax.map(one, keys).mean(0)
+
+        return average
+
     @functools.cached_property
-    def _predictions(self) -> Callable[[FlatParams, Key, Batch], jax.Array]:
-        def one(params: FlatParams, key: Key, pairs: Batch) -> jax.Array:
-            weights = self.model.sample_weights(params, key)
+    def _predictions(self) -> _Averaged:
+        def one(weights: list[jax.Array], pairs: Batch) -> jax.Array:
             return self.model.step(weights, lambda x: x[None], pairs.start, pairs.duration)
 
-        return jax.jit(lambda params, keys, pairs: jax.lax.map(lambda k: one(params, k, pairs), keys).mean(0))
+        return jax.jit(self._averaged(one))
 
     def measured(self, params: FlatParams) -> Tracks:
         """The trajectories with the noise that the network alone, at params, leaves unexplained."""
@@ -132,16 +144,15 @@ class FitState:
     def energies(self, params: FlatParams) -> Callable[[jax.Array], jax.Array]:
         """The network's mean energy, without symmetry, at params: states (..., M) -> (...)."""
         keys = jax.random.split(self.stream("slopes"), _DRAWS)
-        weights = jax.vmap(lambda key: self.model.sample_weights(params, key))(keys)
-        return lambda x: jax.lax.map(lambda drawn: self.model.network.apply(drawn, x), weights).mean(0)
+        average = self._averaged(self.model.network.apply)
+        return lambda x: average(params, keys, x)
 
     @functools.cached_property
-    def _slopes(self) -> Callable[[FlatParams, Key, jax.Array], jax.Array]:
-        def one(params: FlatParams, key: Key, states: jax.Array) -> jax.Array:
-            weights = self.model.sample_weights(params, key)
+    def _slopes(self) -> _Averaged:
+        def one(weights: list[jax.Array], states: jax.Array) -> jax.Array:
             return jax.grad(lambda x: jnp.sum(self.model.network.apply(weights, x)))(states)
 
-        return jax.jit(lambda params, keys, x: jax.lax.map(lambda k: one(params, k, x), keys).mean(0))
+        return jax.jit(self._averaged(one))
 
     def with_slopes(self, params: FlatParams) -> Tracks:
         """The trajectories with the gradient of the network's mean energy, without symmetry, at params."""

@@ -60,6 +60,10 @@ def held_out_defects(values: np.ndarray, track: np.ndarray, count: int) -> np.nd
     return np.asarray(np.sqrt(total / max(degrees, 1)))
 
 
+CREDIBLE = 0.5
+"""Length from which on a candidate counts as credible, see `credible_length`."""
+
+
 def credible_length(defect: np.ndarray, expected: float | np.ndarray) -> np.ndarray:
     """Orbit lengths (K,) between 0 and 1 that defects leave credible: 1/2 at 1.5 times the noise."""
     ratio = defect / (_DOUBT * np.maximum(expected, 1e-12))

@@ -19,9 +19,8 @@ import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import STARTS, Proposal, Tracks, gradients, thinned
-from noethers_razor.conserved.constancy import credible_length
+from noethers_razor.conserved.constancy import CREDIBLE, credible_length
 from noethers_razor.conserved.independence import (
-    CREDIBLE,
     Features,
     balanced,
     constant_space,
@@ -35,12 +34,13 @@ from noethers_razor.conserved.quadratic import (
     largest_count,
     mixed_forms,
     principal_forms,
+    quadratic_orbit,
     quadratic_value,
     symmetric,
 )
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
-from noethers_razor.flows import affine_flow, affine_generator, apply_affine, combination_path, move_affine
+from noethers_razor.flows import affine_flow, affine_generator, combination_path, move_affine
 from noethers_razor.orbit import RADIUS, Orbit
 
 _LONG = 0.5
@@ -165,11 +165,11 @@ class Expansion(ABC):
 
         Times of functions beside each other are those of a path, see `flows.combination_path`, in any order.
         """
+        if not self.functions:
+            return quadratic_orbit(*symmetric(params), tau)
         samples, forms = tau.shape[-2], self._quadratics
         if forms:
             maps = affine_flow(affine_generator(*symmetric(params)), tau[..., :forms].reshape(-1, forms))
-        if not self.functions:
-            return lambda x: apply_affine(maps, x).reshape(*tau.shape[:-1], *x.shape)
         times = self.reach * tau[..., forms:].reshape(-1, samples, self.functions)
         paths = _within(params[WEIGHTS], times)
 

@@ -13,10 +13,8 @@ import numpy as np
 import scipy.linalg
 
 from noethers_razor.conserved.base import Tracks
-from noethers_razor.conserved.constancy import credible_length, folds, scatter
+from noethers_razor.conserved.constancy import CREDIBLE, credible_length, folds, scatter
 
-CREDIBLE = 0.5
-"""Initial length from which on a function counts as constant, see `constancy.credible_length`."""
 INDEPENDENT = 0.05
 """Share of a squared gradient, in the mean, that lies off the gradients of others from which on it is new."""
 _PARALLEL = 0.2
@@ -165,12 +163,12 @@ def independent(
     return picked @ space
 
 
-def independent_rank(slopes: np.ndarray, least: float = 1e-3) -> int:
+def independent_rank(slopes: np.ndarray) -> int:
     """How many of functions with gradients (B, K, M), of unit size, are independent of those before them."""
     kept = slopes[:, :0]
     for k in range(slopes.shape[1]):
         own = slopes[:, k : k + 1]
-        if np.sum(off_span(own, kept, least) ** 2) >= INDEPENDENT * np.sum(own**2):
+        if np.sum(off_span(own, kept) ** 2) >= INDEPENDENT * np.sum(own**2):
             kept = np.concatenate([kept, own], axis=1)
     return int(kept.shape[1])
 
