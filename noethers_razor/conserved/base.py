@@ -39,6 +39,11 @@ class Tracks(NamedTuple):
         """Root-mean-square noise of a coordinate, relative to the spread of the data."""
         return float(np.sqrt(np.trace(self.noise) / len(self.noise)))
 
+    def where(self, chosen: np.ndarray) -> Tracks:
+        """Some of the states: chosen (N,) bool."""
+        slopes = None if self.slopes is None else self.slopes[chosen]
+        return self._replace(states=self.states[chosen], track=self.track[chosen], slopes=slopes)
+
     @property
     def noise_root(self) -> np.ndarray:
         """(M, M) L with L L' the noise of deviation 1: L' grad C is a gradient where noise is isotropic."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import STARTS, Proposal, Tracks, gradients, thinned
-from noethers_razor.conserved.constancy import CREDIBLE, credible_length
+from noethers_razor.conserved.constancy import CREDIBLE, credible_length, folds
 from noethers_razor.conserved.independence import (
     Features,
     balanced,
@@ -77,6 +77,7 @@ class Expansion(ABC):
     reach: float = 1.0
     name = "expansion"
     trainable = True
+    learns_features = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -109,7 +110,7 @@ class Expansion(ABC):
         return {}
 
     def shared_of(self, tracks: Tracks, known: np.ndarray, key: Key) -> Params:
-        """Parameters of the features, made for trajectories, gradients (N, J, M) of integrals being known."""
+        """Parameters of features that are learned, gradients (N, J, M) of integrals being known."""
         return self.shared(key, tracks.states.shape[1])
 
     def settings(self) -> dict[str, Any]:
@@ -290,9 +291,16 @@ class Expansion(ABC):
         if independent_rank(thinned(known, _STATES)) >= dim - 1:
             # There are no more integrals than that.
             return np.zeros((0, self.feature_count(dim))), np.zeros(0), self.shared(unit_key, dim)
-        shared = self.shared_of(tracks, known, unit_key)
+        parts = np.unique(fold := folds(tracks.track))
+        if self.learns_features:
+            # Units can be made constant along any few tracks: those that made them say nothing of them.
+            parts = parts[:1]
+            seen = fold != parts[0]
+            shared = self.shared_of(tracks.where(seen), known[seen], unit_key)
+        else:
+            shared = self.shared(unit_key, dim)
         features = balanced(self.sampled(shared, tracks, noise_key), tracks.track)
-        space, excess = constant_space(features, tracks)
+        space, excess = constant_space(features, tracks, parts.tolist())
         rows = independent(features, space, self.functions, thinned(known, _STATES))
         return rows, excess * defects(features, rows, tracks), shared
 

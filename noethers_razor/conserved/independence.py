@@ -7,6 +7,7 @@ gradient in their span there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -90,8 +91,11 @@ def _whitening(shaken: np.ndarray) -> np.ndarray:
     return np.asarray(vectors[:, moving] / np.sqrt(values[moving]))
 
 
-def constant_space(features: Features, tracks: Tracks) -> tuple[np.ndarray, float]:
+def constant_space(features: Features, tracks: Tracks, parts: Sequence[int]) -> tuple[np.ndarray, float]:
     """Combinations (m, D) that vary along tracks by no more than noise, and their held-out excess.
+
+    Args:
+        parts: the `folds` to hold out in turn, which the features must not have been made for.
 
     The excess is the ratio of held-out to own deviations: what is chosen among many looks more constant than
     it is. Rows are orthonormal in displacement relative to the size of the data.
@@ -99,7 +103,7 @@ def constant_space(features: Features, tracks: Tracks) -> tuple[np.ndarray, floa
     whiten = tracks.deviation * _whitening(features.shaken)
     along, shaken = features.values @ whiten, features.shaken @ whiten
     squares, turned = least_scatter(along, shaken, tracks.track, tracks.deviation)
-    held = held_out_defects(along, shaken, tracks)
+    held = held_out_defects(along, shaken, tracks, parts)
     credible = credible_length(np.maximum.accumulate(held), tracks.deviation) >= CREDIBLE
     count = int(credible.sum())
     if not count:
@@ -123,11 +127,13 @@ def least_scatter(
     return np.maximum(squares, 0.0), turned
 
 
-def held_out_defects(values: np.ndarray, shaken: np.ndarray, tracks: Tracks) -> np.ndarray:
-    """Defects (D,) of the combinations that vary least, on the fifth of the data that did not choose them."""
+def held_out_defects(
+    values: np.ndarray, shaken: np.ndarray, tracks: Tracks, parts: Sequence[int]
+) -> np.ndarray:
+    """Defects (D,) of the combinations that vary least, on fifths of the data that did not choose them."""
     fold = folds(tracks.track)
     above, below = np.zeros(values.shape[1]), np.zeros(values.shape[1])
-    for part in np.unique(fold):
+    for part in parts:
         out = fold == part
         _, turned = least_scatter(values[~out], shaken[~out], tracks.track[~out], tracks.deviation)
         total, degrees = scatter(values[out] @ turned, tracks.track[out])
