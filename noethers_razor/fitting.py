@@ -27,7 +27,7 @@ from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.training import Estimate, Rates, Watcher
 
 _FEWEST_TO_HOLD_OUT = 20
-_STATES_KEPT = 1024
+_STATES_KEPT, _TRACKED = 1024, 4096
 _REFINE, _GROW = 0.00005, 0.003
 """Step sizes of conserved quantities: a proposal is right to a degree and larger steps only blur it; a random
 start has to turn and to grow."""
@@ -61,6 +61,14 @@ def to_tracks(frame: Frame, data: Trajectories) -> Tracks:
     """Trajectories in the frame, of unknown noise."""
     track = np.nonzero(data.present)[0]
     return Tracks(frame.into(data.observed()), track, np.eye(frame.dim))
+
+
+def _kept(tracks: Tracks) -> Tracks:
+    """Whole trajectories, evenly spaced, of so many states; the beginning of one that is longer."""
+    labels, count = np.unique(tracks.track, return_counts=True)
+    chosen = thinned(labels, max(int(_TRACKED / count.mean()), 1))
+    kept = np.isin(tracks.track, chosen)
+    return tracks.where(kept & (np.cumsum(kept) <= _TRACKED))._replace(slopes=None)
 
 
 def plan(config: FitConfig, family: ConservedFamily) -> list[Stage]:
@@ -216,6 +224,7 @@ def _fit(
             moment=second_moment(frame.into(transitions.start)),
             states=states,
             held_out=held_out,
+            tracks=None if state.proposal is None else _kept(state.tracks),
             step=step,
             metadata={**data.metadata, "sha256": data.digest},
         )

@@ -20,7 +20,7 @@ from noethers_razor import prediction
 from noethers_razor._types import Array, ArrayLike
 from noethers_razor.checkpoint import read_folder, write_folder
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import FAMILIES, gradients
+from noethers_razor.conserved import FAMILIES, Tracks, gradients
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.trajectories import coordinate_names
 from noethers_razor.errors import RunFolderError, UsageError
@@ -111,6 +111,7 @@ class Result:
         history: averages over chunks of steps.
         moment: second moment of the training states in the frame, see `forms.second_moment`.
         states: held-out states (count, M), data units; training states when ``held_out`` is False.
+        tracks: some of the training trajectories, and their noise; None where nothing was asked of them.
         step: median data time of one integrator step in training.
         metadata: of the data.
     """
@@ -126,6 +127,7 @@ class Result:
     moment: np.ndarray
     states: np.ndarray
     held_out: bool
+    tracks: Tracks | None
     step: float
     metadata: dict[str, Any]
 
@@ -314,6 +316,8 @@ class Result:
             "moment": self.moment,
             "states": self.states,
         }
+        if self.tracks is not None:
+            arrays |= {f"tracks/{k}": v for k, v in self.tracks._asdict().items() if v is not None}
         if "slopes" in self.__dict__:
             arrays["slopes"] = self.slopes
         history = io.StringIO()
@@ -338,6 +342,10 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
+def _group(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): v for name, v in arrays.items() if name.startswith(prefix)}
+
+
 def load(folder: str | os.PathLike[str]) -> Result:
     """A saved result.
 
@@ -352,11 +360,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
         arrays["frame/centre"], arrays["frame/matrix"], record["frame_time"], arrays["frame/noise_scale"]
     )
     with precision(config.dtype):
-        params = {
-            name.removeprefix("params/"): jnp.asarray(value)
-            for name, value in arrays.items()
-            if name.startswith("params/")
-        }
+        params = {name: jnp.asarray(value) for name, value in _group(arrays, "params/").items()}
         saved = record["family"]
         family = FAMILIES[saved["name"]].restored(saved["settings"], conserved_of(params))
         model = build_model(
@@ -379,6 +383,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
         moment=arrays["moment"],
         states=arrays["states"],
         held_out=record["held_out"],
+        tracks=Tracks(**tracks) if (tracks := _group(arrays, "tracks/")) else None,
         step=record["step"],
         metadata=record["data"],
     )

@@ -11,7 +11,8 @@ import noethers_razor as nr
 from noethers_razor.conserved import expansion
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.errors import UsageError
-from noethers_razor.symmetry.dictionary import dictionary_of, formulas_in_span
+from noethers_razor.fitting import to_tracks
+from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.function_report import find_functions, independent_count, true_slopes
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Toda
 
@@ -22,7 +23,7 @@ EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
 class Known:
     """A fit of functions that are given, each with an error of so much of its gradient."""
 
-    held_out, is_quadratic, evidence = True, False, {}
+    held_out, is_quadratic, evidence, tracks = True, False, {}, None
 
     def __init__(self, system, functions, error=0.0, terms=()):
         data = system.simulate(0, n_trajectories=40, n_steps=20)
@@ -98,6 +99,26 @@ def test_formulas_are_of_terms_that_are_named():
     assert find_functions(kepler(), terms=[]).formulas == ["qx*py - qy*px"]
 
 
+def test_data_tell_true_formulas_from_close_ones():
+    noise = 0.01
+    data = Kepler().simulate(0, n_trajectories=20, noise=noise)
+    frame = fit_frame(data.observed(), data.transitions())
+    tracks = to_tracks(frame, data)._replace(noise=noise**2 * frame.matrix @ frame.matrix.T)
+    dictionary = dictionary_of(data.coordinates, [INVERSE], 3, data.observed(), frame.inverse)
+    constant = constant_along(dictionary, tracks, frame.out_of)
+
+    def row(terms):
+        assert set(terms) <= set(dictionary.names)
+        return np.array([terms.get(name, 0.0) for name in dictionary.names])
+
+    inverse = f"({INVERSE})"
+    assert constant(row({"qx*py": 1, "qy*px": -1}))
+    assert constant(row({f"qx*{inverse}": 1, "qx*py^2": -1, "qy*px*py": 1}))
+    # What a fit took for a formula: its gradient was within a hundredth of the learned span.
+    assert not constant(row({"px^2": 2, f"qx*py*{inverse}": 2, f"{inverse}^3": -1}))
+    assert not constant(row({"px": 1}))
+
+
 def test_toda_is_read_up_to_functions():
     system = Toda()
     report = find_functions(Known(system, system.integrals(), terms=EXPONENTIALS), system)
@@ -143,6 +164,9 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
     assert set(result.evidence["bounds"]) == {family.name, "none"}
     again = nr.load(result.save(tmp_path / "run"))
     np.testing.assert_array_equal(again.conserved(result.states), result.conserved(result.states))
+    assert len(np.unique(again.tracks.track)) == 29 and again.tracks.slopes is None
+    for kept, own in zip(again.tracks[:3], result.tracks[:3], strict=True):
+        np.testing.assert_array_equal(kept, own)
     report = nr.find_symmetries(again, system)
     assert isinstance(report, nr.FunctionReport)
     # Angular momentum is quadratic, so that both families hold it.

@@ -302,7 +302,8 @@ class Expansion(ABC):
         features = balanced(self.sampled(shared, tracks, noise_key), tracks.track)
         space, excess = constant_space(features, tracks, parts.tolist())
         rows = independent(features, space, self.functions, thinned(known, _STATES))
-        return rows, excess * defects(features, rows, tracks), shared
+        own = defects(features.values @ rows.T, features.shaken @ rows.T, tracks)
+        return rows, excess * own, shared
 
 
 def _within(weights: Array, paths: Array) -> Array:

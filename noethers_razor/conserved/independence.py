@@ -179,8 +179,12 @@ def independent_rank(slopes: np.ndarray) -> int:
     return int(kept.shape[1])
 
 
-def defects(features: Features, rows: np.ndarray, tracks: Tracks) -> np.ndarray:
-    """Defects (k,) of combinations (k, D): the noise that would make them vary along tracks as they do."""
-    total, degrees = scatter(features.values @ rows.T, tracks.track)
-    moved = np.mean((features.shaken @ rows.T) ** 2, axis=0)
+def defects(values: np.ndarray, shaken: np.ndarray, tracks: Tracks) -> np.ndarray:
+    """Defects (k,) of functions: the noise that would make them vary along tracks as they do.
+
+    Args:
+        values, shaken: (N, k), see `Features`.
+    """
+    total, degrees = scatter(values, tracks.track)
+    moved = np.mean(shaken**2, axis=0)
     return np.asarray(tracks.deviation * np.sqrt(np.diag(total) / max(degrees, 1) / moved))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array
-from noethers_razor.conserved.independence import INDEPENDENT, off_span
+from noethers_razor.conserved.base import Tracks
+from noethers_razor.conserved.constancy import CREDIBLE, credible_length
+from noethers_razor.conserved.independence import INDEPENDENT, defects, off_span
 from noethers_razor.conserved.polynomial import exponents, monomials
 from noethers_razor.expressions import expression
 from noethers_razor.symmetry.formulas import sparse_basis, text_of
@@ -45,10 +47,12 @@ class Dictionary(NamedTuple):
     Args:
         names: of the D terms.
         slopes: gradients (B, D, M) at states, in the frame.
+        values: of states (N, M) of data units, (N, D).
     """
 
     names: list[str]
     slopes: np.ndarray
+    values: Callable[[np.ndarray], np.ndarray]
 
 
 class Formula(NamedTuple):
@@ -69,16 +73,39 @@ def dictionary_of(
     """
     further = [expression(term, coordinates) for term in terms]
 
-    def values(x: Array) -> Array:
+    def terms_of(x: Array) -> Array:
         variables = [x, jnp.stack([term(x) for term in further], axis=-1)] if further else [x]
         return monomials(jnp.concatenate(variables, axis=-1), degree)
 
+    def values(x: np.ndarray) -> np.ndarray:
+        with jax.enable_x64(True):
+            return np.asarray(jax.jit(terms_of)(jnp.asarray(x, jnp.float64)))
+
     with jax.enable_x64(True):
-        slopes = np.asarray(jax.jit(jax.vmap(jax.jacfwd(values)))(jnp.asarray(states, jnp.float64)))
+        slopes = np.asarray(jax.jit(jax.vmap(jax.jacfwd(terms_of)))(jnp.asarray(states, jnp.float64)))
     variables = [*coordinates, *(f"({term})" if any(c in term for c in "+-/ ") else term for term in terms)]
     powers = exponents(len(variables), degree)
     names = ["*".join(_power(variables[i], p) for i, p in enumerate(row) if p) for row in powers]
-    return Dictionary(names, slopes @ back)
+    return Dictionary(names, slopes @ back, values)
+
+
+def constant_along(
+    dictionary: Dictionary, tracks: Tracks, out_of: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[np.ndarray], bool]:
+    """Whether a combination (D,) of terms varies along tracks by no more than noise.
+
+    Args:
+        out_of: from the frame of the tracks to data units.
+    """
+    noise = np.random.default_rng(0).normal(size=tracks.states.shape) @ np.linalg.cholesky(tracks.noise).T
+    values = dictionary.values(out_of(tracks.states))
+    shaken = dictionary.values(out_of(tracks.states + noise)) - values
+
+    def test(row: np.ndarray) -> bool:
+        defect = defects(values @ row[:, None], shaken @ row[:, None], tracks)
+        return bool(credible_length(defect, tracks.deviation)[0] >= CREDIBLE)
+
+    return test
 
 
 def _power(name: str, power: int) -> str:
@@ -99,7 +126,13 @@ def _least(total: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(squares, 0.0), whiten @ turned
 
 
-def formulas_in_span(dictionary: Dictionary, learned: np.ndarray, most: int, defect: float) -> list[Formula]:
+def formulas_in_span(
+    dictionary: Dictionary,
+    learned: np.ndarray,
+    most: int,
+    defect: float,
+    constant: Callable[[np.ndarray], bool] | None = None,
+) -> list[Formula]:
     """Sparse, functionally independent combinations whose gradients lie in the span of learned ones.
 
     Args:
@@ -107,6 +140,7 @@ def formulas_in_span(dictionary: Dictionary, learned: np.ndarray, most: int, def
         learned: gradients (B, K, M), at the same states.
         most: largest number of formulas.
         defect: conservation defect of the learned quantities, which are known no better than that.
+        constant: what the data say of a combination, see `constant_along`; nothing when left out.
     """
     size = np.sqrt(np.mean(np.sum(dictionary.slopes**2, axis=-1), axis=0))
     slopes = dictionary.slopes / np.maximum(size, 1e-300)[:, None]
@@ -132,8 +166,11 @@ def formulas_in_span(dictionary: Dictionary, learned: np.ndarray, most: int, def
         plain = _scaled(row / np.maximum(size, 1e-300), size)
         rounded = _rounded(plain, size, max(_RATIONAL, 2 * limit))
         # A coefficient that is a half or whole is known better than one that is fitted.
-        if (after := _sine(rounded * size, total, off)) <= 2 * limit:
+        after = _sine(rounded * size, total, off)
+        if after <= 2 * limit and (constant is None or constant(rounded)):
             plain, sine = rounded, after
+        elif constant is not None and not constant(plain):
+            continue
         if np.any(2 * plain != np.round(2 * plain)) and sine > max(_SLACK, _FITTED * limit):
             continue
         spanned = np.concatenate([spanned, own / np.sqrt(np.mean(np.sum(own**2, axis=-1)))], axis=1)

@@ -15,7 +15,7 @@ from noethers_razor.conserved.independence import independent_rank, off_span
 from noethers_razor.conserved.quadratic import QuadraticForm, quadratic_value
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
-from noethers_razor.symmetry.dictionary import Formula, dictionary_of, formulas_in_span
+from noethers_razor.symmetry.dictionary import Formula, constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, warnings_of
 from noethers_razor.symmetry.span import active_count
 
@@ -32,7 +32,8 @@ class FunctionReport:
         rank: number of quantities in use that are functionally independent of each other and of H.
         defects: (used,) median over held-out states of |{C, H}| / (|grad C| |grad H|) with the model's H,
             gradients in the frame.
-        found: formulas in the span of the gradients learned and of H's, independent of each other.
+        found: formulas in the span of the gradients learned and of H's, constant along the trajectories and
+            independent of each other.
         bounds, judgements, seeds, warnings: see `SymmetryReport`.
         truth_angles: with ground truth, for each integral the median angle in degrees of its gradient to the
             span of the learned ones and the model's H at a state.
@@ -193,11 +194,13 @@ def find_functions(
     _, lengths, directions = np.linalg.svd(spanned, full_matrices=False)
     spanned = (lengths[..., None] * directions)[:, : spanned.shape[2] - 1]
     typical = float(np.median(defects)) if used else 0.0
+    tracks = result.tracks
+    constant = None if tracks is None else constant_along(dictionary, tracks, result.frame.out_of)
     report = FunctionReport(
         singular_values=values,
         rank=rank,
         defects=defects,
-        found=formulas_in_span(dictionary, spanned, rank + 1, typical),
+        found=formulas_in_span(dictionary, spanned, rank + 1, typical, constant),
         bounds=result.evidence.get("bounds", {}),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),

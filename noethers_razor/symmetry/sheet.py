@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from noethers_razor.conserved.base import Tracks
 from noethers_razor.data.frame import Frame
 
 AS_LEARNED = "as learned"
@@ -31,6 +32,11 @@ class Fitted(Protocol):
     @property
     def states(self) -> np.ndarray:
         """Held-out states, data units."""
+        ...
+
+    @property
+    def tracks(self) -> Tracks | None:
+        """Trajectories of the data in the frame and their noise, where they are known."""
         ...
 
     @property
