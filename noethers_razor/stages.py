@@ -19,8 +19,7 @@ import numpy as np
 
 from noethers_razor._types import Key
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import ConservedFamily, NoSymmetry, Proposal, Tracks, thinned
-from noethers_razor.conserved.expansion import Expansion
+from noethers_razor.conserved import ConservedFamily, FunctionFamily, NoSymmetry, Proposal, Tracks, thinned
 from noethers_razor.model import Batch, Model, conserved_of, prefixed
 from noethers_razor.orbit import RADIUS
 from noethers_razor.symmetry.span import active_count
@@ -283,7 +282,7 @@ class Propose:
 
 def _bare(state: FitState, found: Proposal) -> Proposal:
     """A proposal without its functions, all empty: the fit goes on with the forms, whose flows are exact."""
-    assert isinstance(state.family, Expansion), "no other family has functions"
+    assert isinstance(state.family, FunctionFamily), "it has functions"
     family = state.family.without_functions()
     names = tuple(family.init(state.key, state.data.start.shape[-1]))
     state.model = dataclasses.replace(state.model, family=family, conserved_names=names)
@@ -299,8 +298,8 @@ def _shorten(state: FitState, found: Proposal) -> None:
     """
     family, tracks = state.family, state.tracks
     assert tracks.slopes is not None, "made before the proposal"
-    assert isinstance(family, Expansion), "no other family has functions"
-    family = dataclasses.replace(family, reach=1.0)
+    assert isinstance(family, FunctionFamily), "it has functions"
+    longest = family.with_reach(1.0)
     dtype = state.data.start.dtype
     states = jnp.asarray(thinned(tracks.states, _STATES), dtype)
     energy = state.energies(state.params)
@@ -308,7 +307,7 @@ def _shorten(state: FitState, found: Proposal) -> None:
 
     @jax.jit
     def changes(params: FlatParams, tau: jax.Array) -> jax.Array:
-        return jnp.median(jnp.abs(energy(family.orbit(params, tau)(states)) - energy(states)), axis=-1)
+        return jnp.median(jnp.abs(energy(longest.orbit(params, tau)(states)) - energy(states)), axis=-1)
 
     by_noise = np.median(np.linalg.norm(tracks.slopes @ np.linalg.cholesky(tracks.noise), axis=1))
     params = {name: jnp.asarray(value, dtype) for name, value in found.params.items()}
@@ -318,8 +317,8 @@ def _shorten(state: FitState, found: Proposal) -> None:
         moved = np.asarray(changes(params, jnp.asarray(tau, dtype))).reshape(2, -1)
         worst = np.maximum.accumulate(np.maximum(moved[0][::-1], moved[1]))
         reach = min(reach, int(np.sum(worst <= _KEPT * by_noise)))
-    family = dataclasses.replace(family, reach=float(_SHARES[max(reach - 1, 0)]))
-    state.model = dataclasses.replace(state.model, family=family)
+    shorter = family.with_reach(float(_SHARES[max(reach - 1, 0)]))
+    state.model = dataclasses.replace(state.model, family=shorter)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -239,6 +239,12 @@ def test_counts_are_those_that_can_be_independent():
         pure.in_phase_space(2)
 
 
+@pytest.mark.parametrize("family", [Polynomial(), Neural()])
+def test_a_family_in_no_phase_space_has_no_parameters(family):
+    with pytest.raises(ValueError, match="in_phase_space"):
+        family.init(jax.random.key(0), 4)
+
+
 def test_random_start_is_small_and_makes_no_claim():
     _, _, tracks, _ = prepared(Kepler())
     family = Neural(start="random").in_phase_space(4)

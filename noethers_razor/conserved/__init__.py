@@ -1,6 +1,13 @@
 """Families of conserved quantities; a new one is one file and one line in FAMILIES."""
 
-from noethers_razor.conserved.base import ConservedFamily, Proposal, Tracks, gradients, thinned
+from noethers_razor.conserved.base import (
+    ConservedFamily,
+    FunctionFamily,
+    Proposal,
+    Tracks,
+    gradients,
+    thinned,
+)
 from noethers_razor.conserved.neural import Neural
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.conserved.polynomial import Polynomial
@@ -18,6 +25,7 @@ FAMILIES: dict[str, type[ConservedFamily]] = {
 __all__ = [
     "FAMILIES",
     "ConservedFamily",
+    "FunctionFamily",
     "KnownQuadratic",
     "Neural",
     "NoSymmetry",

@@ -140,6 +140,19 @@ class ConservedFamily(Protocol):
         ...
 
 
+@runtime_checkable
+class FunctionFamily(ConservedFamily, Protocol):
+    """A family some of whose observables have flows that are integrated."""
+
+    def without_functions(self) -> ConservedFamily:
+        """Those alone whose flows are exact, for a fit in which no function is found."""
+        ...
+
+    def with_reach(self, reach: float) -> ConservedFamily:
+        """The family with flow times of its functions that much shorter than of its forms."""
+        ...
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _jacobians(
     value: Callable[[Params, jax.Array], jax.Array], params: Params, states: jax.Array

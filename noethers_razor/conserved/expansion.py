@@ -136,12 +136,22 @@ class Expansion(ABC):
         """The forms alone."""
         return dataclasses.replace(self, count=self._quadratics, functions=0)
 
+    def with_reach(self, reach: float) -> Self:
+        """With other flow times of the functions."""
+        return dataclasses.replace(self, reach=reach)
+
     @property
     def _quadratics(self) -> int:
         return self.count - self.functions
 
     def init(self, key: Key, dim: int) -> Params:
-        """Small random forms and weights (functions, D), and the parameters of the features."""
+        """Small random forms and weights (functions, D), and the parameters of the features.
+
+        Raises:
+            ValueError: before `in_phase_space` has said how many are functions.
+        """
+        if self.functions < 0:
+            raise ValueError(f"family {self.name} in no phase space yet; call in_phase_space({dim}) first")
         form_key, weight_key, shared_key = jax.random.split(key, 3)
         params = initial_forms(form_key, self._quadratics, dim)
         if self.functions:
