@@ -55,6 +55,7 @@ CASES = {
             "quadratic": nr.Quadratic(),
         },
         (INVERSE_RADIUS,),
+        settings={"noise": 0.01, "n_trajectories": 100},
     ),
     "toda": Case(Toda(), {"polynomial": nr.Polynomial(terms=EXPONENTIALS)}, EXPONENTIALS),
 }
@@ -157,12 +158,16 @@ def main() -> None:
     arguments = parser("conserved functions")
     arguments.add_argument("--case", nargs="+", choices=[*CASES, *CONTROLS], default=[*CASES, *CONTROLS])
     arguments.add_argument("--family", nargs="+", help="labels of families, all of a case by default")
+    arguments.add_argument("--trajectories", type=int, help="another number of them")
     chosen = arguments.parse_args()
     host.prepare()
+    given = "" if chosen.trajectories is None else f" --trajectories {chosen.trajectories}"
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     rows, texts = [], []
     for name in chosen.case:
         case = (CASES | CONTROLS)[name]
+        if chosen.trajectories:
+            case = case._replace(settings={**case.settings, "n_trajectories": chosen.trajectories})
         runs[name] = {}
         for label, family in case.families.items():
             if chosen.family and label not in chosen.family:
@@ -177,10 +182,11 @@ def main() -> None:
             texts.append(f"* {name}, {label}, seed 1: {found}")
     write(
         chosen.out,
-        "_".join(["functions", *chosen.case, *(chosen.family or [])]),
+        "_".join(["functions", *chosen.case, *(chosen.family or []), *given.split()[1:]]),
         title="Conserved functions: what is found, how well it is conserved, what the bound says",
         command=f"python -m experiments.functions --seeds {chosen.seeds} --case {' '.join(chosen.case)}"
-        + (f" --family {' '.join(chosen.family)}" if chosen.family else ""),
+        + (f" --family {' '.join(chosen.family)}" if chosen.family else "")
+        + given,
         table=markdown(
             [
                 "system",
