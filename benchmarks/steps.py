@@ -176,9 +176,15 @@ def main() -> None:
     """Print the table and write it down."""
     arguments = argparse.ArgumentParser(description="seconds of a training step")
     arguments.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    out: Path = arguments.parse_args().out
+    arguments.add_argument(
+        "--only", metavar="TEXT", help="cases whose names contain it, in a table of their own"
+    )
+    chosen = arguments.parse_args()
+    out: Path = chosen.out
     peak, rows = product_rate(1024, 1024), []
     for case in cases():
+        if chosen.only and chosen.only not in case.label:
+            continue
         ms, compiling, points = measure(case)
         whole = measure(case, split=False)[0]
         config, samples = case.config, case.config.orbit_samples if case.family.count else 1
@@ -190,6 +196,22 @@ def main() -> None:
         print(" | ".join(rows[-1]), flush=True)
     header = ["case", "S, M, batch, network", "ms a step", "in one part", "of the product rate"]
     header += ["of that of products of its size", "s to compile"]
+    command = "python -m benchmarks.steps"
+    if chosen.only:
+        name = "_".join(["steps", *chosen.only.split()])
+        records = {"product rate": peak, "rows": [dict(zip(header, row, strict=True)) for row in rows]}
+        spread = "Medians of 5 times 2 chunks."
+        table = markdown(header, rows)
+        write(
+            out,
+            name,
+            title="Training steps",
+            command=f"{command} --only '{chosen.only}'",
+            table=table,
+            runs=records,
+            spread_of=spread,
+        )
+        return
     joint = Case("3 oscillators", Oscillators(n=3), Quadratic(15), FitConfig())
     tiny = replace(joint, label="oscillator", system=Oscillators(n=1), family=Quadratic(1))
     seeds = [[case.label, *(f"{together(case, count):.3g}" for count in COUNTS)] for case in (tiny, joint)]
@@ -197,7 +219,7 @@ def main() -> None:
         out,
         "steps",
         title="One training step",
-        command="python -m benchmarks.steps",
+        command=command,
         table=markdown(header, rows)
         + "\nSeveral seeds under one vmap, ms a gradient and seed:\n\n"
         + markdown(["case", *(f"{count} seeds" for count in COUNTS)], seeds),

@@ -77,8 +77,8 @@ a stage that continues another back by nats."""
 
 _OF_FUNCTIONS = 0.03
 """Step size of functions relative to that of forms: of many more entries each moves a little, and what was
-constant along trajectories came out varying more: after a tenth of it Kepler's functions by half as much again,
-for no more bound than its error."""
+constant along trajectories came out varying more: Kepler's after a tenth of it by half as much again, for no
+more bound than its error."""
 
 _ESTIMATE = 400
 
