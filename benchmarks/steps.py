@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -180,7 +181,6 @@ def main() -> None:
         "--only", metavar="TEXT", help="cases whose names contain it, in a table of their own"
     )
     chosen = arguments.parse_args()
-    out: Path = chosen.out
     peak, rows = product_rate(1024, 1024), []
     for case in cases():
         if chosen.only and chosen.only not in case.label:
@@ -196,41 +196,36 @@ def main() -> None:
         print(" | ".join(rows[-1]), flush=True)
     header = ["case", "S, M, batch, network", "ms a step", "in one part", "of the product rate"]
     header += ["of that of products of its size", "s to compile"]
-    command = "python -m benchmarks.steps"
+    command, name, table = "python -m benchmarks.steps", "steps", markdown(header, rows)
+    runs: dict[str, Any] = {
+        "product rate": peak,
+        "rows": [dict(zip(header, row, strict=True)) for row in rows],
+    }
     if chosen.only:
-        name = "_".join(["steps", *chosen.only.split()])
-        records = {"product rate": peak, "rows": [dict(zip(header, row, strict=True)) for row in rows]}
-        spread = "Medians of 5 times 2 chunks."
-        table = markdown(header, rows)
-        write(
-            out,
-            name,
-            title="Training steps",
-            command=f"{command} --only '{chosen.only}'",
-            table=table,
-            runs=records,
-            spread_of=spread,
+        command += f" --only '{chosen.only}'"
+        name = "_".join([name, *chosen.only.split()])
+    else:
+        runs["seeds"] = _of_seeds()
+        table += "\nSeveral seeds under one vmap, ms a gradient and seed:\n\n" + markdown(
+            ["case", *(f"{count} seeds" for count in COUNTS)], runs["seeds"]
         )
-        return
-    joint = Case("3 oscillators", Oscillators(n=3), Quadratic(15), FitConfig())
-    tiny = replace(joint, label="oscillator", system=Oscillators(n=1), family=Quadratic(1))
-    seeds = [[case.label, *(f"{together(case, count):.3g}" for count in COUNTS)] for case in (tiny, joint)]
     write(
-        out,
-        "steps",
+        chosen.out,
+        name,
         title="One training step",
         command=command,
-        table=markdown(header, rows)
-        + "\nSeveral seeds under one vmap, ms a gradient and seed:\n\n"
-        + markdown(["case", *(f"{count} seeds" for count in COUNTS)], seeds),
+        table=table,
         remarks=f"float32 products of 1024 x 1024: {peak / 1e9:.0f} GFLOP/s.\n",
-        runs={
-            "product rate": peak,
-            "rows": [dict(zip(header, row, strict=True)) for row in rows],
-            "seeds": seeds,
-        },
+        runs=runs,
         spread_of="Medians of 5 times 2 chunks.",
     )
+
+
+def _of_seeds() -> list[list[str]]:
+    """Rows of milliseconds a gradient and seed, by how many seeds stand under one `vmap`."""
+    joint = Case("3 oscillators", Oscillators(n=3), Quadratic(15), FitConfig())
+    tiny = replace(joint, label="oscillator", system=Oscillators(n=1), family=Quadratic(1))
+    return [[case.label, *(f"{together(case, count):.3g}" for count in COUNTS)] for case in (tiny, joint)]
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def main() -> None:
     rows, texts = [], []
     for name in chosen.case:
         case = (CASES | CONTROLS)[name]
-        if chosen.trajectories:
+        if chosen.trajectories is not None:
             case = case._replace(settings={**case.settings, "n_trajectories": chosen.trajectories})
         runs[name] = {}
         for label, family in case.families.items():

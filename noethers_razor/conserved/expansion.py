@@ -77,7 +77,6 @@ class Expansion(ABC):
     reach: float = 1.0
     name = "expansion"
     trainable = True
-    learns_features = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -110,7 +109,7 @@ class Expansion(ABC):
         return {}
 
     def shared_of(self, tracks: Tracks, known: np.ndarray, key: Key) -> Params:
-        """Parameters of features that are learned, gradients (N, J, M) of integrals being known."""
+        """Parameters of the features, made for trajectories, gradients (N, J, M) of integrals being known."""
         return self.shared(key, tracks.states.shape[1])
 
     def settings(self) -> dict[str, Any]:
@@ -301,16 +300,14 @@ class Expansion(ABC):
         if independent_rank(thinned(known, _STATES)) >= dim - 1:
             # There are no more integrals than that.
             return np.zeros((0, self.feature_count(dim))), np.zeros(0), self.shared(unit_key, dim)
-        parts = np.unique(fold := folds(tracks.track))
-        if self.learns_features:
+        parts = np.unique(fold := folds(tracks.track)).tolist()
+        seen = fold != parts[0]
+        shared = self.shared_of(tracks.where(seen), known[seen], unit_key)
+        if shared:
             # Units can be made constant along any few tracks: those that made them say nothing of them.
             parts = parts[:1]
-            seen = fold != parts[0]
-            shared = self.shared_of(tracks.where(seen), known[seen], unit_key)
-        else:
-            shared = self.shared(unit_key, dim)
         features = balanced(self.sampled(shared, tracks, noise_key), tracks.track)
-        space, excess = constant_space(features, tracks, parts.tolist())
+        space, excess = constant_space(features, tracks, parts)
         rows = independent(features, space, self.functions, thinned(known, _STATES))
         own = defects(features.values @ rows.T, features.shaken @ rows.T, tracks)
         return rows, excess * own, shared

@@ -94,11 +94,11 @@ def _whitening(shaken: np.ndarray) -> np.ndarray:
 def constant_space(features: Features, tracks: Tracks, parts: Sequence[int]) -> tuple[np.ndarray, float]:
     """Combinations (m, D) that vary along tracks by no more than noise, and their held-out excess.
 
-    Args:
-        parts: the `folds` to hold out in turn, which the features must not have been made for.
-
     The excess is the ratio of held-out to own deviations: what is chosen among many looks more constant than
     it is. Rows are orthonormal in displacement relative to the size of the data.
+
+    Args:
+        parts: the `folds` to hold out in turn, which the features must not have been made for.
     """
     whiten = tracks.deviation * _whitening(features.shaken)
     along, shaken = features.values @ whiten, features.shaken @ whiten

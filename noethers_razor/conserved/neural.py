@@ -63,7 +63,6 @@ class Neural(Expansion):
     width: int = 64
     depth: int = 2
     name = "neural"
-    learns_features = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -90,13 +90,15 @@ def dictionary_of(
 
 
 def constant_along(
-    dictionary: Dictionary, tracks: Tracks, out_of: Callable[[np.ndarray], np.ndarray]
+    dictionary: Dictionary, tracks: Tracks | None, out_of: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], bool]:
-    """Whether a combination (D,) of terms varies along tracks by no more than noise.
+    """Whether a combination (D,) of terms varies along tracks by no more than noise; without tracks all may.
 
     Args:
         out_of: from the frame of the tracks to data units.
     """
+    if tracks is None:
+        return lambda row: True
     noise = np.random.default_rng(0).normal(size=tracks.states.shape) @ np.linalg.cholesky(tracks.noise).T
     values = dictionary.values(out_of(tracks.states))
     shaken = dictionary.values(out_of(tracks.states + noise)) - values
@@ -131,7 +133,7 @@ def formulas_in_span(
     learned: np.ndarray,
     most: int,
     defect: float,
-    constant: Callable[[np.ndarray], bool] | None = None,
+    constant: Callable[[np.ndarray], bool],
 ) -> list[Formula]:
     """Sparse, functionally independent combinations whose gradients lie in the span of learned ones.
 
@@ -140,7 +142,7 @@ def formulas_in_span(
         learned: gradients (B, K, M), at the same states.
         most: largest number of formulas.
         defect: conservation defect of the learned quantities, which are known no better than that.
-        constant: what the data say of a combination, see `constant_along`; nothing when left out.
+        constant: whether the data leave a combination (D,) possible, see `constant_along`.
     """
     size = np.sqrt(np.mean(np.sum(dictionary.slopes**2, axis=-1), axis=0))
     slopes = dictionary.slopes / np.maximum(size, 1e-300)[:, None]
@@ -167,9 +169,9 @@ def formulas_in_span(
         rounded = _rounded(plain, size, max(_RATIONAL, 2 * limit))
         # A coefficient that is a half or whole is known better than one that is fitted.
         after = _sine(rounded * size, total, off)
-        if after <= 2 * limit and (constant is None or constant(rounded)):
+        if after <= 2 * limit and constant(rounded):
             plain, sine = rounded, after
-        elif constant is not None and not constant(plain):
+        elif not constant(plain):
             continue
         if np.any(2 * plain != np.round(2 * plain)) and sine > max(_SLACK, _FITTED * limit):
             continue

@@ -196,8 +196,7 @@ def find_functions(
     _, lengths, directions = np.linalg.svd(spanned, full_matrices=False)
     spanned = (lengths[..., None] * directions)[:, : spanned.shape[2] - 1]
     typical = float(np.median(defects)) if used else 0.0
-    tracks = result.tracks
-    constant = None if tracks is None else constant_along(dictionary, tracks, result.frame.out_of)
+    constant = constant_along(dictionary, result.tracks, result.frame.out_of)
     report = FunctionReport(
         singular_values=values,
         rank=rank,
