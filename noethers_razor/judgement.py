@@ -16,6 +16,7 @@ import numpy as np
 from noethers_razor._types import Params
 from noethers_razor.conserved import ConservedFamily, Tracks, gradients, thinned
 from noethers_razor.conserved.constancy import CREDIBLE, credible_length, least_varying
+from noethers_razor.conserved.independence import independent_rank
 from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.model import conserved_of, prefixed
 from noethers_razor.stages import Control, FitState, Judgement
@@ -30,7 +31,7 @@ _MOST_ROUNDS = 2
 _OUTSIDE = 0.5
 """Sine of the angle to the learned span from which on a credible direction counts as missing in it."""
 _STATES = 512
-NO_QUANTITY = "no quantity"
+NO_QUANTITY, FORMS_ALONE = "no quantity", "forms alone"
 
 
 class Hypothesis(NamedTuple):
@@ -56,11 +57,13 @@ class Verdict(NamedTuple):
         judgement: for the record.
         params: after training.
         tolerance: by how much its bound may be worse than the best for it to stay.
+        size: number of directions in use, functions of others aside.
     """
 
     judgement: Judgement
     params: FlatParams
     tolerance: float = 0.0
+    size: int = 0
 
     @property
     def bound(self) -> float:
@@ -88,11 +91,11 @@ def no_evidence() -> Estimate:
 
 
 def preferred(verdicts: list[Verdict]) -> Verdict:
-    """The largest set that is not worse than the best; of equally large ones the better."""
+    """The largest set that is not worse than the best; of equally large ones the plainest, or the better."""
     finite = [v for v in verdicts if np.isfinite(v.bound)]
     best = min(finite, key=lambda v: v.bound).judgement.estimate
     tied = [v for v in finite if not is_worse(v.judgement.estimate, best, v.tolerance)]
-    return max(tied, key=lambda v: (v.judgement.kept, -v.bound))
+    return max(tied, key=lambda v: (v.size, -v.judgement.kept, -v.bound))
 
 
 def slopes_of(family: ConservedFamily, params: Params, tracks: Tracks) -> np.ndarray:
@@ -139,6 +142,19 @@ def directions_of(family: ConservedFamily, params: Params, values: np.ndarray, t
     return Directions(slopes, turned, int(credible.sum()))
 
 
+def new_functions(family: ConservedFamily, params: Params, values: np.ndarray, tracks: Tracks) -> int:
+    """How many functions of parameters in principal form are independent of H and of the forms in use."""
+    forms, used = family.count - family.functions, active(values)
+    if not used[forms:].any():
+        return 0
+    slopes = slopes_of(family, params, tracks)[used]
+    known = [] if tracks.slopes is None else [thinned(tracks.slopes, _STATES)]
+    every = np.stack([*known, *slopes], axis=1)
+    every /= np.maximum(np.sqrt(np.mean(np.sum(every**2, axis=-1), axis=0)), 1e-300)[:, None]
+    before = len(known) + int(used[:forms].sum())
+    return independent_rank(every) - independent_rank(every[:, :before])
+
+
 def active_slopes(state: FitState) -> np.ndarray:
     """Gradients (rank, B M) of a fit's quantities in use, at the same states in every fit of its data."""
     values, params = state.spectrum(state.params)
@@ -155,6 +171,8 @@ class Case(NamedTuple):
         spoilt: whether the bound is better without symmetry, so that the orbits have spoilt the network; it
             is then the control's.
         directions: of the set in use.
+        forms: how many of the directions are forms.
+        new: how many are functions independent of these and of H.
     """
 
     values: np.ndarray
@@ -162,6 +180,8 @@ class Case(NamedTuple):
     network: FlatParams
     spoilt: bool
     directions: Directions
+    forms: int
+    new: int
 
     @property
     def used(self) -> int:
@@ -179,8 +199,10 @@ def case_of(state: FitState) -> Case:
     values, params = state.spectrum(state.params)
     spoilt = is_worse(state.bounds[state.family.name], state.bounds["none"])
     source = state.bare if spoilt else params
-    directions = directions_of(state.family, conserved_of(params), values, state.tracks)
-    return Case(values, params, {k: source[k] for k in state.bare}, spoilt, directions)
+    learned = state.family, conserved_of(params), values, state.tracks
+    forms = int(active(values)[: state.family.count - state.family.functions].sum())
+    network = {k: source[k] for k in state.bare}
+    return Case(values, params, network, spoilt, directions_of(*learned), forms, new_functions(*learned))
 
 
 def _with_largest(case: Case, kept: int) -> Hypothesis:
@@ -190,6 +212,13 @@ def _with_largest(case: Case, kept: int) -> Hypothesis:
     mask[order[:kept]] = 1.0
     removed = tuple(map(float, case.values[order[kept : case.used]]))
     return Hypothesis(f"largest {kept}", {**case.params, **case.network}, mask, removed)
+
+
+def _forms_alone(state: FitState, case: Case) -> Hypothesis:
+    """The set without its functions."""
+    functions = np.arange(len(case.values)) >= state.family.count - state.family.functions
+    removed = tuple(map(float, case.values[functions & active(case.values)]))
+    return Hypothesis(FORMS_ALONE, {**case.params, **case.network}, np.where(functions, 0.0, 1.0), removed)
 
 
 def _with_least_defects(state: FitState, case: Case, kept: int) -> Hypothesis:
@@ -231,6 +260,8 @@ def hypotheses(state: FitState, case: Case) -> list[Hypothesis]:
         # Few data leave every direction credible; the bound is then asked about halves.
         fewer = list(dict.fromkeys((-(-case.used // 2), -(-case.used // 4))))
     found += [_with_least_defects(state, case, kept) for kept in fewer if 0 < kept < case.used]
+    if 0 < case.forms < case.used and (case.spoilt or case.directions.doubtful or not case.new):
+        found.append(_forms_alone(state, case))
     anew = _proposed_anew(state, case)
     return found if anew is None else [*found, anew]
 
@@ -263,12 +294,15 @@ class Judge:
             case = case_of(state)
             asked = hypotheses(state, case)
             if len(asked) == 1 and not case.spoilt and not case.directions.doubtful:
-                return
+                break
             verdicts = self._compare(state, case, asked, f"{self.name} {number + 1}")
             accepted = preferred(verdicts)
             _adopt(state, verdicts, accepted)
             if accepted.judgement.name in (AS_LEARNED, NO_QUANTITY):
-                return
+                break
+        forms = state.family.count - state.family.functions
+        if forms < state.family.count and not active(state.spectrum(state.params)[0])[forms:].any() and forms:
+            state.leave_functions()
 
     def _compare(self, state: FitState, case: Case, asked: list[Hypothesis], label: str) -> list[Verdict]:
         """Every hypothesis and, last, no quantity, all trained on for as long."""
@@ -303,7 +337,9 @@ class Judge:
             return Verdict(lost, hypothesis.params)
         values, principal = state.spectrum(fitted)
         kept = active_count(values)
-        doubtful = directions_of(family, conserved_of(principal), values, state.tracks).doubtful
+        found = family, conserved_of(principal), values, state.tracks
+        size = int(active(values)[: family.count - family.functions].sum()) + new_functions(*found)
+        doubtful = directions_of(*found).doubtful
         judgement = Judgement(
             hypothesis.name,
             kept,
@@ -311,4 +347,4 @@ class Judge:
             hypothesis.removed,
             state.estimate(family, fitted),
         )
-        return Verdict(judgement, fitted, 0.0 if doubtful else undecided)
+        return Verdict(judgement, fitted, 0.0 if doubtful else undecided, size)

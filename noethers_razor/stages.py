@@ -159,6 +159,16 @@ class FitState:
         states = jnp.asarray(self.tracks.states, self.data.start.dtype)
         return self.tracks._replace(slopes=np.asarray(self._slopes(params, keys, states), np.float64))
 
+    def leave_functions(self) -> None:
+        """Go on with the forms of the family alone, whose flows are exact, and cost less."""
+        assert isinstance(self.family, FunctionFamily), "it has functions"
+        family = self.family.without_functions()
+        names = tuple(family.init(self.key, self.data.start.shape[-1]))
+        self.model = dataclasses.replace(self.model, family=family, conserved_names=names)
+        own = {name: value for name, value in conserved_of(self.params).items() if name in names}
+        rest = {name: value for name, value in self.params.items() if not name.startswith("conserved/")}
+        self.params = rest | prefixed(own, self.data.start.dtype)
+
     def share_programs(self, other: FitState) -> None:
         """Take the compiled programs of a fit of the same data, family and settings."""
         self.trainers = {
@@ -281,13 +291,11 @@ class Propose:
 
 
 def _bare(state: FitState, found: Proposal) -> Proposal:
-    """A proposal without its functions, all empty: the fit goes on with the forms, whose flows are exact."""
-    assert isinstance(state.family, FunctionFamily), "it has functions"
-    family = state.family.without_functions()
-    names = tuple(family.init(state.key, state.data.start.shape[-1]))
-    state.model = dataclasses.replace(state.model, family=family, conserved_names=names)
-    params = {name: found.params[name] for name in names}
-    return Proposal(params, found.defect[: family.count], found.expected, found.length[: family.count])
+    """A proposal without its functions, all empty."""
+    state.leave_functions()
+    params = {name: found.params[name] for name in state.model.conserved_names}
+    forms = state.family.count
+    return Proposal(params, found.defect[:forms], found.expected, found.length[:forms])
 
 
 def _shorten(state: FitState, found: Proposal) -> None:

@@ -42,7 +42,7 @@ def estimate(negative_elbo, own=0.2, seed=0):
 
 def outcome(kept, negative_elbo, tolerance=0.0):
     judgement = Judgement("", kept, (), (), estimate(negative_elbo, seed=kept))
-    return Verdict(judgement, {}, tolerance)
+    return Verdict(judgement, {}, tolerance, judgement.kept)
 
 
 def test_count_is_relative_to_the_largest_and_to_a_full_orbit():

@@ -25,8 +25,8 @@ from noethers_razor.conserved.independence import (
     balanced,
     constant_space,
     defects,
-    independent,
     independent_rank,
+    moments_of,
 )
 from noethers_razor.conserved.quadratic import (
     Quadratic,
@@ -38,6 +38,7 @@ from noethers_razor.conserved.quadratic import (
     quadratic_value,
     symmetric,
 )
+from noethers_razor.conserved.sparsity import independent_functions
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.flows import affine_flow, affine_generator, combination_path, move_affine
@@ -77,6 +78,7 @@ class Expansion(ABC):
     reach: float = 1.0
     name = "expansion"
     trainable = True
+    sparse = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -168,7 +170,12 @@ class Expansion(ABC):
 
     def functions_of(self, params: Params, x: Array) -> Array:
         """Those of C(x) that are no forms: (..., M) -> (..., functions)."""
-        return self.features(params, x) @ params[WEIGHTS].T
+        return self.features(params, x) @ self._weights(params).T
+
+    def _weights(self, params: Params) -> Array:
+        weights = params[WEIGHTS]
+        # A term that was left out stays out: the derivative by it is zero.
+        return weights * (weights != 0) if self.sparse else weights
 
     def orbit(self, params: Params, tau: Array) -> Orbit:
         """Points at tau (..., S, K): moved by the flow of the functions, then by that of the forms.
@@ -181,7 +188,8 @@ class Expansion(ABC):
         if forms:
             maps = affine_flow(affine_generator(*symmetric(params)), tau[..., :forms].reshape(-1, forms))
         times = self.reach * tau[..., forms:].reshape(-1, samples, self.functions)
-        paths = _within(params[WEIGHTS], times)
+        weights = self._weights(params)
+        paths = _within(weights, times)
 
         def points(x: Array) -> Array:
             # A step of full speed over one of the intervals, and as many times it as the limit says.
@@ -192,7 +200,7 @@ class Expansion(ABC):
                 order = jnp.argsort(along)
                 moved = combination_path(
                     lambda y: self.features(params, y),
-                    times[order] @ params[WEIGHTS],
+                    times[order] @ weights,
                     x,
                     substeps=2 if self.reach > _LONG else 1,
                     limit=limit,
@@ -307,10 +315,13 @@ class Expansion(ABC):
             # Units can be made constant along any few tracks: those that made them say nothing of them.
             parts = parts[:1]
         features = balanced(self.sampled(shared, tracks, noise_key), tracks.track)
-        space, excess = constant_space(features, tracks, parts)
-        rows = independent(features, space, self.functions, thinned(known, _STATES))
+        moments = moments_of(features, tracks, parts)
+        space = constant_space(moments)
+        rows = independent_functions(
+            features, moments, space, thinned(known, _STATES), self.functions, sparse=self.sparse
+        )
         own = defects(features.values @ rows.T, features.shaken @ rows.T, tracks)
-        return rows, excess * own, shared
+        return rows, space.excess * own, shared
 
 
 def _within(weights: Array, paths: Array) -> Array:

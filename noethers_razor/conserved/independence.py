@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from noethers_razor.conserved.base import Tracks
 from noethers_razor.conserved.constancy import CREDIBLE, credible_length, folds, scatter
@@ -77,96 +76,151 @@ def balanced(features: Features, track: np.ndarray) -> Features:
     values, shaken = features.values, features.shaken
     _, place, count = np.unique(track, return_inverse=True, return_counts=True)
     for _ in range(_BALANCING):
-        whitened = shaken @ _whitening(shaken)
+        whitened = shaken @ _whitening(shaken.T @ shaken / len(shaken))
         leverage = np.bincount(place, np.sum(whitened**2, axis=1)) / count / whitened.shape[1]
         scale = 1.0 / np.sqrt(np.maximum(leverage, 1.0))[place, None]
         values, shaken = values * scale, shaken * scale
     return features._replace(values=values, shaken=shaken)
 
 
-def _whitening(shaken: np.ndarray) -> np.ndarray:
-    """Combinations (D, k) of features that noise changes, each by 1 in the mean and independently."""
-    values, vectors = np.linalg.eigh(shaken.T @ shaken / len(shaken))
+def _whitening(moment: np.ndarray) -> np.ndarray:
+    """Combinations (D, k) in which a second moment (D, D) of changes by noise is one."""
+    values, vectors = np.linalg.eigh(moment)
     moving = values > _TRIVIAL * values[-1]
     return np.asarray(vectors[:, moving] / np.sqrt(values[moving]))
 
 
-def constant_space(features: Features, tracks: Tracks, parts: Sequence[int]) -> tuple[np.ndarray, float]:
-    """Combinations (m, D) that vary along tracks by no more than noise, and their held-out excess.
-
-    The excess is the ratio of held-out to own deviations: what is chosen among many looks more constant than
-    it is. Rows are orthonormal in displacement relative to the size of the data.
+class Moments(NamedTuple):
+    """Second moments of features, by the parts of the data that are held out in turn, and of the rest.
 
     Args:
-        parts: the `folds` to hold out in turn, which the features must not have been made for.
+        along: (P + 1, D, D) scatter along tracks, the last where nothing is held out.
+        degrees: (P + 1,) their degrees of freedom.
+        shaken: (P + 1, D, D) mean products of changes by noise, over the squared deviation of the noise.
+        slopes: (D, D) of gradients, relative to the size of the data.
+        curvature: (D, D), see `Features`.
+        deviation: of the noise.
     """
-    whiten = tracks.deviation * _whitening(features.shaken)
-    along, shaken = features.values @ whiten, features.shaken @ whiten
-    squares, turned = least_scatter(along, shaken, tracks.track, tracks.deviation)
-    held = held_out_defects(along, shaken, tracks, parts)
-    credible = credible_length(np.maximum.accumulate(held), tracks.deviation) >= CREDIBLE
-    count = int(credible.sum())
-    if not count:
-        return np.zeros((0, len(whiten))), 1.0
-    rows = turned[:, :count].T @ whiten.T
-    # Exact polynomials of clean data vary by nothing, which leaves no ratio.
-    least = (_NOTHING * tracks.deviation) ** 2
-    excess = float(np.sqrt(np.mean(held[:count] ** 2 + least) / np.mean(squares[:count] + least)))
-    gram = rows @ _gram(features.slopes) @ rows.T / features.size**2
-    return np.linalg.solve(np.linalg.cholesky(gram), rows), max(excess, 1.0)
+
+    along: np.ndarray
+    degrees: np.ndarray
+    shaken: np.ndarray
+    slopes: np.ndarray
+    curvature: np.ndarray
+    deviation: float
+
+    def of(self, columns: np.ndarray) -> Moments:
+        """Of some of the features."""
+        here = (..., columns[:, None], columns[None])
+        return self._replace(
+            along=self.along[here],
+            shaken=self.shaken[here],
+            slopes=self.slopes[here],
+            curvature=self.curvature[here],
+        )
+
+    def without(self, part: int) -> tuple[np.ndarray, int]:
+        """Scatter and degrees of freedom of all data but a part."""
+        return self.along[-1] - self.along[part], int(self.degrees[-1] - self.degrees[part])
+
+    def defects(self, part: int, columns: np.ndarray) -> np.ndarray:
+        """Defects (k,), squared, of combinations (D, k) on a part of the data."""
+        above = np.einsum("dk,de,ek->k", columns, self.along[part], columns)
+        below = np.einsum("dk,de,ek->k", columns, self.shaken[part], columns)
+        return np.asarray(above / max(self.degrees[part], 1) / np.maximum(below, 1e-300))
 
 
-def least_scatter(
-    values: np.ndarray, shaken: np.ndarray, track: np.ndarray, deviation: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Squared defects (D,), least first, and combinations (D, D) as columns."""
-    total, degrees = scatter(values, track)
-    metric = shaken.T @ shaken / len(shaken) / deviation**2
-    ridge = 1e-9 * np.trace(metric) / len(metric) * np.eye(len(metric))
-    squares, turned = scipy.linalg.eigh(total / max(degrees, 1), metric + ridge)
-    return np.maximum(squares, 0.0), turned
-
-
-def held_out_defects(
-    values: np.ndarray, shaken: np.ndarray, tracks: Tracks, parts: Sequence[int]
-) -> np.ndarray:
-    """Defects (D,) of the combinations that vary least, on fifths of the data that did not choose them."""
+def moments_of(features: Features, tracks: Tracks, parts: Sequence[int]) -> Moments:
+    """The moments of features on tracks; the parts of `folds` must not have made the features."""
     fold = folds(tracks.track)
-    above, below = np.zeros(values.shape[1]), np.zeros(values.shape[1])
-    for part in parts:
-        out = fold == part
-        _, turned = least_scatter(values[~out], shaken[~out], tracks.track[~out], tracks.deviation)
-        total, degrees = scatter(values[out] @ turned, tracks.track[out])
-        above = above + np.diag(total) / max(degrees, 1)
-        below = below + np.mean((shaken[out] @ turned) ** 2, axis=0)
-    return np.asarray(tracks.deviation * np.sqrt(above / np.maximum(below, 1e-300)))
+    along, degrees, shaken = [], [], []
+    for inside in [*(fold == part for part in parts), np.full(len(fold), True)]:
+        total, free = scatter(features.values[inside], tracks.track[inside])
+        changed = features.shaken[inside]
+        along.append(total)
+        degrees.append(free)
+        shaken.append(changed.T @ changed / len(changed) / tracks.deviation**2)
+    return Moments(
+        np.array(along),
+        np.array(degrees),
+        np.array(shaken),
+        _gram(features.slopes) / features.size**2,
+        features.curvature,
+        tracks.deviation,
+    )
 
 
-def independent(
-    features: Features, space: np.ndarray, count: int, known: np.ndarray | None = None
-) -> np.ndarray:
-    """At most count functionally independent combinations (k, D) of rows (m, D), the simplest first.
+class ConstantSpace(NamedTuple):
+    """Combinations of features that vary along tracks by no more than noise.
 
-    Each is the one of whose gradient most, relative to its and its second derivatives' size, lies off the
-    gradients of those before it, and off known ones (B, J, M), of unit size.
+    Args:
+        rows: (m, D), orthonormal in displacement relative to the size of the data.
+        excess: ratio of held-out to own deviations: what is chosen among many looks more constant than it is.
+        held: (P, D, m) the combinations that each part, held out, would have left.
     """
-    chosen = np.zeros((0, space.shape[1]))
-    if not len(space):
-        return chosen
-    slopes = np.einsum("md,bdi->bmi", space, features.slopes) / features.size
-    cost = np.eye(len(space)) + space @ features.curvature @ space.T
+
+    rows: np.ndarray
+    excess: float
+    held: np.ndarray
+
+    def held_out_defect(self, moments: Moments, row: np.ndarray) -> float:
+        """Of one of the combinations, as chosen without each part and measured on it."""
+        # Noise makes a metric; what is nearest to the row in it stands for it.
+        near = [columns @ (columns.T @ (moments.shaken[-1] @ row)) for columns in self.held]
+        squares = [moments.defects(part, row[:, None])[0] for part, row in enumerate(near)]
+        return float(np.sqrt(np.median(squares)))
+
+
+def constant_space(moments: Moments) -> ConstantSpace:
+    """The combinations whose held-out defects the noise makes credible.
+
+    In the median over parts: one that holds the track farthest off is extrapolated to.
+    """
+    deviation = moments.deviation
+    whiten = _whitening(moments.shaken[-1])
+    squares, columns = _least(moments.along[-1], moments.degrees[-1], whiten)
+    held = np.array([_least(*moments.without(part), whiten)[1] for part in range(len(moments.along) - 1)])
+    every = [moments.defects(part, own) for part, own in enumerate(held)]
+    out = np.sqrt(np.median(every, axis=0))
+    count = int(np.sum(credible_length(np.maximum.accumulate(out), deviation) >= CREDIBLE))
+    if not count:
+        return ConstantSpace(np.zeros((0, len(columns))), 1.0, held[:, :, :0])
+    # Exact polynomials of clean data vary by nothing, which leaves no ratio.
+    least = (_NOTHING * deviation) ** 2
+    excess = float(np.sqrt(np.mean(out[:count] ** 2 + least) / np.mean(squares[:count] + least)))
+    rows = columns[:, :count].T
+    root = np.linalg.cholesky(rows @ moments.slopes @ rows.T)
+    return ConstantSpace(np.linalg.solve(root, rows), max(excess, 1.0), held[:, :, :count])
+
+
+def _least(along: np.ndarray, degrees: int, whiten: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared defects, least first, and combinations as columns, of those that noise moves."""
+    squares, turned = np.linalg.eigh(whiten.T @ along @ whiten / max(degrees, 1))
+    return np.maximum(squares, 0.0), whiten @ turned
+
+
+def most_independent(space: ConstantSpace, moments: Moments, off: np.ndarray) -> np.ndarray | None:
+    """The combination (D,) of whose gradient most lies off known ones, or None when of none enough does.
+
+    Most is relative to the size of the gradient and of the second derivatives: the simplest is taken.
+
+    Args:
+        off: (D, D) as the moments of slopes, of the parts of gradients that lie off known ones.
+    """
+    rows = space.rows
+    if not len(rows):
+        return None
+    cost = np.eye(len(rows)) + rows @ moments.curvature @ rows.T
     root = np.linalg.inv(np.linalg.cholesky(cost))
-    known = slopes[:, :0] if known is None else known
-    picked = np.zeros((0, len(space)))
-    while len(picked) < min(count, len(space)):
-        others = np.concatenate([known, np.einsum("km,bmi->bki", picked, slopes)], axis=1)
-        new = _gram(off_span(slopes, others, _PARALLEL))
-        row = np.linalg.eigh(root @ new @ root.T)[1][:, -1] @ root
-        row = row / np.linalg.norm(row)
-        if row @ new @ row < INDEPENDENT:
-            break
-        picked = np.concatenate([picked, row[None]])
-    return picked @ space
+    new = rows @ off @ rows.T
+    picked = np.linalg.eigh(root @ new @ root.T)[1][:, -1] @ root
+    picked = picked / np.linalg.norm(picked)
+    return picked @ rows if picked @ new @ picked >= INDEPENDENT else None
+
+
+def moments_off(features: Features, known: np.ndarray) -> np.ndarray:
+    """Moments (D, D) of the parts of gradients that lie off known ones (B, J, M) at each state."""
+    return _gram(off_span(features.slopes, known, _PARALLEL)) / features.size**2
 
 
 def independent_rank(slopes: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""Polynomial conserved quantities, in the coordinates and, where asked, in further terms such as 1/r."""
+"""Sparse polynomial conserved quantities, in the data's coordinates and, where asked, terms such as 1/r."""
 
 from __future__ import annotations
 
@@ -73,11 +73,25 @@ def _typical_slope(powers: np.ndarray) -> float:
 
 
 class Chart(NamedTuple):
-    """From the frame to the coordinates that terms are written in: x = matrix z + centre."""
+    """From the frame to the coordinates of the data, x = matrix z + centre, in which formulas are sparse.
+
+    Monomials are of (x - shift) / scale.
+    """
 
     matrix: tuple[tuple[float, ...], ...]
     centre: tuple[float, ...]
+    shift: tuple[float, ...]
+    scale: tuple[float, ...]
     names: tuple[str, ...]
+
+
+def _chart(frame: Frame, names: Sequence[str]) -> Chart:
+    matrix, centre = frame.inverse, frame.centre
+    # In the frame every coordinate has spread 1.
+    scale = np.linalg.norm(matrix, axis=1)
+    shift = np.where(np.abs(centre) > 2 * scale, centre, 0.0)
+    rows = tuple(tuple(map(float, row)) for row in matrix)
+    return Chart(rows, tuple(centre.tolist()), tuple(shift.tolist()), tuple(scale.tolist()), tuple(names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +112,7 @@ class Polynomial(Expansion):
     terms: tuple[str, ...] = ()
     chart: Chart | None = None
     name = "polynomial"
+    sparse = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,17 +132,15 @@ class Polynomial(Expansion):
                 f"degree {self.degree} in {frame.dim + len(self.terms)} variables makes {count} monomials; "
                 f"expected at most {MOST_FEATURES}: lower the degree"
             )
-        matrix = tuple(tuple(map(float, row)) for row in frame.inverse)
-        chart = Chart(matrix, tuple(map(float, frame.centre)), tuple(coordinates)) if self.terms else None
-        return dataclasses.replace(self.in_phase_space(frame.dim), chart=chart)
+        return dataclasses.replace(self.in_phase_space(frame.dim), chart=_chart(frame, coordinates))
 
     @classmethod
     def restored(cls, settings: dict[str, Any], params: Params) -> Polynomial:
         """From `settings`, where JSON has made lists of tuples."""
         saved = {**settings, "terms": tuple(settings["terms"])}
         if saved["chart"] is not None:
-            matrix, centre, names = saved["chart"]
-            saved["chart"] = Chart(tuple(map(tuple, matrix)), tuple(centre), tuple(names))
+            matrix, *rest = saved["chart"]
+            saved["chart"] = Chart(tuple(map(tuple, matrix)), *map(tuple, rest))
         return cls(**saved)
 
     def feature_count(self, dim: int) -> int:
@@ -135,11 +148,16 @@ class Polynomial(Expansion):
         return math.comb(dim + len(self.terms) + self.degree, self.degree) - 1
 
     def features(self, params: Params, x: Array) -> Array:
-        """Monomials of the frame's coordinates and of the terms, of typical gradient 1."""
+        """Monomials of the data's coordinates, relative to their spread, and of the terms."""
         variables = x
         if self.chart is not None:
-            back = x @ jnp.asarray(self.chart.matrix, x.dtype).T + jnp.asarray(self.chart.centre, x.dtype)
-            further = [expression(term, self.chart.names)(back) for term in self.terms]
-            variables = jnp.concatenate([x, jnp.stack(further, axis=-1)], axis=-1)
-        scale = [1.0 / _typical_slope(row) for row in exponents(variables.shape[-1], self.degree)]
-        return monomials(variables, self.degree) * jnp.asarray(scale, x.dtype)
+            matrix, centre, shift, scale = (np.asarray(part) for part in self.chart[:4])
+            # Taken together: a far-off centre would cost digits.
+            inner, offset = matrix / scale[:, None], (centre - shift) / scale
+            variables = x @ jnp.asarray(inner, x.dtype).T + jnp.asarray(offset, x.dtype)
+            if self.terms:
+                back = x @ jnp.asarray(matrix, x.dtype).T + jnp.asarray(centre, x.dtype)
+                further = [expression(term, self.chart.names)(back) for term in self.terms]
+                variables = jnp.concatenate([variables, jnp.stack(further, axis=-1)], axis=-1)
+        factor = [1.0 / _typical_slope(row) for row in exponents(variables.shape[-1], self.degree)]
+        return monomials(variables, self.degree) * jnp.asarray(factor, x.dtype)
