@@ -101,6 +101,26 @@ def test_proposal_finds_every_integral_besides_the_energy_and_no_other(system, f
         assert np.median(sine / np.linalg.norm(slope, axis=1)) < 2 * largest, name
 
 
+def test_polynomials_keep_only_the_terms_that_they_need():
+    system = Toda()
+    fitted, proposal = proposed(system, Polynomial(forms=False, degree=3, terms=EXPONENTIALS))
+    _, frame, _, _ = prepared(system)
+    used = np.asarray(proposal.params["weights"][:2])
+    assert used.shape[1] == 219
+    assert np.all(np.count_nonzero(used, axis=1) <= 30)
+    # On states that no data reach a function of the integrals is one still: dense ones were only near data.
+    far = jax.random.normal(jax.random.key(5), (200, 6)) * 2.0
+    slopes = gradients(fitted, proposal.params, np.asarray(frame.into(np.asarray(far)), np.float32))[:2]
+    truth = np.stack(list(true_slopes(system, frame, np.asarray(far, np.float64)).values()), axis=1)
+    truth /= np.linalg.norm(truth, axis=-1, keepdims=True)
+    for slope in slopes:
+        off = np.linalg.norm(independence.off_span(slope[:, None], truth)[:, 0], axis=1)
+        assert np.median(off / np.linalg.norm(slope, axis=1)) < 0.02
+    # A term that was left out stays out in training.
+    gradient = jax.grad(lambda p: jnp.sum(fitted.value(p, jnp.ones((3, 6)))))(proposal.params)["weights"]
+    np.testing.assert_array_equal((np.asarray(gradient) != 0)[:2], used != 0)
+
+
 @pytest.mark.parametrize(
     ("system", "forms", "functions"),
     [(Kepler(), 1, 2), (Oscillators(n=2), 4, 0)],

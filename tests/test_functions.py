@@ -47,6 +47,19 @@ def kepler(error=0.0, names=("Lxy", "Ax", "Ay")):
     return Known(system, {name: system.integrals()[name] for name in names}, error, [INVERSE])
 
 
+@pytest.mark.parametrize("error", [0.0, 0.001])
+def test_formulas_of_many_terms_are_found_among_many(error):
+    # Momentum, its powers, H and products of them span the same: only the sparsest are formulas.
+    system = Toda()
+    names = {name: system.integrals()[name] for name in ("T", "I3")}
+    report = find_functions(Known(system, names, error, EXPONENTIALS))
+    assert set(report.formulas) == {
+        "p1 + p2 + p3",
+        "p1*(exp(q2-q3)) + p2*(exp(q3-q1)) + p3*(exp(q1-q2)) - p1*p2*p3",
+        "(exp(q1-q2)) + (exp(q2-q3)) + (exp(q3-q1)) + 0.5*p1^2 + 0.5*p2^2 + 0.5*p3^2",
+    }
+
+
 def test_functions_of_others_add_nothing():
     system = Kepler()
     assert find_functions(kepler()).rank == 2

@@ -6,7 +6,10 @@ are none: an exact integral has few.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import scipy.linalg
 
 from noethers_razor.conserved.independence import (
     INDEPENDENT,
@@ -101,20 +104,45 @@ def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
 
 
 def _competing(row: np.ndarray, moments: Moments, off: np.ndarray, price: float) -> np.ndarray:
-    """The row after turns in which a term costs its price as far as it is there; terms that lost are 0."""
     along = moments.along[-1] / max(moments.degrees[-1], 1)
-    size = np.diag(moments.slopes)
-    for turn in range(_TURNS):
-        contribution = row**2 * size
-        share = contribution / contribution.max()
-        if turn == _TURNS - 1:
-            break
-        floor = row @ along @ row
+    return competing(row, along, off, np.diag(moments.slopes), lambda own: price * float(own @ along @ own))
+
+
+def competing(
+    row: np.ndarray,
+    cost: np.ndarray,
+    gain: np.ndarray,
+    size: np.ndarray,
+    price: Callable[[np.ndarray], float],
+) -> np.ndarray:
+    """The combination (D,) of most gain for its cost after turns in which terms compete; those that lost are 0.
+
+    Reweighted ridge: a term costs its price as far as it is there.
+
+    Args:
+        row: (D,) to start from.
+        cost, gain: (D, D).
+        size: (D,) squared sizes of the terms.
+        price: of a term, given a combination, in units of its cost.
+    """
+    share = _shares(row, size)
+    for _ in range(_TURNS):
         # The penalty of a term far above the small share is its price, and of one far below nothing.
-        penalty = price * floor * size / contribution.max() / (share + _SMALL)
-        root = np.linalg.inv(np.linalg.cholesky(along + np.diag(penalty)))
-        row = np.linalg.eigh(root @ off @ root.T)[1][:, -1] @ root
+        penalty = price(row) * size / np.max(row**2 * size) / (share + _SMALL)
+        row = most_gain(gain, cost + np.diag(penalty))
+        share = _shares(row, size)
     return np.where(share > _SMALL, row, 0.0)
+
+
+def most_gain(gain: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """The combination (D,) of the largest ratio of two quadratic forms (D, D), the second positive."""
+    last = [len(cost) - 1] * 2
+    return np.asarray(scipy.linalg.eigh(gain, cost, subset_by_index=last)[1][:, 0])
+
+
+def _shares(row: np.ndarray, size: np.ndarray) -> np.ndarray:
+    contribution = row**2 * size
+    return np.asarray(contribution / contribution.max())
 
 
 def _on(support: np.ndarray, moments: Moments, off: np.ndarray) -> tuple[np.ndarray, float] | None:

@@ -21,6 +21,7 @@ from noethers_razor.conserved.base import Tracks
 from noethers_razor.conserved.constancy import CREDIBLE, credible_length
 from noethers_razor.conserved.independence import INDEPENDENT, defects, off_span
 from noethers_razor.conserved.polynomial import exponents, monomials
+from noethers_razor.conserved.sparsity import competing, most_gain
 from noethers_razor.expressions import expression
 from noethers_razor.symmetry.formulas import sparse_basis, text_of
 
@@ -35,6 +36,8 @@ _MULTIPLE = 2.0
 gradients miss. Coefficients that are no halves must do better, by `_FITTED`: with several of them something
 always fits."""
 _FITTED = 0.25
+_PRICE, _TIE = 0.1, 1e-3
+"""Of a term, where a sine at the limit costs 1; of the gradient's size, so that what costs nothing is finite."""
 _MOST_TERMS, _MOST_DIMENSIONS = 12, 16
 _RATIONAL = 0.02
 """A coefficient this close to a whole number or a half, relative to the largest, may be rounded, or twice as
@@ -161,23 +164,62 @@ def formulas_in_span(
     found.sort(key=lambda pair: (np.count_nonzero(pair[0]), pair[1]))
     chosen: list[Formula] = []
     spanned = np.zeros((len(slopes), 0, slopes.shape[2]))
-    for row, sine in found:
+
+    def ask(row: np.ndarray, sine: float) -> bool:
+        nonlocal spanned
         own = np.einsum("d,bdi->bi", row, slopes)[:, None]
         if np.sum(off_span(own, spanned) ** 2) < INDEPENDENT * np.sum(own**2) or len(chosen) == most:
-            continue
-        plain = _scaled(row / np.maximum(size, 1e-300), size)
-        rounded = _rounded(plain, size, max(_RATIONAL, 2 * limit))
-        # A coefficient that is a half or whole is known better than one that is fitted.
-        after = _sine(rounded * size, total, off)
-        if after <= 2 * limit and constant(rounded):
-            plain, sine = rounded, after
-        elif not constant(plain):
-            continue
-        if np.any(2 * plain != np.round(2 * plain)) and sine > max(_SLACK, _FITTED * limit):
-            continue
+            return False
+        formula = _tested(row, sine, size, total, off, limit, constant, dictionary.names)
+        if formula is None:
+            return False
         spanned = np.concatenate([spanned, own / np.sqrt(np.mean(np.sum(own**2, axis=-1)))], axis=1)
-        chosen.append(Formula(text_of(plain, dictionary.names), plain, sine))
+        chosen.append(formula)
+        return True
+
+    for pair in found:
+        ask(*pair)
+    # What is not sparse in an echelon form may be so in another basis.
+    while len(chosen) < most:
+        further = _further(total, off, _gram(off_span(slopes, spanned)), limit)
+        if further is None or not ask(*further):
+            break
     return chosen
+
+
+def _tested(
+    row: np.ndarray,
+    sine: float,
+    size: np.ndarray,
+    total: np.ndarray,
+    off: np.ndarray,
+    limit: float,
+    constant: Callable[[np.ndarray], bool],
+    names: list[str],
+) -> Formula | None:
+    """A combination (D,) of unit terms as a formula, rounded where that may be; None where it fails."""
+    plain = _scaled(row / np.maximum(size, 1e-300), size)
+    rounded = _rounded(plain, size, max(_RATIONAL, 2 * limit))
+    # A coefficient that is a half or whole is known better than one that is fitted.
+    after = _sine(rounded * size, total, off)
+    if after <= 2 * limit and constant(rounded):
+        plain, sine = rounded, after
+    elif not constant(plain):
+        return None
+    if np.any(2 * plain != np.round(2 * plain)) and sine > max(_SLACK, _FITTED * limit):
+        return None
+    return Formula(text_of(plain, names), plain, sine)
+
+
+def _further(
+    total: np.ndarray, off: np.ndarray, new: np.ndarray, limit: float
+) -> tuple[np.ndarray, float] | None:
+    """The combination whose gradient is most off the formulas so far, of few terms, if it is in the span."""
+    cost = off / limit**2 + _TIE * total
+    row = competing(
+        most_gain(new, cost), cost, new, np.diag(total), lambda own: _PRICE * float(own @ total @ own)
+    )
+    return _sparsest(row, total, off, limit)
 
 
 def _sine(row: np.ndarray, total: np.ndarray, off: np.ndarray) -> float:
