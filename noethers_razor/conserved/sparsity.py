@@ -115,7 +115,7 @@ def competing(
     size: np.ndarray,
     price: Callable[[np.ndarray], float],
 ) -> np.ndarray:
-    """The combination (D,) of most gain for its cost after turns in which terms compete; those that lost are 0.
+    """The combination (D,) of most gain for its cost, after turns in which terms compete; losers are zero.
 
     Reweighted ridge: a term costs its price as far as it is there.
 
