@@ -37,7 +37,7 @@ gradients miss. Coefficients that are no halves must do better, by `_FITTED`: wi
 always fits."""
 _FITTED = 0.25
 _PRICE, _TIE = 0.1, 1e-3
-"""Of a term, where a sine at the limit costs 1; of the gradient's size, so that what costs nothing is finite."""
+"""Of a term, where a sine at the limit costs 1; of any gradient, so that what costs nothing is finite."""
 _MOST_TERMS, _MOST_DIMENSIONS = 12, 16
 _RATIONAL = 0.02
 """A coefficient this close to a whole number or a half, relative to the largest, may be rounded, or twice as
