@@ -22,7 +22,7 @@ from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.judgement import Judge, active_slopes
 from noethers_razor.model import Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
-from noethers_razor.stages import Control, FitState, Joint, Propose, Stage, WithoutSymmetry
+from noethers_razor.stages import Control, FitState, Joint, Propose, ShortenOrbits, Stage, WithoutSymmetry
 from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.training import Estimate, Rates, Watcher
 
@@ -33,6 +33,8 @@ _REFINE, _GROW = 0.00005, 0.003
 start has to turn and to grow."""
 _WARMUP, _WARMUP_OF_RANDOM = 0.6, 0.05
 """Shares of the first stage: a network trained to convergence holds a small random start down."""
+_TRIAL = 4
+"""Part of the joint stage for which each orbit length is tried."""
 _NOISE_START = 0.25
 """Noise deviation at the start, relative to the mean displacement of a transition: well above any fit."""
 
@@ -87,7 +89,10 @@ def plan(config: FitConfig, family: ConservedFamily) -> list[Stage]:
     if first:
         stages.append(WithoutSymmetry(first, bare_rates, stop_when_slow=True))
     if family.count:
-        stages += [Propose(), Joint(config.steps - first, joint_rates)]
+        stages.append(Propose())
+        if family.functions:
+            stages.append(ShortenOrbits((config.steps - first) // _TRIAL, joint_rates))
+        stages.append(Joint(config.steps - first, joint_rates))
     stages.append(Control(config.steps - first, joint_rates._replace(conserved=0.0)))
     if family.trainable and config.judge:
         stages.append(Judge(config.steps - first, joint_rates))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Params
-from noethers_razor.conserved import ConservedFamily, Tracks, gradients, thinned
+from noethers_razor.conserved import ConservedFamily, FunctionFamily, Tracks, gradients, thinned
 from noethers_razor.conserved.constancy import CREDIBLE, credible_length, least_varying
 from noethers_razor.conserved.independence import independent_rank
 from noethers_razor.errors import TrainingDiverged, UsageError
@@ -42,12 +42,14 @@ class Hypothesis(NamedTuple):
         params: start of the refit, in principal directions.
         mask: (K,) ones where a quantity may move.
         removed: displacements of the directions taken out.
+        family: of the parameters, where it is another than the fit's: its forms alone.
     """
 
     name: str
     params: FlatParams
     mask: np.ndarray
     removed: tuple[float, ...] = ()
+    family: ConservedFamily | None = None
 
 
 class Verdict(NamedTuple):
@@ -58,12 +60,14 @@ class Verdict(NamedTuple):
         params: after training.
         tolerance: by how much its bound may be worse than the best for it to stay.
         size: number of directions in use, functions of others aside.
+        alone: whether the parameters are of the family's forms alone.
     """
 
     judgement: Judgement
     params: FlatParams
     tolerance: float = 0.0
     size: int = 0
+    alone: bool = False
 
     @property
     def bound(self) -> float:
@@ -215,10 +219,14 @@ def _with_largest(case: Case, kept: int) -> Hypothesis:
 
 
 def _forms_alone(state: FitState, case: Case) -> Hypothesis:
-    """The set without its functions."""
-    functions = np.arange(len(case.values)) >= state.family.count - state.family.functions
-    removed = tuple(map(float, case.values[functions & active(case.values)]))
-    return Hypothesis(FORMS_ALONE, {**case.params, **case.network}, np.where(functions, 0.0, 1.0), removed)
+    """The set without its functions, at the price of forms."""
+    assert isinstance(state.family, FunctionFamily), "it has functions"
+    family = state.family.without_functions()
+    removed = case.values[family.count :][active(case.values)[family.count :]]
+    names = family.init(state.key, state.data.start.shape[-1])
+    own = {name: value for name, value in conserved_of(case.params).items() if name in names}
+    start = {**case.network, **prefixed(own, state.data.start.dtype)}
+    return Hypothesis(FORMS_ALONE, start, np.ones(family.count), tuple(map(float, removed)), family)
 
 
 def _with_least_defects(state: FitState, case: Case, kept: int) -> Hypothesis:
@@ -271,6 +279,11 @@ def _adopt(state: FitState, verdicts: list[Verdict], accepted: Verdict) -> None:
     state.judgements += [verdict.judgement for verdict in verdicts if verdict is not accepted]
     state.judgements.append(dataclasses.replace(accepted.judgement, accepted=True))
     state.params = accepted.params
+    forms = state.family.count - state.family.functions
+    if accepted.alone or (
+        0 < forms < state.family.count and not active(state.spectrum(state.params)[0])[forms:].any()
+    ):
+        state.leave_functions()
     state.bounds[state.family.name] = accepted.judgement.estimate
 
 
@@ -298,11 +311,8 @@ class Judge:
             verdicts = self._compare(state, case, asked, f"{self.name} {number + 1}")
             accepted = preferred(verdicts)
             _adopt(state, verdicts, accepted)
-            if accepted.judgement.name in (AS_LEARNED, NO_QUANTITY):
+            if accepted.judgement.name in (AS_LEARNED, NO_QUANTITY, FORMS_ALONE):
                 break
-        forms = state.family.count - state.family.functions
-        if forms < state.family.count and not active(state.spectrum(state.params)[0])[forms:].any() and forms:
-            state.leave_functions()
 
     def _compare(self, state: FitState, case: Case, asked: list[Hypothesis], label: str) -> list[Verdict]:
         """Every hypothesis and, last, no quantity, all trained on for as long."""
@@ -320,7 +330,7 @@ class Judge:
         self, state: FitState, case: Case, hypothesis: Hypothesis, label: str, undecided: float
     ) -> Verdict:
         """A hypothesis after training; tolerance is for sets whose every direction the tracks credit."""
-        family, before = state.family, case.spectrum
+        family, before = hypothesis.family or state.family, case.spectrum
         try:
             fitted = state.train(
                 family,
@@ -335,9 +345,10 @@ class Judge:
             # Of a set that cannot be trained the evidence is nothing; the others are still to be asked.
             lost = Judgement(hypothesis.name, 0, before, hypothesis.removed, no_evidence())
             return Verdict(lost, hypothesis.params)
-        values, principal = state.spectrum(fitted)
+        states = np.asarray(state.data.start, np.float64)
+        values, principal = family.principal(conserved_of(fitted), states)
         kept = active_count(values)
-        found = family, conserved_of(principal), values, state.tracks
+        found = family, principal, values, state.tracks
         size = int(active(values)[: family.count - family.functions].sum()) + new_functions(*found)
         doubtful = directions_of(*found).doubtful
         judgement = Judgement(
@@ -347,4 +358,5 @@ class Judge:
             hypothesis.removed,
             state.estimate(family, fitted),
         )
-        return Verdict(judgement, fitted, 0.0 if doubtful else undecided, size)
+        tolerance = 0.0 if doubtful else undecided
+        return Verdict(judgement, fitted, tolerance, size, hypothesis.family is not None)

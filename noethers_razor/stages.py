@@ -20,6 +20,7 @@ import numpy as np
 from noethers_razor._types import Key
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, FunctionFamily, NoSymmetry, Proposal, Tracks, thinned
+from noethers_razor.conserved.expansion import LENGTH
 from noethers_razor.model import Batch, Model, conserved_of, prefixed
 from noethers_razor.orbit import RADIUS
 from noethers_razor.symmetry.span import active_count
@@ -34,6 +35,7 @@ _MEDIAN_OF_NORMAL = 0.6745
 _STATES = 512
 _SHARES = np.array([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0])
 """Of the longest flow times, at which the energy along proposed paths is looked at."""
+_LENGTHS = (1.0, 0.25)
 _KEPT = 0.25
 """Share of the change of energy by noise that the median change along a path may be. At .67 orbits of the
 Laplace-Runge-Lenz vector still cost bound."""
@@ -193,9 +195,8 @@ class FitState:
         key = f"{family.name} {family.functions} {getattr(family, 'reach', 1.0)}"
         if key not in self.trainers:
             own = family is self.family
-            model = self.model
-            if not own:
-                model = dataclasses.replace(model, family=family, conserved_names=())
+            names = tuple(family.init(self.key, self.data.start.shape[-1]))
+            model = dataclasses.replace(self.model, family=family, conserved_names=names)
             self.trainers[key] = Trainer(
                 model,
                 self.data,
@@ -327,6 +328,34 @@ def _shorten(state: FitState, found: Proposal) -> None:
         reach = min(reach, int(np.sum(worst <= _KEPT * by_noise)))
     shorter = family.with_reach(float(_SHARES[max(reach - 1, 0)]))
     state.model = dataclasses.replace(state.model, family=shorter)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortenOrbits:
+    """Ask the bound how long orbits of functions are to be, after a short joint training with each length.
+
+    Kepler's pass where no trajectory was, Toda's do not, and energies along both look alike.
+    """
+
+    steps: int
+    rates: Rates
+    name: str = "orbit length"
+
+    def run(self, state: FitState) -> None:
+        """Sets the length in ``params``; training starts from there again."""
+        key, found, functions = f"conserved/{LENGTH}", state.proposal, state.family.functions
+        if not functions or found is None or not np.any(found.length[-functions:] > 0):
+            return
+        best, start = np.inf, state.params
+        for share in _LENGTHS:
+            shorter = {**start, key: jnp.asarray(share, state.data.start.dtype)}
+            stage = f"{self.name} {share:g}"
+            params = state.train(
+                state.family, shorter, stage=stage, stream=self.name, steps=self.steps, rates=self.rates
+            )
+            bound = state.estimate(state.family, params).negative_elbo
+            if bound < best:
+                best, state.params = bound, shorter
 
 
 @dataclasses.dataclass(frozen=True)

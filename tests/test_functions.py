@@ -189,7 +189,7 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
 
 
 def test_without_forms_a_fit_may_end_with_nothing(monkeypatch, compiled_plainly):
-    monkeypatch.setattr(expansion, "independent", lambda features, space, count, known: space[:0])
+    monkeypatch.setattr(expansion, "independent_functions", lambda f, m, space, *_, sparse: space.rows[:0])
     data = HenonHeiles().simulate(1, n_trajectories=30, n_steps=20, noise=0.001)
     config = nr.FitConfig(steps=40, chunk=20, warmup=0.5, width=8, orbit_samples=2, batch=16, judge=False)
     result = nr.fit(data, seed=1, conserved=nr.Polynomial(2, forms=False, degree=2), config=config)

@@ -61,7 +61,7 @@ def test_rotations_alone_are_not_called_unitary():
     rotations = {k: v for k, v in named.items() if k.startswith("R")}
     algebra = analyse(*stack_forms(rotations), unit_moment(8))
     assert algebra.closure_defect < 1e-12
-    assert algebra.name is None  # so(4) is not simple, and not among the names of this version
+    assert algebra.name == "so(4)"
 
 
 def test_translations_have_a_constant_bracket_that_moves_nothing():

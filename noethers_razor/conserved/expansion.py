@@ -50,6 +50,8 @@ SPEED = 4.0
 """Multiple of the root-mean-square speed to which flows are limited: functions grow where no data are."""
 SHARED = "shared/"
 """Prefix of parameters that all functions have in common."""
+LENGTH = f"{SHARED}length"
+"""Name of the share of the reach that orbits of functions have: the bound chooses it, no gradient."""
 WEIGHTS = "weights"
 """Name of W (functions, D)."""
 _STATES, _CURVED = 2048, 256
@@ -158,7 +160,7 @@ class Expansion(ABC):
         if self.functions:
             shape = (self.functions, self.feature_count(dim))
             params[WEIGHTS] = _RANDOM_START * jax.random.normal(weight_key, shape)
-            params |= self.shared(shared_key, dim)
+            params |= {LENGTH: jnp.ones(()), **self.shared(shared_key, dim)}
         return params
 
     def value(self, params: Params, x: Array) -> Array:
@@ -187,13 +189,14 @@ class Expansion(ABC):
         samples, forms = tau.shape[-2], self._quadratics
         if forms:
             maps = affine_flow(affine_generator(*symmetric(params)), tau[..., :forms].reshape(-1, forms))
-        times = self.reach * tau[..., forms:].reshape(-1, samples, self.functions)
+        reach = self.reach * jax.lax.stop_gradient(params[LENGTH])
+        times = reach * tau[..., forms:].reshape(-1, samples, self.functions)
         weights = self._weights(params)
         paths = _within(weights, times)
 
         def points(x: Array) -> Array:
             # A step of full speed over one of the intervals, and as many times it as the limit says.
-            limit = SPEED * math.sqrt(x.shape[-1]) * 2 * RADIUS * self.reach / samples
+            limit = SPEED * math.sqrt(x.shape[-1]) * 2 * RADIUS * reach / samples
 
             def path(times: Array) -> Array:
                 along = times @ times[jnp.argmax(jnp.sum(times**2, axis=-1))]
@@ -283,7 +286,7 @@ class Expansion(ABC):
         size = credible_length(own, tracks.deviation)
         empty = self.functions - len(rows)
         weights = np.pad(rows * size[:, None], [(0, empty), (0, 0)])
-        params |= {WEIGHTS: jnp.asarray(weights), **shared}
+        params |= {WEIGHTS: jnp.asarray(weights), LENGTH: jnp.ones(()), **shared}
         return Proposal(
             params,
             np.concatenate([defect, own, np.full(empty, np.nan)]),

@@ -16,7 +16,7 @@ from flax import nnx
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import Tracks
-from noethers_razor.conserved.expansion import SHARED, WEIGHTS, Expansion
+from noethers_razor.conserved.expansion import LENGTH, SHARED, WEIGHTS, Expansion
 from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.data.frame import Frame
 
@@ -109,7 +109,7 @@ class Neural(Expansion):
         """
         start_key, train_key = jax.random.split(key)
         params = self.init(start_key, tracks.states.shape[1])
-        params = {name: value for name, value in params.items() if name not in ("form", "linear")}
+        params = {name: value for name, value in params.items() if name not in ("form", "linear", LENGTH)}
         params[WEIGHTS] = params[WEIGHTS] * 10.0
         return _trained(self, params, tracks, known, train_key)
 

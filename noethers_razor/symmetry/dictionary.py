@@ -199,13 +199,15 @@ def _tested(
 ) -> Formula | None:
     """A combination (D,) of unit terms as a formula, rounded where that may be; None where it fails."""
     plain = _scaled(row / np.maximum(size, 1e-300), size)
-    rounded = _rounded(plain, size, max(_RATIONAL, 2 * limit))
-    # A coefficient that is a half or whole is known better than one that is fitted.
-    after = _sine(rounded * size, total, off)
-    if after <= 2 * limit and constant(rounded):
-        plain, sine = rounded, after
-    elif not constant(plain):
-        return None
+    # A coefficient that is a half or whole, or none, is known better than one that is fitted.
+    for rounded in _rounded(plain, size, max(_RATIONAL, 2 * limit)):
+        after = _sine(rounded * size, total, off)
+        if after <= 2 * limit and constant(rounded):
+            plain, sine = rounded, after
+            break
+    else:
+        if not constant(plain):
+            return None
     if np.any(2 * plain != np.round(2 * plain)) and sine > max(_SLACK, _FITTED * limit):
         return None
     return Formula(text_of(plain, names), plain, sine)
@@ -268,8 +270,11 @@ def _scaled(row: np.ndarray, size: np.ndarray) -> np.ndarray:
     return row * (-1.0 if row[np.argmax(row != 0)] < 0 else 1.0)
 
 
-def _rounded(row: np.ndarray, size: np.ndarray, reach: float) -> np.ndarray:
-    """The row with what is near halves and whole numbers, relative to the largest, made equal to them."""
+def _rounded(row: np.ndarray, size: np.ndarray, reach: float) -> list[np.ndarray]:
+    """The row with what is near halves and whole numbers, relative to the largest, made equal to them.
+
+    First with what is near nothing left out, then with it.
+    """
     halves = np.round(2 * row) / 2
     near = np.abs(halves - row) * size <= reach * np.max(np.abs(row * size))
-    return np.where(near & (halves != 0), halves, row)
+    return [np.where(near, halves, row), np.where(near & (halves != 0), halves, row)]

@@ -80,6 +80,7 @@ class SymmetryReport:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, finite numbers only."""
+        completion = self.algebra_detail.completion
         out: dict[str, Any] = {
             "rank": self.rank,
             "singular_values": [float(v) for v in self.singular_values],
@@ -87,7 +88,10 @@ class SymmetryReport:
             "algebra": self.algebra,
             "dimension": self.algebra_detail.dimension,
             "closure_defect": self.algebra_detail.closure_defect,
-            "centre": self.algebra_detail.centre,
+            "invariants": self.algebra_detail.invariants.as_json(),
+            "completion": None
+            if completion is None
+            else {"algebra": completion.name, "dimension": completion.dimension},
             "conservation_defect": self.conservation_defect,
             "worst_conservation_defect": self.worst_defect,
             "formulas": self.formulas,
@@ -124,6 +128,7 @@ def _lines(report: SymmetryReport) -> list[str]:
     lines = [f"{report.rank} conserved {noun}; algebra {name}"]
     if report.rank:
         lines[0] += f", closed to {100 * report.algebra_detail.closure_defect:.2g} %"
+        lines += _about_algebra(report.algebra_detail)
     values, rank = report.singular_values, report.rank
     if len(values):
         lines.append(f"singular values  {numbers(values[:rank])} | {numbers(values[rank:])}".rstrip(" |"))
@@ -141,6 +146,23 @@ def _lines(report: SymmetryReport) -> list[str]:
     for i, formula in enumerate(report.formulas):
         lines.append(f"C{i + 1:<3} = {formula}")
     return lines + [f"warning: {text}" for text in report.warnings]
+
+
+def _about_algebra(algebra: Algebra) -> list[str]:
+    """Invariants of an algebra that has no name, and what would close an open span."""
+    found, lines = algebra.invariants, []
+    if found.name is None:
+        lines.append(f"not identified   {found.open}")
+        if found.derived:
+            series = " ".join(map(str, found.derived))
+            signs = "" if found.signature is None else ", Killing form +{} -{} 0:{}".format(*found.signature)
+            lines.append(f"invariants       centre {found.centre}, derived series {series}{signs}")
+    if (closed := algebra.completion) is not None:
+        name = f", {closed.name}" if closed.name else ""
+        lines.append(
+            f"completion       with the brackets that leave the span: dimension {closed.dimension}{name}"
+        )
+    return lines
 
 
 def named_truth(truth: Truth | Any) -> Mapping[str, QuadraticForm]:

@@ -1,0 +1,122 @@
+"""Names of Lie algebras: right ones or none, whatever the basis, the coordinates and the noise."""
+
+import numpy as np
+import pytest
+
+from experiments.algebras import ALGEBRAS, oscillator, trial, unitary
+from noethers_razor.conserved.forms import basis
+from noethers_razor.symmetry.algebra import analyse
+from noethers_razor.symmetry.span import span_of
+
+
+def named(form, linear):
+    """The algebra of a span in the coordinates it is given in."""
+    moment = np.eye(form.shape[-1] + 1) / form.shape[-1]
+    span = span_of(form, linear, moment)
+    return analyse(span.form, span.linear, moment)
+
+
+def embedded(form, linear, dof, first):
+    """Quantities of few degrees of freedom as those of the ones from ``first`` on."""
+    own = form.shape[-1] // 2
+    place = np.concatenate([first + np.arange(own), dof + first + np.arange(own)])
+    wide_form, wide_linear = np.zeros((len(form), 2 * dof, 2 * dof)), np.zeros((len(form), 2 * dof))
+    wide_form[:, place[:, None], place[None]] = form
+    wide_linear[:, place] = linear
+    return wide_form, wide_linear
+
+
+def side_by_side(*parts):
+    """Parts (form, linear) on degrees of freedom of their own."""
+    dof, first, found = sum(part[0].shape[-1] // 2 for part in parts), 0, []
+    for part in parts:
+        found.append(embedded(*part, dof, first))
+        first += part[0].shape[-1] // 2
+    return tuple(np.concatenate(half) for half in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("name", list(ALGEBRAS))
+@pytest.mark.parametrize(("noise", "right"), [(0.0, 3), (1e-3, 3), (1e-2, 2)])
+def test_names_do_not_depend_on_basis_coordinates_or_noise(name, noise, right):
+    found = [trial(name, noise, seed) for seed in (1, 2, 3)]
+    assert all(one.name in (name, None) for one in found)
+    assert sum(one.name == name for one in found) >= right
+    if len(found[0].structure) > 1 and noise:
+        # How far a span is from closing tells how wrong its generators are.
+        assert all(noise / 2 < one.noise < 2 * noise for one in found)
+
+
+SUMS = {
+    "su(2)+su(2)": [ALGEBRAS["su(2)"](), ALGEBRAS["su(2)"]()],
+    "so(3)+so(3)": [ALGEBRAS["so(3)"](), ALGEBRAS["so(3)"]()],
+    "u(2)+u(1)": [unitary(2), unitary(1)],
+    "su(2)+u(1)": [ALGEBRAS["su(2)"](), unitary(1)],
+    "u(3)+u(2)": [unitary(3), unitary(2)],
+    "se(2)+u(1)": [ALGEBRAS["se(2)"](), unitary(1)],
+    "so(3)+se(2)": [ALGEBRAS["so(3)"](), ALGEBRAS["se(2)"]()],
+    "heisenberg(1)+u(1)": [ALGEBRAS["heisenberg(1)"](), unitary(1)],
+}
+
+
+@pytest.mark.parametrize("name", list(SUMS))
+def test_direct_sums_are_told_from_algebras_that_they_are_isomorphic_to(name):
+    assert named(*side_by_side(*SUMS[name])).name == name
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_all_quadratic_forms_are_symplectic(n):
+    form, linear = basis(2 * n)
+    forms = np.any(form != 0, axis=(1, 2))
+    assert named(form[forms], linear[forms]).name == f"sp({2 * n},R)"
+
+
+def test_forms_that_keep_an_indefinite_metric():
+    # q1 p2 + q2 p1 and so on: boosts and a rotation of three coordinates.
+    def moves(i, j, sign):
+        form = np.zeros((6, 6))
+        form[i, 3 + j] = form[3 + j, i] = 1.0
+        form[j, 3 + i] = form[3 + i, j] = sign
+        return form
+
+    forms = np.array([moves(0, 1, -1.0), moves(0, 2, 1.0), moves(1, 2, 1.0)])
+    found = named(forms, np.zeros((3, 6)))
+    assert found.name == "so(2,1)"
+    assert found.invariants.signature == (2, 1, 0)
+
+
+def test_what_is_not_in_the_table_is_not_named():
+    # All quadratic observables: symplectic forms and translations, no direct sum.
+    found = named(*basis(4))
+    assert found.name is None and found.invariants.open
+    assert found.invariants.radical == 4
+    assert found.invariants.derived == (14, 14)
+
+
+def test_invariants_of_nilpotent_and_soluble_algebras():
+    heisenberg = named(*ALGEBRAS["heisenberg(1)"]()).invariants
+    assert heisenberg.lower_central == (3, 1, 0) and heisenberg.centre == 1
+    assert heisenberg.signature == (0, 0, 3)
+    plane = named(*ALGEBRAS["se(2)"]()).invariants
+    assert plane.derived == (3, 2, 0) and plane.lower_central == (3, 2)
+    assert plane.radical == 3
+
+
+def test_an_open_span_is_completed():
+    form, linear = unitary(2)
+    # R and F of two oscillators: their bracket, the difference of the energies, is missing.
+    pair = np.abs(np.einsum("kii->ki", form)).sum(axis=1) == 0
+    found = named(form[pair], linear[pair])
+    assert found.name is None and found.closure_defect > 0.9
+    assert found.completion is not None
+    assert found.completion.name == "su(2)" and found.completion.dimension == 3
+
+
+def test_noise_too_large_for_a_name_gives_none():
+    for name in ("u(3)", "so(4)", "nbody(2)", "heisenberg(1)"):
+        assert trial(name, 0.3, 1).name is None
+
+
+def test_one_oscillator_and_nothing():
+    assert named(np.array([oscillator(1, 0)]), np.zeros((1, 2))).name == "u(1)"
+    empty = analyse(np.zeros((0, 2, 2)), np.zeros((0, 2)), np.eye(3))
+    assert empty.name is None and empty.dimension == 0
