@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse.linalg
@@ -22,10 +22,19 @@ parts what lies between from either."""
 _FLOOR = 1e-7
 """What counts as zero without noise; generators are of unit size."""
 _TRIES = 12
+_TYPICAL = 0.3
+"""Share of the largest singular value of all brackets that one that is none has."""
 
 
 _MOST_IDEALS = 8
 _contracted = functools.partial(np.einsum, optimize=True)
+
+
+class _Level(NamedTuple):
+    """Noise of all brackets, and a typical size of one: of a small matrix all draws of noise may be small."""
+
+    noise: float
+    size: float
 
 
 class Unclear(Exception):
@@ -63,27 +72,28 @@ class Invariants:
         return {**values, "simple": [part.name for part in self.simple]}
 
 
-def _rank(stack: np.ndarray, what: str, floor: float) -> int:
+def _rank(stack: np.ndarray, what: str, level: _Level) -> int:
     """Rank of the first of matrices (S, a, b), whose differences to the others are noise."""
     values = np.linalg.svd(_short(stack[:1])[0], compute_uv=False)
     noise = np.linalg.norm(_short(stack[1:] - stack[:1]), ord=2, axis=(1, 2)).max(initial=0.0)
-    return int(_nonzero(values, max(float(noise), floor), what).sum())
+    return int(_nonzero(values, float(noise), what, level).sum())
 
 
-def _nonzero(values: np.ndarray, noise: float, what: str) -> np.ndarray:
+def _nonzero(values: np.ndarray, noise: float, what: str, level: _Level) -> np.ndarray:
     """Which singular values are more than noise.
 
     What lies between is zero, or not, when a wide gap parts it from the others.
     """
+    noise = max(noise, level.noise)
     zero, clear = values <= max(_ZERO * noise, _FLOOR), values >= max(_CLEAR * noise, _FLOOR)
     between = ~zero & ~clear
-    if between.any():
-        above = values[clear].min(initial=np.inf) / values[between].max()
-        below = values[between].min() / values[zero].max(initial=noise)
-        if not clear.any() or max(above, below) < _GAP:
-            raise Unclear(what)
-        return clear if above > below else ~zero
-    return np.asarray(clear)
+    if not between.any():
+        return np.asarray(clear)
+    above = values[clear].min(initial=level.size) / values[between].max()
+    below = values[between].min() / values[zero].max(initial=noise)
+    if max(above, below) < _GAP:
+        raise Unclear(what)
+    return clear if above > below else ~zero
 
 
 def _aligned(bases: np.ndarray) -> np.ndarray:
@@ -92,15 +102,15 @@ def _aligned(bases: np.ndarray) -> np.ndarray:
     return np.asarray(bases @ u @ v)
 
 
-def _image(stack: np.ndarray, what: str, floor: float) -> np.ndarray:
+def _image(stack: np.ndarray, what: str, level: _Level) -> np.ndarray:
     """Bases (S, b, k) of the spans of the rows of matrices (S, a, b)."""
-    count = _rank(stack, what, floor)
+    count = _rank(stack, what, level)
     return _aligned(np.swapaxes(_right(stack)[:, :count], 1, 2))
 
 
-def _kernel(stack: np.ndarray, what: str, floor: float) -> np.ndarray:
+def _kernel(stack: np.ndarray, what: str, level: _Level) -> np.ndarray:
     """Bases (S, b, k) of the null spaces of matrices (S, a, b)."""
-    count = _rank(stack, what, floor)
+    count = _rank(stack, what, level)
     return _aligned(np.swapaxes(_right(stack)[:, count:], 1, 2))
 
 
@@ -122,13 +132,15 @@ def _rows(tensor: np.ndarray, last: int) -> np.ndarray:
 class _Stack:
     """A Lie algebra and its perturbed copies: structure constants (S, r, r, r), [e_i, e_j] = c_ijk e_k."""
 
-    def __init__(self, structure: np.ndarray, floor: float | None = None) -> None:
+    def __init__(self, structure: np.ndarray, level: _Level | None = None) -> None:
         self.c, self.size = structure, structure.shape[1]
-        if floor is None:
-            # Of a small matrix all draws of noise may be small: it is no less than that of all brackets.
+        if level is None:
             changes = _short(_rows(structure[1:] - structure[:1], self.size))
-            floor = float(np.linalg.norm(changes, ord=2, axis=(1, 2)).max(initial=0.0))
-        self.floor = floor
+            noise = np.linalg.norm(changes, ord=2, axis=(1, 2)).max(initial=0.0)
+            level = _Level(
+                float(noise), _TYPICAL * float(np.linalg.norm(structure[0].reshape(-1, self.size), 2))
+            )
+        self.level = level
         self.whole = np.broadcast_to(np.eye(self.size), (len(structure), self.size, self.size))
         self.killing = _contracted("sikl,sjlk->sij", structure, structure)
 
@@ -136,17 +148,17 @@ class _Stack:
         """Bases of [A, B] for subspaces with bases (S, r, k)."""
         if not a.shape[2] or not b.shape[2]:
             return a[:, :, :0]
-        return _image(_rows(_contracted("sia,sjb,sijk->sabk", a, b, self.c), self.size), what, self.floor)
+        return _image(_rows(_contracted("sia,sjb,sijk->sabk", a, b, self.c), self.size), what, self.level)
 
     def centraliser(self, of: np.ndarray, what: str) -> np.ndarray:
         """Bases of what commutes with a subspace."""
         if not of.shape[2]:
             return self.whole
-        return _kernel(_rows(_contracted("sijk,sjb->sbki", self.c, of), self.size), what, self.floor)
+        return _kernel(_rows(_contracted("sijk,sjb->sbki", self.c, of), self.size), what, self.level)
 
     def restricted(self, basis: np.ndarray) -> _Stack:
         """A subalgebra."""
-        return _Stack(_contracted("sia,sjb,sijk,skc->sabc", basis, basis, self.c, basis), self.floor)
+        return _Stack(_contracted("sia,sjb,sijk,skc->sabc", basis, basis, self.c, basis), self.level)
 
     def series(self, both: bool, what: str) -> list[np.ndarray]:
         """The derived (both) or the lower central series, from the whole on."""
@@ -171,17 +183,17 @@ def identify(structure: np.ndarray, action: np.ndarray) -> Invariants:
         found = dataclasses.replace(found, derived=tuple(a.shape[2] for a in derived))
         lower = g.series(False, "the lower central series")
         found = dataclasses.replace(found, lower_central=tuple(a.shape[2] for a in lower))
-        found = dataclasses.replace(found, signature=_signature(g.killing, "the Killing form", g.floor))
+        found = dataclasses.replace(found, signature=_signature(g.killing, "the Killing form", g.level))
         orthogonal = _rows(_contracted("sia,sij->saj", derived[1], g.killing), g.size)
-        radical = _kernel(orthogonal, "the radical", g.floor) if derived[1].shape[2] else g.whole
+        radical = _kernel(orthogonal, "the radical", g.level) if derived[1].shape[2] else g.whole
         found = dataclasses.replace(found, radical=radical.shape[2])
         return _named(g, found, centre, derived, radical, action)
     except Unclear as reason:
         return dataclasses.replace(found, open=f"noise leaves {reason} open")
 
 
-def _signature(forms: np.ndarray, what: str, floor: float) -> tuple[int, int, int]:
-    rank, values = _rank(forms, what, floor), np.linalg.eigvalsh(forms[0])
+def _signature(forms: np.ndarray, what: str, level: _Level) -> tuple[int, int, int]:
+    rank, values = _rank(forms, what, level), np.linalg.eigvalsh(forms[0])
     kept = values[np.argsort(-np.abs(values))[:rank]]
     return int(np.sum(kept > 0)), int(np.sum(kept < 0)), len(values) - rank
 
@@ -196,7 +208,7 @@ def _named(
 ) -> Invariants:
     """The name, from the parts that commute with each other."""
     both = np.concatenate([centre, derived[1]], axis=2)
-    common = both.shape[2] - (_rank(both, "what is central and a bracket", g.floor) if both.shape[2] else 0)
+    common = both.shape[2] - (_rank(both, "what is central and a bracket", g.level) if both.shape[2] else 0)
     flat = centre.shape[2] - common
     nilpotent = g.bracket(g.whole, radical, "the brackets with the radical")
     if g.bracket(nilpotent, nilpotent, "the brackets of the nilpotent part").shape[2]:
@@ -242,7 +254,7 @@ class _Nilpotent:
             return None
         moved = _contracted("sijk,sjb,skc->sicb", self.g.c, self.space, self.space)
         trace = _contracted("sibc,sjcb->sij", moved, moved)
-        if _signature(trace, "the trace form on the nilpotent part", self.g.floor)[:2] != (0, acting):
+        if _signature(trace, "the trace form on the nilpotent part", self.g.level)[:2] != (0, acting):
             return None
         # A compact group of the largest dimension that there is on so many: all rotations.
         if acting == dim * (dim - 1) // 2:
@@ -270,16 +282,16 @@ def _simple_ideals(g: _Stack, basis: np.ndarray, action: np.ndarray) -> tuple[Si
     if not basis.shape[2]:
         return ()
     inner = g.restricted(basis)
-    if _rank(inner.killing, "the Killing form of a semisimple part", g.floor) < inner.size:
+    if _rank(inner.killing, "the Killing form of a semisimple part", g.level) < inner.size:
         raise Unclear("whether a part is semisimple")
     acting = _contracted("sia,simn->samn", basis, action)
     found = []
     for part in _ideals(inner):
         own = np.broadcast_to(part, (len(inner.c), *part.shape))
         ideal = inner.restricted(own)
-        positive = _signature(ideal.killing, "the Killing form of a simple ideal", g.floor)[0]
+        positive = _signature(ideal.killing, "the Killing form of a simple ideal", g.level)[0]
         matrices = _contracted("sia,simn->samn", own, acting)
-        support = _rank(_rows(matrices, matrices.shape[-1]), "what a simple ideal acts on", g.floor)
+        support = _rank(_rows(matrices, matrices.shape[-1]), "what a simple ideal acts on", g.level)
         trace = _contracted("aij,bji->ab", matrices[0], matrices[0])
         index = float(np.mean(np.linalg.eigvals(np.linalg.solve(ideal.killing[0], trace)).real))
         found.append(simple_name(part.shape[1], positive, index / max(support, 1), matrices[0]))
@@ -305,7 +317,7 @@ def _ideals(inner: _Stack) -> list[np.ndarray]:
     if np.trace(noise) > _FLOOR**2:
         largest = scipy.sparse.linalg.eigsh(noise, 1, tol=0.01, v0=begin, return_eigenvectors=False)
         spread = float(np.sqrt(largest[0]))
-    commuting = maps[~_nonzero(singular, max(spread, inner.floor), "the number of simple ideals")]
+    commuting = maps[~_nonzero(singular, spread, "the number of simple ideals", inner.level)]
     count = len(commuting)
     best, kept = 0.0, [np.eye(size)]
     for trial in range(_TRIES if count > 1 else 0):
