@@ -15,6 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from noethers_razor._types import Array, Key
+from noethers_razor.conserved.base import FunctionFamily
 from noethers_razor.conserved.expansion import SHARED, WEIGHTS
 from noethers_razor.errors import TrainingDiverged
 from noethers_razor.model import NOISE, Batch, Model
@@ -171,7 +172,9 @@ class Trainer:
         self._optimiser = optax.scale_by_adam(b2=_SECOND_MOMENT)
         batch = min(self.batch_size, self.data.start.shape[0])
         points = self.model.orbits.samples if self.model.family.count else 1
-        self._parts = processors(batch, batch * points * self.draws) if self.split else None
+        family = self.model.family
+        pays = self.split and (family.splits if isinstance(family, FunctionFamily) else True)
+        self._parts = processors(batch, batch * points * self.draws) if pays else None
 
     def _minibatch(self, key: Key, data: Batch) -> Batch:
         total = data.start.shape[0]

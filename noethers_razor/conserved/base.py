@@ -144,6 +144,11 @@ class ConservedFamily(Protocol):
 class FunctionFamily(ConservedFamily, Protocol):
     """A family some of whose observables have flows that are integrated."""
 
+    @property
+    def splits(self) -> bool:
+        """Whether a training step gains by being done in parts, one for each processor."""
+        ...
+
     def without_functions(self) -> ConservedFamily:
         """Those alone whose flows are exact, for a fit in which no function is found."""
         ...

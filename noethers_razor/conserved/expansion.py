@@ -135,6 +135,11 @@ class Expansion(ABC):
             )
         return dataclasses.replace(self, count=forms + functions, functions=functions)
 
+    @property
+    def splits(self) -> bool:
+        """Always, if a subclass does not say otherwise."""
+        return True
+
     def without_functions(self) -> Self:
         """The forms alone."""
         return dataclasses.replace(self, count=self._quadratics, functions=0)
