@@ -210,6 +210,7 @@ def _tested(
             return None
     if np.any(2 * plain != np.round(2 * plain)) and sine > max(_SLACK, _FITTED * limit):
         return None
+    plain = plain * (-1.0 if plain[np.argmax(plain != 0)] < 0 else 1.0)
     return Formula(text_of(plain, names), plain, sine)
 
 
@@ -218,6 +219,8 @@ def _further(
 ) -> tuple[np.ndarray, float] | None:
     """The combination whose gradient is most off the formulas so far, of few terms, if it is in the span."""
     cost = off / limit**2 + _TIE * total
+    # Terms that are combinations of others, such as three exponentials of product 1, have no gradient.
+    cost += 1e-11 * np.trace(cost) * np.eye(len(cost))
     row = competing(
         most_gain(new, cost), cost, new, np.diag(total), lambda own: _PRICE * float(own @ total @ own)
     )
@@ -265,9 +268,8 @@ def _sparsest(
 
 
 def _scaled(row: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The row with its largest term made 1, and the first term positive."""
-    row = row / row[np.argmax(np.abs(row * size))]
-    return row * (-1.0 if row[np.argmax(row != 0)] < 0 else 1.0)
+    """The row with its largest term made 1."""
+    return row / row[np.argmax(np.abs(row * size))]
 
 
 def _rounded(row: np.ndarray, size: np.ndarray, reach: float) -> list[np.ndarray]:
