@@ -2,19 +2,22 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import noethers_razor as nr
 from experiments.starts import SPOILT, stages
-from noethers_razor.conserved import Quadratic
+from noethers_razor.conserved import Polynomial, Quadratic
+from noethers_razor.conserved.expansion import Expansion
 from noethers_razor.conserved.forms import basis, embed, second_moment
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.fitting import plan, to_tracks
 from noethers_razor.judgement import (
     AS_LEARNED,
+    FORMS_ALONE,
     NO_QUANTITY,
     Verdict,
     directions_of,
@@ -22,13 +25,14 @@ from noethers_razor.judgement import (
     gradients,
     is_worse,
     largest_sine,
+    new_functions,
     no_evidence,
     preferred,
     spectrum_cuts,
 )
 from noethers_razor.stages import Judgement
 from noethers_razor.symmetry.span import active_count
-from noethers_razor.systems import Oscillators
+from noethers_razor.systems import CentralForce, Oscillators
 from noethers_razor.training import Estimate
 
 PAIRED = np.random.default_rng(0).normal(size=400)
@@ -125,6 +129,46 @@ def test_trajectories_count_the_true_directions_of_a_mixed_span(true, false, x64
     values_of = (along @ directions.turned.T).reshape(60, 8, count)
     varying = np.sqrt(np.mean(values_of.var(axis=1), axis=0))
     assert varying[:true].max(initial=0.0) < 0.1 * varying[true:].min(initial=np.inf)
+
+
+@pytest.mark.parametrize(("quantity", "new"), [("square", 0), ("other", 1)])
+def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
+    seen = tracks()
+    # H = |x|^2 / 2 of equal oscillators is its own gradient's square.
+    seen = seen._replace(slopes=seen.states)
+    family = Polynomial(1, degree=4).in_phase_space(4)
+    rotation, x = Oscillators(n=2).conserved()["R12"], seen.states
+    params = family.init(jax.random.key(0), 4)
+    values = {
+        "square": np.einsum("ni,ij,nj->n", x, rotation.form, x) ** 2,
+        "other": (x[:, 0] ** 2 + x[:, 2] ** 2) ** 2,
+    }[quantity]
+    features = np.asarray(family.features(params, jnp.asarray(x)))
+    weights = np.linalg.lstsq(np.column_stack([features, np.ones(len(x))]), values, rcond=None)[0][:-1]
+    params |= {"form": rotation.form[None], "linear": np.zeros((1, 4)), "weights": weights[None]}
+    sizes, principal = family.principal(params, x)
+    assert active_count(sizes) == 2
+    assert new_functions(family, principal, sizes, seen) == new
+
+
+def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch, compiled_plainly):
+    def known(self, tracks, params, length):
+        return tracks.slopes[:, None] / np.sqrt(np.mean(np.sum(tracks.slopes**2, axis=1)))
+
+    # As if the form were not known, angular momentum is proposed beside itself.
+    monkeypatch.setattr(Expansion, "_known", known)
+    data = CentralForce().simulate(1, n_trajectories=60, n_steps=30, noise=0.01)
+    config = nr.FitConfig(steps=200, chunk=40, orbit_samples=4, width=8)
+    result = nr.fit(data, seed=1, conserved=Polynomial(1, degree=2), config=config)
+    names = [judged["name"] for judged in result.evidence["judgements"] if judged["accepted"]]
+    assert names == [FORMS_ALONE]
+    assert result.is_quadratic and result.model.family.count == 1
+    assert any(row.stage == "orbit length 0.25" for row in result.history)
+
+
+def test_of_equally_large_sets_the_one_with_fewest_directions_stays():
+    plain, rich = outcome(1, -10.50), outcome(2, -10.51)._replace(size=1)
+    assert preferred([rich, plain]) is plain
 
 
 def test_an_empty_span_has_no_directions_and_lacks_everything(x64):
