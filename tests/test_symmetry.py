@@ -1,11 +1,17 @@
 """Span, algebra and formulas of quantities that are known exactly."""
 
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import sympy
 
 import noethers_razor as nr
-from noethers_razor.conserved.forms import embed
+from noethers_razor.conserved.forms import embed, second_moment
 from noethers_razor.conserved.quadratic import stack_forms
+from noethers_razor.data.frame import fit_frame
 from noethers_razor.errors import UsageError
 from noethers_razor.symmetry.algebra import analyse, poisson_brackets
 from noethers_razor.symmetry.formulas import (
@@ -17,8 +23,9 @@ from noethers_razor.symmetry.formulas import (
     shifted,
     sparse_basis,
 )
+from noethers_razor.symmetry.report import find_symmetries
 from noethers_razor.symmetry.span import angles_of, largest_angle, parallelness, span_of
-from noethers_razor.systems import Oscillators, Pendulum
+from noethers_razor.systems import NBody, Oscillators, Pendulum
 
 
 def mixed(n, seed=0, noise=0.0):
@@ -163,3 +170,58 @@ def test_nothing_found_where_nothing_quadratic_is_conserved_is_right():
     assert report.truth_angles == {}
     with pytest.raises(UsageError, match="no quadratic quantity is given"):
         nr.KnownQuadratic.of(Pendulum().conserved())
+
+
+def known_fit(system, error, seed):
+    """A fit that has found the true quantities in a random basis, each with a relative error."""
+    rng = np.random.default_rng(seed)
+    form, linear = stack_forms(system.conserved())
+    mixing = np.linalg.qr(rng.normal(size=(len(form), len(form))))[0]
+    form, linear = np.einsum("ab,bij->aij", mixing, form), mixing @ linear
+    bump = error * rng.normal(size=form.shape)
+    data = system.simulate(seed, n_trajectories=30, n_steps=20)
+    frame = fit_frame(data.observed(), data.transitions())
+    form = form + (bump + bump.transpose(0, 2, 1)) * np.abs(form).mean()
+    return SimpleNamespace(
+        frame=frame,
+        moment=second_moment(frame.into(data.observed())),
+        states=data.observed(),
+        tracks=None,
+        held_out=True,
+        evidence={},
+        coordinates=data.coordinates,
+        is_quadratic=True,
+        dictionary_terms=[],
+        quadratic_forms=lambda: frame.quadratic_into(form, linear),
+        slopes=np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(data.observed()))),
+    )
+
+
+@pytest.mark.parametrize("system", [Oscillators(n=3), NBody(n_bodies=3, dim=2)], ids=["u(3)", "nbody"])
+@pytest.mark.parametrize("error", [0.0, 1e-3])
+def test_expressions_have_no_bracket_with_the_true_energy(system, error, x64):
+    report = find_symmetries(known_fit(system, error, 1))
+    x = sympy.symbols(report.coordinates, real=True)
+    half = len(x) // 2
+    if isinstance(system, Oscillators):
+        energy = sum(s**2 for s in x) / 2
+    else:
+        q, p = np.reshape(x[:half], (3, 2)), np.reshape(x[half:], (3, 2))
+        pairs = [(0, 1), (0, 2), (1, 2)]
+        energy = sum(s**2 for s in p.ravel()) / 2 - sum(
+            1 / sympy.sqrt(sum((q[i] - q[j]) ** 2) + 1) for i, j in pairs
+        )
+    found = report.expressions()
+    assert len(found) == len(system.conserved())
+    for one in found:
+        bracket = sum(
+            sympy.diff(one, x[i]) * sympy.diff(energy, x[half + i])
+            - sympy.diff(one, x[half + i]) * sympy.diff(energy, x[i])
+            for i in range(half)
+        )
+        # Exact at rational states: 40 digits of nothing.
+        for state in np.random.default_rng(0).integers(-20, 20, (3, len(x))):
+            at = {s: sympy.Rational(int(v), 7) for s, v in zip(x, state, strict=True)}
+            assert abs(sympy.N(bracket.subs(at), 40)) < 1e-35, one
+    assert "aligned" in report._repr_latex_()
+    assert report.algebra == {"Oscillators": "u(3)", "NBody": "nbody(2)"}[type(system).__name__]

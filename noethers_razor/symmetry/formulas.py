@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+
+from noethers_razor.errors import UsageError
 
 _LARGEST_DENOMINATOR = 4
 _ROUNDING = 0.03
@@ -108,6 +111,32 @@ def text_of(row: np.ndarray, names: Sequence[str]) -> str:
         sign = "-" if value < 0 else "+"
         parts.append(f"{sign} {size}{name}" if parts else f"{'-' if value < 0 else ''}{size}{name}")
     return " ".join(parts)
+
+
+def symbolic(form: np.ndarray, linear: np.ndarray, names: Sequence[str], centre: np.ndarray) -> Any:
+    """The SymPy expression of x'Ax/2 + b'x about a centre (M,), in symbols of these names.
+
+    Coefficients that were rounded to small rationals are rational.
+
+    Raises:
+        UsageError: without SymPy.
+    """
+    try:
+        import sympy
+    except ImportError as error:
+        raise UsageError("expressions need SymPy; install noethers_razor[symbolic]") from error
+
+    def number(value: float) -> Any:
+        near = Fraction(float(value)).limit_denominator(_LARGEST_DENOMINATOR)
+        exact = abs(float(near) - value) < 1e-9
+        return sympy.Rational(near.numerator, near.denominator) if exact else sympy.Float(float(value))
+
+    # Symbols are made from names, which nothing evaluates.
+    moved = [sympy.Symbol(name, real=True) - number(c) for name, c in zip(names, centre, strict=True)]
+    row = coefficients(form[None], linear[None])[0]
+    rows, columns = np.triu_indices(len(names))
+    terms = [moved[i] * moved[j] for i, j in zip(rows.tolist(), columns.tolist(), strict=True)] + moved
+    return sympy.Add(*(number(c) * term for c, term in zip(row, terms, strict=True) if c))
 
 
 def readable(

@@ -15,7 +15,7 @@ from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.algebra import Algebra, analyse
-from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted
+from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted, symbolic
 from noethers_razor.symmetry.function_report import FunctionReport, find_functions
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, true_gradient, warnings_of
 from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
@@ -34,7 +34,7 @@ class SymmetryReport:
         form, linear: accepted quantities (rank, M, M), (rank, M), data units.
         algebra_detail: closure, structure constants and invariants.
         formulas, readable_forms: a readable basis of the accepted span, and its (A, b), data units, in the
-            coordinates of readable_names: what is far from zero is about its centre.
+            coordinates of readable_names: what is far from zero is about its readable_centre.
         conservation_defect: median over quantities and held-out states of |{C, H}| / (|grad C| |grad H|)
             with the model's H, gradients in the frame; worst_defect: of the worst quantity.
         bounds: -ELBO per transition of the alternatives, with standard errors.
@@ -51,6 +51,8 @@ class SymmetryReport:
     formulas: list[str]
     readable_forms: list[tuple[np.ndarray, np.ndarray]]
     readable_names: list[str]
+    readable_centre: np.ndarray
+    coordinates: list[str]
     conservation_defect: float | None
     worst_defect: float | None
     bounds: dict[str, Any]
@@ -111,6 +113,24 @@ class SymmetryReport:
             out["truth_angles"] = self.truth_angles
             out["true_conservation_defect"] = self.true_conservation_defect
         return out
+
+    def expressions(self) -> list[Any]:
+        """The formulas as SymPy expressions in the user's coordinates.
+
+        Raises:
+            UsageError: without SymPy.
+        """
+        centre = self.readable_centre
+        return [symbolic(*own, self.coordinates, centre) for own in self.readable_forms]
+
+    def _repr_latex_(self) -> str | None:
+        """The formulas as notebooks show them."""
+        try:
+            import sympy
+        except ImportError:
+            return None
+        lines = [f"C_{{{i + 1}}} &= {sympy.latex(e)}" for i, e in enumerate(self.expressions())]
+        return "$$\\begin{aligned}" + r" \\ ".join(lines) + "\\end{aligned}$$" if lines else None
 
     def plot(self) -> Any:
         """Figure of singular values and, with truth, parallelness (paper, figure 3)."""
@@ -227,6 +247,8 @@ def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
         formulas=[text for text, _ in basis],
         readable_forms=[form_of(row, frame.dim) for _, row in basis],
         readable_names=names,
+        readable_centre=shift,
+        coordinates=list(result.coordinates),
         conservation_defect=float(np.median(defects)) if rank else None,
         worst_defect=float(np.max(defects)) if rank else None,
         bounds=result.evidence.get("bounds", {}),
