@@ -182,7 +182,7 @@ class Expansion(ABC):
     def _weights(self, params: Params) -> Array:
         weights = params[WEIGHTS]
         # A term that was left out stays out: the derivative by it is zero.
-        return weights * (weights != 0) if self.sparse else weights
+        return jnp.where(weights != 0, weights, 0.0) if self.sparse else weights
 
     def orbit(self, params: Params, tau: Array) -> Orbit:
         """Points at tau (..., S, K): moved by the flow of the functions, then by that of the forms.
