@@ -20,6 +20,7 @@ from noethers_razor.conserved import (
     constancy,
     forms,
 )
+from noethers_razor.conserved.expansion import LENGTH
 from noethers_razor.conserved.quadratic import largest_count, stack_forms
 from noethers_razor.data.frame import Frame
 from noethers_razor.fitting import to_tracks
@@ -47,7 +48,9 @@ def parameters(family):
     """Parameters that move states: a random start alone hardly would."""
     params = family.init(jax.random.key(0), DIM)
     rng, size = np.random.default_rng(1), 0.1 if family.trainable else 0.0
-    return {name: value + jnp.asarray(size * rng.normal(size=value.shape)) for name, value in params.items()}
+    moved = {name: value + jnp.asarray(size * rng.normal(size=value.shape)) for name, value in params.items()}
+    # A flow of another length is another flow.
+    return {name: params[name] if name == LENGTH else value for name, value in moved.items()}
 
 
 @functools.cache
