@@ -15,7 +15,7 @@ import scipy.linalg
 
 from experiments.tables import markdown, parser, write
 from noethers_razor.conserved.forms import basis, embed, moving_combinations
-from noethers_razor.conserved.quadratic import stack_forms
+from noethers_razor.conserved.quadratic import product_form, stack_forms
 from noethers_razor.mechanics import symplectic_form
 from noethers_razor.symmetry.algebra import Algebra, analyse
 from noethers_razor.symmetry.span import span_of
@@ -33,10 +33,6 @@ def _unit(dof: int, index: int) -> np.ndarray:
     return np.eye(2 * dof)[index]
 
 
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.outer(a, b) + np.outer(b, a)
-
-
 def _forms(*forms: np.ndarray) -> Quantities:
     return np.array(forms), np.zeros((len(forms), len(forms[0])))
 
@@ -44,7 +40,7 @@ def _forms(*forms: np.ndarray) -> Quantities:
 def _rotations(n: int, dof: int) -> list[np.ndarray]:
     """q_i p_j - q_j p_i of the first n coordinates."""
     return [
-        _product(_unit(dof, i), _unit(dof, dof + j)) - _product(_unit(dof, j), _unit(dof, dof + i))
+        product_form(_unit(dof, i), _unit(dof, dof + j)) - product_form(_unit(dof, j), _unit(dof, dof + i))
         for i in range(n)
         for j in range(i + 1, n)
     ]
@@ -73,7 +69,7 @@ def euclidean(n: int) -> Quantities:
 def heisenberg() -> Quantities:
     """q1 p2 and p1, whose bracket is p2."""
     form = np.zeros((3, 4, 4))
-    form[0] = _product(_unit(2, 0), _unit(2, 3))
+    form[0] = product_form(_unit(2, 0), _unit(2, 3))
     return form, np.stack([np.zeros(4), _unit(2, 2), _unit(2, 3)])
 
 

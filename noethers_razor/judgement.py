@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Params
-from noethers_razor.conserved import ConservedFamily, FunctionFamily, Tracks, gradients, thinned
+from noethers_razor.conserved import ConservedFamily, Tracks, gradients, thinned
 from noethers_razor.conserved.constancy import CREDIBLE, credible_length, least_varying
 from noethers_razor.conserved.independence import independent_rank
 from noethers_razor.errors import TrainingDiverged, UsageError
@@ -146,17 +146,18 @@ def directions_of(family: ConservedFamily, params: Params, values: np.ndarray, t
     return Directions(slopes, turned, int(credible.sum()))
 
 
-def new_functions(family: ConservedFamily, params: Params, values: np.ndarray, tracks: Tracks) -> int:
-    """How many functions of parameters in principal form are independent of H and of the forms in use."""
+def size_of(family: ConservedFamily, params: Params, values: np.ndarray, tracks: Tracks) -> tuple[int, int]:
+    """Of parameters in principal form: how many forms are in use, and functions that add to them and H."""
     forms, used = family.count - family.functions, active(values)
+    count = int(used[:forms].sum())
     if not used[forms:].any():
-        return 0
+        return count, 0
     slopes = slopes_of(family, params, tracks)[used]
     known = [] if tracks.slopes is None else [thinned(tracks.slopes, _STATES)]
     every = np.stack([*known, *slopes], axis=1)
     every /= np.maximum(np.sqrt(np.mean(np.sum(every**2, axis=-1), axis=0)), 1e-300)[:, None]
-    before = len(known) + int(used[:forms].sum())
-    return independent_rank(every) - independent_rank(every[:, :before])
+    before = every[:, : len(known) + count]
+    return count, independent_rank(every) - independent_rank(before)
 
 
 def active_slopes(state: FitState) -> np.ndarray:
@@ -204,9 +205,8 @@ def case_of(state: FitState) -> Case:
     spoilt = is_worse(state.bounds[state.family.name], state.bounds["none"])
     source = state.bare if spoilt else params
     learned = state.family, conserved_of(params), values, state.tracks
-    forms = int(active(values)[: state.family.count - state.family.functions].sum())
     network = {k: source[k] for k in state.bare}
-    return Case(values, params, network, spoilt, directions_of(*learned), forms, new_functions(*learned))
+    return Case(values, params, network, spoilt, directions_of(*learned), *size_of(*learned))
 
 
 def _with_largest(case: Case, kept: int) -> Hypothesis:
@@ -220,12 +220,8 @@ def _with_largest(case: Case, kept: int) -> Hypothesis:
 
 def _forms_alone(state: FitState, case: Case) -> Hypothesis:
     """The set without its functions, at the price of forms."""
-    assert isinstance(state.family, FunctionFamily), "it has functions"
-    family = state.family.without_functions()
+    family, start = state.forms_alone({**case.params, **case.network})
     removed = case.values[family.count :][active(case.values)[family.count :]]
-    names = family.init(state.key, state.data.start.shape[-1])
-    own = {name: value for name, value in conserved_of(case.params).items() if name in names}
-    start = {**case.network, **prefixed(own, state.data.start.dtype)}
     return Hypothesis(FORMS_ALONE, start, np.ones(family.count), tuple(map(float, removed)), family)
 
 
@@ -307,12 +303,12 @@ class Judge:
             case = case_of(state)
             asked = hypotheses(state, case)
             if len(asked) == 1 and not case.spoilt and not case.directions.doubtful:
-                break
+                return
             verdicts = self._compare(state, case, asked, f"{self.name} {number + 1}")
             accepted = preferred(verdicts)
             _adopt(state, verdicts, accepted)
             if accepted.judgement.name in (AS_LEARNED, NO_QUANTITY, FORMS_ALONE):
-                break
+                return
 
     def _compare(self, state: FitState, case: Case, asked: list[Hypothesis], label: str) -> list[Verdict]:
         """Every hypothesis and, last, no quantity, all trained on for as long."""
@@ -349,7 +345,6 @@ class Judge:
         values, principal = family.principal(conserved_of(fitted), states)
         kept = active_count(values)
         found = family, principal, values, state.tracks
-        size = int(active(values)[: family.count - family.functions].sum()) + new_functions(*found)
         doubtful = directions_of(*found).doubtful
         judgement = Judgement(
             hypothesis.name,
@@ -359,4 +354,4 @@ class Judge:
             state.estimate(family, fitted),
         )
         tolerance = 0.0 if doubtful else undecided
-        return Verdict(judgement, fitted, tolerance, size, hypothesis.family is not None)
+        return Verdict(judgement, fitted, tolerance, sum(size_of(*found)), hypothesis.family is not None)

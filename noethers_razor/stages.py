@@ -35,10 +35,11 @@ _MEDIAN_OF_NORMAL = 0.6745
 _STATES = 512
 _SHARES = np.array([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0])
 """Of the longest flow times, at which the energy along proposed paths is looked at."""
-_LENGTHS = (1.0, 0.25)
 _KEPT = 0.25
 """Share of the change of energy by noise that the median change along a path may be. At .67 orbits of the
 Laplace-Runge-Lenz vector still cost bound."""
+_LENGTHS = (1.0, 0.25)
+"""Shares of that reach between which the bound chooses."""
 _LEAST_NOISE = 1e-6
 """So that data without any noise, fitted exactly, still have a measure."""
 
@@ -161,15 +162,21 @@ class FitState:
         states = jnp.asarray(self.tracks.states, self.data.start.dtype)
         return self.tracks._replace(slopes=np.asarray(self._slopes(params, keys, states), np.float64))
 
-    def leave_functions(self) -> None:
-        """Go on with the forms of the family alone, whose flows are exact, and cost less."""
+    def forms_alone(self, params: FlatParams) -> tuple[ConservedFamily, FlatParams]:
+        """The forms of the family, whose flows are exact and cost less, and parameters without the others."""
         assert isinstance(self.family, FunctionFamily), "it has functions"
         family = self.family.without_functions()
-        names = tuple(family.init(self.key, self.data.start.shape[-1]))
-        self.model = dataclasses.replace(self.model, family=family, conserved_names=names)
-        own = {name: value for name, value in conserved_of(self.params).items() if name in names}
-        rest = {name: value for name, value in self.params.items() if not name.startswith("conserved/")}
-        self.params = rest | prefixed(own, self.data.start.dtype)
+        kept = {f"conserved/{name}" for name in self.names_of(family)}
+        return family, {k: v for k, v in params.items() if not k.startswith("conserved/") or k in kept}
+
+    def names_of(self, family: ConservedFamily) -> tuple[str, ...]:
+        """Names of the parameters of a family."""
+        return tuple(family.init(self.key, self.data.start.shape[-1]))
+
+    def leave_functions(self) -> None:
+        """Go on with the forms of the family alone."""
+        family, self.params = self.forms_alone(self.params)
+        self.model = dataclasses.replace(self.model, family=family, conserved_names=self.names_of(family))
 
     def share_programs(self, other: FitState) -> None:
         """Take the compiled programs of a fit of the same data, family and settings."""
@@ -195,8 +202,7 @@ class FitState:
         key = f"{family.name} {family.functions} {getattr(family, 'reach', 1.0)}"
         if key not in self.trainers:
             own = family is self.family
-            names = tuple(family.init(self.key, self.data.start.shape[-1]))
-            model = dataclasses.replace(self.model, family=family, conserved_names=names)
+            model = dataclasses.replace(self.model, family=family, conserved_names=self.names_of(family))
             self.trainers[key] = Trainer(
                 model,
                 self.data,

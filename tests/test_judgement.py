@@ -25,9 +25,9 @@ from noethers_razor.judgement import (
     gradients,
     is_worse,
     largest_sine,
-    new_functions,
     no_evidence,
     preferred,
+    size_of,
     spectrum_cuts,
 )
 from noethers_razor.stages import Judgement
@@ -148,7 +148,7 @@ def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
     params |= {"form": rotation.form[None], "linear": np.zeros((1, 4)), "weights": weights[None]}
     sizes, principal = family.principal(params, x)
     assert active_count(sizes) == 2
-    assert new_functions(family, principal, sizes, seen) == new
+    assert size_of(family, principal, sizes, seen) == (1, new)
 
 
 def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch, compiled_plainly):

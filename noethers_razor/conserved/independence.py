@@ -61,7 +61,7 @@ def off_span(slopes: np.ndarray, others: np.ndarray, least: float = 1e-3) -> np.
     return slopes - (slopes @ np.swapaxes(basis, 1, 2)) @ basis
 
 
-def _gram(slopes: np.ndarray) -> np.ndarray:
+def gram(slopes: np.ndarray) -> np.ndarray:
     """Mean inner products (D, D) of gradients (B, D, M)."""
     flat = np.swapaxes(slopes, 0, 1).reshape(slopes.shape[1], -1)
     return np.asarray(flat @ flat.T / len(slopes))
@@ -144,7 +144,7 @@ def moments_of(features: Features, tracks: Tracks, parts: Sequence[int]) -> Mome
         np.array(along),
         np.array(degrees),
         np.array(shaken),
-        _gram(features.slopes) / features.size**2,
+        gram(features.slopes) / features.size**2,
         features.curvature,
         tracks.deviation,
     )
@@ -156,19 +156,10 @@ class ConstantSpace(NamedTuple):
     Args:
         rows: (m, D), orthonormal in displacement relative to the size of the data.
         excess: ratio of held-out to own deviations: what is chosen among many looks more constant than it is.
-        held: (P, D, m) the combinations that each part, held out, would have left.
     """
 
     rows: np.ndarray
     excess: float
-    held: np.ndarray
-
-    def held_out_defect(self, moments: Moments, row: np.ndarray) -> float:
-        """Of one of the combinations, as chosen without each part and measured on it."""
-        # Noise makes a metric; what is nearest to the row in it stands for it.
-        near = [columns @ (columns.T @ (moments.shaken[-1] @ row)) for columns in self.held]
-        squares = [moments.defects(part, row[:, None])[0] for part, row in enumerate(near)]
-        return float(np.sqrt(np.median(squares)))
 
 
 def constant_space(moments: Moments) -> ConstantSpace:
@@ -179,18 +170,20 @@ def constant_space(moments: Moments) -> ConstantSpace:
     deviation = moments.deviation
     whiten = _whitening(moments.shaken[-1])
     squares, columns = _least(moments.along[-1], moments.degrees[-1], whiten)
-    held = np.array([_least(*moments.without(part), whiten)[1] for part in range(len(moments.along) - 1)])
-    every = [moments.defects(part, own) for part, own in enumerate(held)]
+    every = [
+        moments.defects(part, _least(*moments.without(part), whiten)[1])
+        for part in range(len(moments.along) - 1)
+    ]
     out = np.sqrt(np.median(every, axis=0))
     count = int(np.sum(credible_length(np.maximum.accumulate(out), deviation) >= CREDIBLE))
     if not count:
-        return ConstantSpace(np.zeros((0, len(columns))), 1.0, held[:, :, :0])
+        return ConstantSpace(np.zeros((0, len(columns))), 1.0)
     # Exact polynomials of clean data vary by nothing, which leaves no ratio.
     least = (_NOTHING * deviation) ** 2
     excess = float(np.sqrt(np.mean(out[:count] ** 2 + least) / np.mean(squares[:count] + least)))
     rows = columns[:, :count].T
     root = np.linalg.cholesky(rows @ moments.slopes @ rows.T)
-    return ConstantSpace(np.linalg.solve(root, rows), max(excess, 1.0), held[:, :, :count])
+    return ConstantSpace(np.linalg.solve(root, rows), max(excess, 1.0))
 
 
 def _least(along: np.ndarray, degrees: int, whiten: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -220,7 +213,7 @@ def most_independent(space: ConstantSpace, moments: Moments, off: np.ndarray) ->
 
 def moments_off(features: Features, known: np.ndarray) -> np.ndarray:
     """Moments (D, D) of the parts of gradients that lie off known ones (B, J, M) at each state."""
-    return _gram(off_span(features.slopes, known, _PARALLEL)) / features.size**2
+    return gram(off_span(features.slopes, known, _PARALLEL)) / features.size**2
 
 
 def independent_rank(slopes: np.ndarray) -> int:

@@ -30,6 +30,11 @@ class QuadraticForm(NamedTuple):
     linear: np.ndarray
 
 
+def product_form(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The form A of (a.x)(b.x) = x'Ax/2."""
+    return np.outer(a, b) + np.outer(b, a)
+
+
 def largest_count(dim: int) -> int:
     """M (M + 1) / 2 + M, the number of independent quadratic and linear observables."""
     return dim * (dim + 1) // 2 + dim

@@ -19,7 +19,7 @@ import numpy as np
 from noethers_razor._types import Array
 from noethers_razor.conserved.base import Tracks
 from noethers_razor.conserved.constancy import CREDIBLE, credible_length
-from noethers_razor.conserved.independence import INDEPENDENT, defects, off_span
+from noethers_razor.conserved.independence import INDEPENDENT, defects, gram, off_span
 from noethers_razor.conserved.polynomial import exponents, monomials
 from noethers_razor.conserved.sparsity import competing, most_gain
 from noethers_razor.expressions import expression
@@ -117,11 +117,6 @@ def _power(name: str, power: int) -> str:
     return name if power == 1 else f"{name}^{power}"
 
 
-def _gram(slopes: np.ndarray) -> np.ndarray:
-    flat = np.swapaxes(slopes, 0, 1).reshape(slopes.shape[1], -1)
-    return np.asarray(flat @ flat.T / len(slopes))
-
-
 def _least(total: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Squared sines, least first, and combinations as columns of terms of unit gradient."""
     values, vectors = np.linalg.eigh(total)
@@ -149,7 +144,7 @@ def formulas_in_span(
     """
     size = np.sqrt(np.mean(np.sum(dictionary.slopes**2, axis=-1), axis=0))
     slopes = dictionary.slopes / np.maximum(size, 1e-300)[:, None]
-    total, off = _gram(slopes), _gram(off_span(slopes, learned))
+    total, off = gram(slopes), gram(off_span(slopes, learned))
     limit = min(max(_SLACK, _MULTIPLE * defect), _LARGEST)
     squares, columns = _least(total, off)
     inside = min(int(np.sum(np.sqrt(squares) < _INSIDE)), _MOST_DIMENSIONS)
@@ -181,7 +176,7 @@ def formulas_in_span(
         ask(*pair)
     # What is not sparse in an echelon form may be so in another basis.
     while len(chosen) < most:
-        further = _further(total, off, _gram(off_span(slopes, spanned)), limit)
+        further = _further(total, off, gram(off_span(slopes, spanned)), limit)
         if further is None or not ask(*further):
             break
     return chosen

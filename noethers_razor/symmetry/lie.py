@@ -24,9 +24,8 @@ _FLOOR = 1e-7
 _TRIES = 12
 _TYPICAL = 0.3
 """Share of the largest singular value of all brackets that one that is none has."""
-
-
 _MOST_IDEALS = 8
+"""Simple ideals that are counted: twice as many maps are looked at, for those that are complex have two."""
 _contracted = functools.partial(np.einsum, optimize=True)
 
 
@@ -224,14 +223,15 @@ def _named(
         return dataclasses.replace(found, open="a simple ideal that is not in the table")
     rest = found.dimension - flat - sum(part.dimension for part in simple)
     if not nilpotent.shape[2]:
-        central = [_contracted("ia,imn->amn", centre[0], action[0])]
-        return _joined(found, simple, flat, [], rest, central[0])
-    name = _Nilpotent(g, centre, nilpotent, apart).name(rest, common, flat, simple)
+        if rest:
+            return dataclasses.replace(found, open="parts whose dimensions do not add up")
+        return _joined(found, simple, flat, [], _contracted("ia,imn->amn", centre[0], action[0]))
+    name = _Nilpotent(g, nilpotent, apart).name(rest, common, flat, simple)
     if name is None:
         return dataclasses.replace(found, open="no algebra with these invariants is in the table")
     if name.startswith("nbody"):
         return dataclasses.replace(found, name=name)
-    return _joined(found, simple, flat, [name], 0, np.zeros((0, *action.shape[2:])))
+    return _joined(found, simple, flat, [name], np.zeros((0, *action.shape[2:])))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,7 +239,6 @@ class _Nilpotent:
     """A part that is no direct sum: V = [g, radical], abelian, and what acts on it."""
 
     g: _Stack
-    centre: np.ndarray
     space: np.ndarray
     apart: np.ndarray
 
@@ -356,12 +355,9 @@ def _joined(
     simple: tuple[Simple, ...],
     flat: int,
     others: list[str],
-    rest: int,
     central: np.ndarray,
 ) -> Invariants:
     """The direct sum: so(4) of two halves that act on one space, u(n) of su(n) and a centre that does."""
-    if rest:
-        return dataclasses.replace(found, open="parts whose dimensions do not add up")
     left, names = list(simple), []
     while left:
         part = left.pop(0)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key
-from noethers_razor.conserved.quadratic import QuadraticForm
+from noethers_razor.conserved.quadratic import QuadraticForm, product_form
 from noethers_razor.errors import UsageError
 from noethers_razor.systems.base import System, positive_numbers, require_positive
 
@@ -93,21 +93,21 @@ class NBody(System):
         axes, total = self._axes, [self._total(d) for d in range(self.dim)]
         none, nothing = np.zeros(2 * self.dof), np.zeros((2 * self.dof,) * 2)
         found = {f"T{axis}": QuadraticForm(nothing, slope) for axis, slope in zip(axes, total, strict=True)}
-        forms = {f"P{axis}": _product(slope, slope) for axis, slope in zip(axes, total, strict=True)}
+        forms = {f"P{axis}": product_form(slope, slope) for axis, slope in zip(axes, total, strict=True)}
         pairs = list(itertools.combinations(range(self.dim), 2))
         for d, e in pairs:
-            forms[f"Q{axes[d]}{axes[e]}"] = _product(total[d], total[e])
+            forms[f"Q{axes[d]}{axes[e]}"] = product_form(total[d], total[e])
         for d, e in pairs:
             forms[f"Rabs{axes[d]}{axes[e]}"] = np.sum(
                 [
-                    _product(self._unit(0, i, d), self._unit(1, i, e))
-                    - _product(self._unit(0, i, e), self._unit(1, i, d))
+                    product_form(self._unit(0, i, d), self._unit(1, i, e))
+                    - product_form(self._unit(0, i, e), self._unit(1, i, d))
                     for i in range(self.n_bodies)
                 ],
                 axis=0,
             )
         for d, e in pairs:
-            forms[f"Rcom{axes[d]}{axes[e]}"] = _product(self._centre(d), total[e]) - _product(
+            forms[f"Rcom{axes[d]}{axes[e]}"] = product_form(self._centre(d), total[e]) - product_form(
                 self._centre(e), total[d]
             )
         return found | {name: QuadraticForm(form, none) for name, form in forms.items()}
@@ -129,8 +129,3 @@ class NBody(System):
         out = np.zeros((2, self.n_bodies, self.dim))
         out[0, :, axis] = np.asarray(self.masses) / sum(self.masses)
         return out.ravel()
-
-
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The form A of (a.x)(b.x) = x'Ax/2."""
-    return np.outer(a, b) + np.outer(b, a)
