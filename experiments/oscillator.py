@@ -15,7 +15,7 @@ from experiments.tables import comparison_rows, markdown, parser, spread, write
 from noethers_razor import plot
 from noethers_razor.systems import Oscillators
 from noethers_razor.systems.base import named_stream
-from noethers_razor.workflow import compare
+from noethers_razor.workflow import follow
 
 VARIANCE = 0.001
 COLUMNS = {
@@ -64,7 +64,7 @@ def one_seed(system: Oscillators, seed: int, variance: float) -> tuple[dict[str,
     fits = {}
     for name, family in families.items():
         result = nr.fit(data, seed=seed, conserved=family, config=CONFIG)
-        errors = compare(result, test, samples=0).summary
+        errors = follow(result, test, samples=0).summary
         numbers[name] = {
             "negative_elbo": -result.elbo,
             "error": result.metrics["elbo_standard_error"],

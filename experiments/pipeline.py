@@ -23,7 +23,7 @@ import noethers_razor as nr
 from experiments.baselines import baselines
 from noethers_razor.stages import Stage, thinned
 from noethers_razor.systems import System
-from noethers_razor.workflow import compare
+from noethers_razor.workflow import follow
 
 _MOST_STATES = 2000
 _PICTURES = ("spectrum", "generators")
@@ -169,7 +169,7 @@ def one_family(
         "kl": metrics["kl"],
     }
     for name, test in sets.items():
-        record[f"{name}_mse"] = compare(result, test, samples=0).summary["mse_rollout"]
+        record[f"{name}_mse"] = follow(result, test, samples=0).summary["mse_rollout"]
     keys = (
         "rank",
         "algebra",

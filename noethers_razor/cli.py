@@ -141,7 +141,16 @@ def fit(
     help="Term that formulas of functions may have beside the coordinates; may be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-@click.option("--figures", type=click.Path(path_type=Path), default=None, help="Folder to draw figures into.")
+@click.option("--figures", type=click.Path(path_type=Path), default=None, help="Folder to draw into.")
+@click.option("--html", type=click.Path(path_type=Path), default=None, help="Page to write with all of it.")
+@click.option(
+    "--data",
+    "file",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Trajectories for the page to follow.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the page if it exists.")
 def inspect(
     run: Path,
     truth: str | None,
@@ -151,18 +160,72 @@ def inspect(
     terms: tuple[str, ...],
     as_json: bool,
     figures: Path | None,
+    html: Path | None,
+    file: Path | None,
+    overwrite: bool,
 ) -> None:
     """Print the answer sheet of RUN: what is conserved, how sure, which algebra."""
+    from noethers_razor.data.readers import load_trajectories
     from noethers_razor.result import load
     from noethers_razor.symmetry.report import find_symmetries
-    from noethers_razor.workflow import figures_of, write_figures
+    from noethers_razor.workflow import figures_of, follow, write_figures
 
+    if file is not None and html is None:
+        raise UsageError("--data without --html; it says which trajectories the page follows")
+    _require_writable(html, overwrite=overwrite)
     result = load(run)
+    data = None if file is None else load_trajectories(file)
     system = None if truth is None else build_system(truth, n, dim, parameters, result.metadata)
     report = find_symmetries(result, system, terms=terms or None)
     click.echo(json.dumps(report.as_json(), allow_nan=False) if as_json else str(report))
     if figures is not None:
         write_figures(figures, figures_of(report, result))
+    if html is not None:
+        from noethers_razor.page import page
+
+        html.write_text(page(report, result, None if data is None else follow(result, data, 32)), "utf-8")
+
+
+def _require_writable(*targets: Path | None, overwrite: bool) -> None:
+    """Refuse what exists, unless asked to replace it, and what has no folder."""
+    for target in targets:
+        if target is not None and target.exists() and not overwrite:
+            raise UsageError(f"{target} exists; choose another name or pass --overwrite")
+        if target is not None and not target.resolve().parent.is_dir():
+            raise UsageError(f"folder {target.resolve().parent} does not exist; create it first")
+
+
+@cli.command(epilog=f"Systems: {_names()}.")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", "file", type=click.Path(path_type=Path), default=None, help="Trajectories to follow.")
+@click.option("--truth", default=None, metavar="SYSTEM", help="Compare with the true quantities of SYSTEM.")
+@system_options("the true system, where the data do not say")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def compare(
+    runs: tuple[Path, ...],
+    file: Path | None,
+    truth: str | None,
+    n: int | None,
+    dim: int | None,
+    parameters: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Table of RUNS beside each other: bounds, quantities, algebras, errors."""
+    from noethers_razor.data.readers import load_trajectories
+    from noethers_razor.result import load
+    from noethers_razor.runs import as_table, row_of, warnings_of
+
+    data = None if file is None else load_trajectories(file)
+    rows = []
+    for run in runs:
+        result = load(run)
+        system = None if truth is None else build_system(truth, n, dim, parameters, result.metadata)
+        rows.append(row_of(str(run), result, system, data))
+    warnings = warnings_of(rows)
+    if as_json:
+        click.echo(json.dumps({"runs": rows, "warnings": warnings}, allow_nan=False))
+        return
+    click.echo("\n".join([as_table(rows), *(f"warning: {text}" for text in warnings)]))
 
 
 @cli.command()
@@ -180,15 +243,11 @@ def predict(run: Path, file: Path, out: Path, samples: int, figure: Path | None,
 
     from noethers_razor.data.readers import load_trajectories
     from noethers_razor.result import load
-    from noethers_razor.workflow import compare, rollout_figure
+    from noethers_razor.workflow import follow, rollout_figure
 
-    for target in (out, figure):
-        if target is not None and target.exists() and not overwrite:
-            raise UsageError(f"{target} exists; choose another name or pass --overwrite")
-        if target is not None and not target.resolve().parent.is_dir():
-            raise UsageError(f"folder {target.resolve().parent} does not exist; create it first")
+    _require_writable(out, figure, overwrite=overwrite)
     result, data = load(run), load_trajectories(file)
-    comparison = compare(result, data, samples)
+    comparison = follow(result, data, samples)
     outcome = comparison.prediction
     with out.open("wb") as stream:
         np.savez_compressed(
@@ -220,7 +279,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     from noethers_razor.progress import Progress
     from noethers_razor.symmetry.report import find_symmetries
     from noethers_razor.systems import Oscillators
-    from noethers_razor.workflow import compare, figures_of, rollout_figure, train, write_figures
+    from noethers_razor.workflow import figures_of, follow, rollout_figure, train, write_figures
 
     if not overwrite:
         require_free(out, overwrite=False)
@@ -242,7 +301,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
             watch=progress,
         )
     report = find_symmetries(result, system)
-    comparison = compare(result, test, 32)
+    comparison = follow(result, test, 32)
     figures = figures_of(report, result)
     figures["rollout.png"] = rollout_figure(comparison, result.coordinates)
     write_figures(out, figures)

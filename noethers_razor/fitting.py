@@ -27,7 +27,7 @@ from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.training import Estimate, Rates, Watcher
 
 _FEWEST_TO_HOLD_OUT = 20
-_STATES_KEPT, _TRACKED = 1024, 4096
+_STATES_KEPT, _TRACKED = 1024, 20_000
 _REFINE, _GROW = 0.00005, 0.003
 """Step sizes of conserved quantities: a proposal is right to a degree and larger steps only blur it; a random
 start has to turn and to grow."""
@@ -62,7 +62,8 @@ def to_batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
 def to_tracks(frame: Frame, data: Trajectories) -> Tracks:
     """Trajectories in the frame, of unknown noise."""
     track = np.nonzero(data.present)[0]
-    return Tracks(frame.into(data.observed()), track, np.eye(frame.dim))
+    time = data.times[data.present] / frame.time
+    return Tracks(frame.into(data.observed()), track, np.eye(frame.dim), time=time)
 
 
 def _kept(tracks: Tracks) -> Tracks:

@@ -12,7 +12,7 @@ import numpy as np
 from noethers_razor import plot
 from noethers_razor.checkpoint import require_free
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import ConservedFamily
+from noethers_razor.conserved import ConservedFamily, thinned
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
 from noethers_razor.fitting import fit_seeds
@@ -97,7 +97,7 @@ class Comparison(NamedTuple):
     summary: dict[str, float | None]
 
 
-def compare(result: Result, data: Trajectories, samples: int) -> Comparison:
+def follow(result: Result, data: Trajectories, samples: int) -> Comparison:
     """Rollouts from the first states of trajectories, and errors against them.
 
     Raises:
@@ -127,6 +127,26 @@ def compare(result: Result, data: Trajectories, samples: int) -> Comparison:
             "largest_energy_drift": float(outcome.energy_drift.max()),
         },
     )
+
+
+def kept_trajectories(result: Result, most: int) -> Trajectories | None:
+    """Some of the training trajectories, evenly spaced; None when the run has none."""
+    tracks = result.tracks
+    if tracks is None or tracks.time is None:
+        return None
+    labels = thinned(np.unique(tracks.track), most)
+    length = max(int(np.sum(tracks.track == label)) for label in labels)
+    states = np.zeros((len(labels), length, result.frame.dim))
+    times, mask = np.zeros((len(labels), length)), np.zeros((len(labels), length), bool)
+    for row, label in enumerate(labels):
+        own = tracks.track == label
+        count = int(own.sum())
+        states[row, :count], mask[row, :count] = result.frame.out_of(tracks.states[own]), True
+        time = tracks.time[own] * result.frame.time
+        # Times of places without a state have only to increase.
+        times[row] = np.concatenate([time, time[-1] + 1.0 + np.arange(length - count)])
+    q, p = np.split(states, 2, axis=-1)
+    return Trajectories(q, p, times, mask, result.metadata, "trajectories of the run")
 
 
 def _with_first_state(data: Trajectories) -> tuple[Trajectories, np.ndarray]:

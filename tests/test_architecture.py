@@ -38,6 +38,8 @@ LAYERS = {
     "result": 7.5,
     "fitting": 8,
     "workflow": 8.5,
+    "page": 8.7,
+    "runs": 8.7,
     "progress": 8,
     "options": 8.5,
     "cli": 9,

@@ -96,6 +96,29 @@ def test_inspect_as_json_and_text(run, files):
     assert (files / "figures" / "spectrum.png").stat().st_size > 1000
 
 
+def test_inspect_writes_a_page_and_replaces_none_unasked(run, files):
+    words = ["inspect", files / "r", "--html", files / "sheet.html", "--data", files / "d.npz"]
+    code, out, _ = run(*words)
+    assert code == 0
+    assert out.splitlines()[0] in (files / "sheet.html").read_text()
+    code, _, err = run(*words)
+    assert code == 2 and "exists" in err
+    assert run(*words, "--overwrite")[0] == 0
+    code, _, err = run("inspect", files / "r", "--data", files / "d.npz")
+    assert code == 2 and "--html" in err
+
+
+def test_compare_is_a_table_or_json(run, files):
+    code, out, _ = run(
+        "compare", files / "r", files / "r", "--truth", "oscillators", "--data", files / "d.npz"
+    )
+    assert code == 0 and len(out.splitlines()) == 3
+    code, out, _ = run("compare", files / "r", "--json")
+    rows = json.loads(out)["runs"]
+    assert code == 0 and rows[0]["family"] == "quadratic" and rows[0]["mse_rollout"] is None
+    assert run("compare")[0] == 2
+
+
 def test_predict_writes_rollouts_and_prints_errors(run, files):
     target = files / "p.npz"
     words = ["predict", files / "r", "--data", files / "d.npz", "--out", target, "--samples", "4"]

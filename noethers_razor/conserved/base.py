@@ -27,12 +27,14 @@ class Tracks(NamedTuple):
         track: (N,) the trajectory of each, those of one trajectory beside each other and in order.
         noise: (M, M) covariance of measurement noise, or what stands for it.
         slopes: (N, M) gradient of a first Hamiltonian at the states, for families that ask for it.
+        time: (N,) of each state, in the frame.
     """
 
     states: np.ndarray
     track: np.ndarray
     noise: np.ndarray
     slopes: np.ndarray | None = None
+    time: np.ndarray | None = None
 
     @property
     def deviation(self) -> float:
@@ -41,8 +43,8 @@ class Tracks(NamedTuple):
 
     def where(self, chosen: np.ndarray) -> Tracks:
         """Some of the states: chosen (N,) bool."""
-        slopes = None if self.slopes is None else self.slopes[chosen]
-        return self._replace(states=self.states[chosen], track=self.track[chosen], slopes=slopes)
+        slopes, time = (None if part is None else part[chosen] for part in (self.slopes, self.time))
+        return self._replace(states=self.states[chosen], track=self.track[chosen], slopes=slopes, time=time)
 
     @property
     def noise_root(self) -> np.ndarray:

@@ -8,6 +8,8 @@ over whole trajectories show a false quantity long before those over one transit
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,19 +23,24 @@ from noethers_razor.conserved.forms import (
     second_moment,
 )
 
-_DOUBT, _SHARPNESS = 1.5, 32
+DOUBT, _SHARPNESS = 1.5, 32
 """A defect this many times the noise halves the initial orbit. The step is sharp: the small step size of a
 proposal would not mend an orbit that a defect near the noise had shortened."""
 _FOLDS = 5
 
 
-def scatter(values: np.ndarray, track: np.ndarray) -> tuple[np.ndarray, int]:
-    """Squares and products (D, D) of values (N, D) about their mean on each track, and degrees of freedom."""
+def centred(values: np.ndarray, track: np.ndarray) -> np.ndarray:
+    """Values (N, D) less their mean on each track."""
     labels, place, count = np.unique(track, return_inverse=True, return_counts=True)
     sums = np.zeros((len(labels), values.shape[1]))
     np.add.at(sums, place, values)
-    centred = values - (sums / count[:, None])[place]
-    return centred.T @ centred, len(values) - len(labels)
+    return values - (sums / count[:, None])[place]
+
+
+def scatter(values: np.ndarray, track: np.ndarray) -> tuple[np.ndarray, int]:
+    """Squares and products (D, D) of values (N, D) about their mean on each track, and degrees of freedom."""
+    off = centred(values, track)
+    return off.T @ off, len(values) - len(np.unique(track))
 
 
 def folds(track: np.ndarray) -> np.ndarray:
@@ -66,9 +73,45 @@ CREDIBLE = 0.5
 
 def credible_length(defect: np.ndarray, expected: float | np.ndarray) -> np.ndarray:
     """Orbit lengths (K,) between 0 and 1 that defects leave credible: 1/2 at 1.5 times the noise."""
-    ratio = defect / (_DOUBT * np.maximum(expected, 1e-12))
+    ratio = defect / (DOUBT * np.maximum(expected, 1e-12))
     # A ratio above 100 leaves nothing, and its power might overflow.
     return np.asarray(1.0 / (1.0 + np.minimum(ratio, 100.0) ** _SHARPNESS))
+
+
+class Observables(NamedTuple):
+    """Quadratic observables that move data, the mean product of whose gradients is one in units of noise.
+
+    Args:
+        weights: (k, D) of the elements of `basis`.
+        rows: (k, E) their embedded vectors.
+    """
+
+    weights: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, tracks: Tracks, moment: np.ndarray) -> Observables:
+        """All of them, embedded with a second moment of the states."""
+        form, linear = basis(tracks.states.shape[-1])
+        rows = embed(form, linear, moment)
+        moving = moving_combinations(rows)
+        # Gradients in coordinates in which noise is isotropic, and of deviation 1 in the mean.
+        root = tracks.noise_root.T
+        noisy = embed(root @ form, linear @ root.T, moment)
+        noisy *= np.sqrt(np.mean(np.sum(tracks.states**2, axis=-1)))
+        metric = np.linalg.cholesky(moving.T @ (noisy @ noisy.T) @ moving)
+        weights = np.linalg.solve(metric, moving.T)
+        return cls(weights, weights @ rows)
+
+    def values(self, states: np.ndarray) -> np.ndarray:
+        """Of states (N, M): (N, k)."""
+        return np.asarray(basis_values(states) @ self.weights.T)
+
+
+def as_forms(weights: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Observables from weights (K, D) of the elements of `basis`: (K, M, M), (K, M)."""
+    form, linear = basis(dim)
+    return np.einsum("kd,dij->kij", weights, form), weights @ linear
 
 
 def candidates(tracks: Tracks, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,24 +124,15 @@ def candidates(tracks: Tracks, count: int) -> tuple[np.ndarray, np.ndarray, np.n
         forms (k, M, M), linear parts (k, M) and their defects (k,): root-mean-square deviations along tracks
         relative to the gradient in units of the noise, on data that did not choose them.
     """
-    states = tracks.states
-    form, linear = basis(states.shape[-1])
-    moment, size = second_moment(states), np.sqrt(np.mean(np.sum(states**2, axis=-1)))
-    rows = embed(form, linear, moment)
-    moving = moving_combinations(rows)
-    # Gradients in coordinates in which noise is isotropic, and of deviation 1 in the mean.
-    root = tracks.noise_root.T
-    noisy = embed(root @ form, linear @ root.T, moment) * size
-    metric = np.linalg.cholesky(moving.T @ (noisy @ noisy.T) @ moving)
-    whiten = np.linalg.solve(metric, moving.T).T
-    values = basis_values(states) @ whiten
+    observables = Observables.of(tracks, second_moment(tracks.states))
+    values = observables.values(tracks.states)
     _, turned = np.linalg.eigh(scatter(values, tracks.track)[0])
-    weights = turned[:, :count].T @ whiten.T
+    turned = turned[:, :count].T
     # Orthogonal in displacement, each in the span of those before it and itself.
-    triangle = np.asarray(np.linalg.qr((weights @ rows).T, mode="r"))
-    weights = np.linalg.solve(triangle.T, weights)
+    triangle = np.asarray(np.linalg.qr((turned @ observables.rows).T, mode="r"))
+    weights = np.linalg.solve(triangle.T, turned @ observables.weights)
     defect = held_out_defects(values, tracks.track, len(weights))
-    return np.einsum("kd,dij->kij", weights, form), weights @ linear, defect
+    return *as_forms(weights, tracks.states.shape[-1]), defect
 
 
 def least_varying(values: np.ndarray, slopes: np.ndarray, tracks: Tracks) -> tuple[np.ndarray, np.ndarray]:

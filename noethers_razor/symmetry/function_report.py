@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Observable
+from noethers_razor.conserved import thinned
 from noethers_razor.conserved.independence import independent_rank, off_span
 from noethers_razor.conserved.quadratic import QuadraticForm, quadratic_value
 from noethers_razor.errors import UsageError
@@ -18,9 +19,12 @@ from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.dictionary import Formula, constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, warnings_of
 from noethers_razor.symmetry.span import active_count
+from noethers_razor.symmetry.uncertainty import Uncertainty, of_functions
 
 DEGREE = 3
 """Of the dictionary that formulas are read from."""
+_SLOPES = 512
+"""States at which gradients say what the noise makes of a function."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +39,7 @@ class FunctionReport:
         found: formulas in the span of the gradients learned and of H's, constant along the trajectories and
             independent of each other.
         bounds, judgements, seeds, warnings: see `SymmetryReport`.
+        uncertainty: of the quantities in use; None without one, or without trajectories.
         truth_angles: with ground truth, for each integral the median angle in degrees of its gradient to the
             span of the learned ones and the model's H at a state.
         largest_angle: the largest of these and of those of learned gradients to the span of the true ones.
@@ -47,6 +52,7 @@ class FunctionReport:
     bounds: dict[str, Any]
     judgements: list[dict[str, Any]]
     seeds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    uncertainty: Uncertainty | None = None
     truth_angles: dict[str, float] | None = None
     largest_angle: float | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
@@ -79,6 +85,7 @@ class FunctionReport:
             "bounds": self.bounds,
             "judgements": self.judgements,
             "seeds": self.seeds,
+            "uncertainty": None if self.uncertainty is None else self.uncertainty.as_json(),
             "warnings": self.warnings,
         }
 
@@ -103,6 +110,8 @@ class FunctionReport:
             lines.append(f"true {name:<11} {angle:.3g} degrees from the learned span, median over states")
         if self.largest_angle is not None:
             lines.append(f"largest angle    {self.largest_angle:.3g} degrees, both ways")
+        if self.uncertainty is not None:
+            lines += self.uncertainty.lines()
         lines += bound_lines(self.bounds, self.seeds, self.used)
         lines += [f"formula          {f.text}   (sine {f.sine:.2g})" for f in self.found]
         if self.used and not self.found:
@@ -161,6 +170,15 @@ def true_slopes(truth: Any, states: np.ndarray, back: np.ndarray) -> dict[str, n
         }
 
 
+def _unsure(result: Fitted, directions: np.ndarray) -> Uncertainty | None:
+    """How sure the combinations (K, r) of the learned functions are."""
+    if result.tracks is None or not directions.shape[1]:
+        return None
+    states = result.frame.out_of(result.tracks.states)
+    slopes = np.einsum("kbi,kj->jbi", result.function_slopes(thinned(states, _SLOPES)), directions)
+    return of_functions(result.conserved(states) @ directions, slopes, result.moment, result.tracks)
+
+
 def find_functions(
     result: Fitted, truth: Any | None = None, *, terms: Sequence[str] | None = None, degree: int = DEGREE
 ) -> FunctionReport:
@@ -197,6 +215,7 @@ def find_functions(
     spanned = (lengths[..., None] * directions)[:, : spanned.shape[2] - 1]
     typical = float(np.median(defects)) if used else 0.0
     constant = constant_along(dictionary, result.tracks, result.frame.out_of)
+    unsure = _unsure(result, rotation[:, ::-1][:, :used] / values[:used])
     report = FunctionReport(
         singular_values=values,
         rank=rank,
@@ -205,7 +224,8 @@ def find_functions(
         bounds=result.evidence.get("bounds", {}),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),
-        warnings=warnings_of(result, used),
+        uncertainty=unsure,
+        warnings=warnings_of(result, used) + (unsure.warnings() if unsure else []),
     )
     if truth is None:
         return report

@@ -19,6 +19,7 @@ from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable
 from noethers_razor.symmetry.function_report import FunctionReport, find_functions
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, true_gradient, warnings_of
 from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
+from noethers_razor.symmetry.uncertainty import Uncertainty, of_forms
 
 _defects = jax.jit(bracket_defect)
 
@@ -40,6 +41,7 @@ class SymmetryReport:
         bounds: -ELBO per transition of the alternatives, with standard errors.
         judgements: sets of quantities that the bound was asked about.
         seeds: what fits from several seeds found, the best bound first, see `fit_seeds`; may be empty.
+        uncertainty: posterior of the span; None without a quantity, or without trajectories.
         parallelness, largest_angle, truth_angles, true_conservation_defect: with ground truth, or None.
         warnings: what to keep in mind when reading this.
     """
@@ -58,6 +60,7 @@ class SymmetryReport:
     bounds: dict[str, Any]
     judgements: list[dict[str, Any]]
     seeds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    uncertainty: Uncertainty | None = None
     parallelness: np.ndarray | None = None
     parallelness_all: np.ndarray | None = None
     largest_angle: float | None = None
@@ -104,6 +107,7 @@ class SymmetryReport:
             "bounds": self.bounds,
             "judgements": self.judgements,
             "seeds": self.seeds,
+            "uncertainty": None if self.uncertainty is None else self.uncertainty.as_json(),
             "warnings": self.warnings,
         }
         if self.parallelness is not None and self.parallelness_all is not None:
@@ -148,6 +152,9 @@ def _lines(report: SymmetryReport) -> list[str]:
     lines = [f"{report.rank} conserved {noun}; algebra {name}"]
     if report.rank:
         lines[0] += f", closed to {100 * report.algebra_detail.closure_defect:.2g} %"
+        if report.uncertainty is not None:
+            names = report.uncertainty.names
+            lines[0] += f", in {names.get(name, 0)} of {sum(names.values())} draws of the data"
         lines += _about_algebra(report.algebra_detail)
     values, rank = report.singular_values, report.rank
     if len(values):
@@ -162,6 +169,8 @@ def _lines(report: SymmetryReport) -> list[str]:
         lines.append(f"defect of {{C,H}}  {defects} (model's H)")
     if report.true_conservation_defect is not None:
         lines.append(f"                 {report.true_conservation_defect:.2g} (true H)")
+    if report.uncertainty is not None:
+        lines += report.uncertainty.lines()
     lines += bound_lines(report.bounds, report.seeds, report.rank)
     for i, formula in enumerate(report.formulas):
         lines.append(f"C{i + 1:<3} = {formula}")
@@ -239,6 +248,7 @@ def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
 
     basis = readable(form, moved, names, monomial_weights(near), defect)
     defects = _median_defects(form, linear, states, gradient, frame)
+    unsure = of_forms(span.vectors[:rank], result.moment, result.tracks) if rank and result.tracks else None
     report = SymmetryReport(
         span=span,
         form=form,
@@ -254,7 +264,8 @@ def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
         bounds=result.evidence.get("bounds", {}),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),
-        warnings=warnings_of(result, span.rank),
+        uncertainty=unsure,
+        warnings=warnings_of(result, span.rank) + (unsure.warnings() if unsure else []),
     )
     return report if truth is None else _with_truth(report, result, truth)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from noethers_razor._types import ArrayLike
 from noethers_razor.conserved.base import Tracks
 from noethers_razor.data.frame import Frame
 
@@ -62,6 +63,10 @@ class Fitted(Protocol):
     @property
     def dictionary_terms(self) -> list[str]:
         """Terms beside the coordinates that formulas may have."""
+        ...
+
+    def conserved(self, x: ArrayLike) -> np.ndarray:
+        """Values (..., K) of the learned quantities at states (..., M), data units."""
         ...
 
     def function_slopes(self, states: np.ndarray) -> np.ndarray:

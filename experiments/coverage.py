@@ -1,0 +1,84 @@
+"""Whether intervals hold what they promise: the largest angle to the true span over repeated data sets.
+
+Run as `python -m experiments.coverage`: two oscillators, data of seeds 1001 on, each fitted by default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import noethers_razor as nr
+from experiments.tables import markdown, parser, spread, write
+from noethers_razor import host
+from noethers_razor.symmetry.uncertainty import LEVEL
+from noethers_razor.systems import Oscillators
+
+_SEEDS_OF_DATA = 1000
+
+
+def one_set(seed: int, noise: float, count: int) -> dict[str, Any]:
+    """The true angle and its interval."""
+    system = Oscillators(n=2)
+    data = system.simulate(_SEEDS_OF_DATA + seed, n_trajectories=count, noise=noise)
+    report = nr.find_symmetries(nr.fit(data, seed=seed), system)
+    unsure = report.uncertainty
+    low, middle, high = (0.0, 0.0, 0.0) if unsure is None or unsure.angle is None else unsure.angle.tolist()
+    return {
+        "rank": report.rank,
+        "angle": report.largest_angle,
+        "low": low,
+        "median": middle,
+        "high": high,
+        "holds": low <= (report.largest_angle or 0.0) <= high,
+        "named": 0 if unsure is None else unsure.names.get("u(2)", 0),
+    }
+
+
+def main() -> None:
+    arguments = parser("coverage of the intervals of the largest angle")
+    arguments.add_argument("--noise", type=float, default=0.05, help="on the states")
+    arguments.add_argument("--trajectories", type=int, default=60, help="of each data set")
+    arguments.set_defaults(seeds=30)
+    chosen = arguments.parse_args()
+    host.prepare()
+    runs = []
+    for seed in range(1, chosen.seeds + 1):
+        runs.append(one_set(seed, chosen.noise, chosen.trajectories))
+        print(seed, runs[-1], flush=True)
+    kept = sum(run["holds"] for run in runs)
+    below = sum(run["angle"] < run["low"] for run in runs)
+    write(
+        chosen.out,
+        "coverage",
+        title=f"Coverage of the {100 * LEVEL:.0f} % interval of the largest angle, 2 oscillators",
+        command=f"python -m experiments.coverage --seeds {chosen.seeds} --noise {chosen.noise} "
+        f"--trajectories {chosen.trajectories}",
+        table=markdown(
+            [
+                "data sets",
+                "of them 4 found",
+                "interval holds",
+                "angle below it",
+                "angle above it",
+                "angle",
+                "median of draws",
+            ],
+            [
+                [
+                    str(len(runs)),
+                    str(sum(run["rank"] == 4 for run in runs)),
+                    f"{kept} ({100 * kept / len(runs):.0f} %)",
+                    str(below),
+                    str(len(runs) - kept - below),
+                    spread([run["angle"] for run in runs]),
+                    spread([run["median"] for run in runs]),
+                ]
+            ],
+        ),
+        remarks="",
+        runs={"sets": runs},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Several runs beside each other: bounds, quantities, algebras, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from noethers_razor.data.trajectories import Trajectories
+from noethers_razor.result import Result
+from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
+from noethers_razor.workflow import follow
+
+_COLUMNS = {
+    "run": "run",
+    "family": "family",
+    "seed": "seed",
+    "quantities": "quantities",
+    "trusted": "trusted",
+    "algebra": "algebra",
+    "negative_elbo": "-ELBO",
+    "error": "error",
+    "gain": "gain over none",
+    "largest_angle": "angle to truth",
+    "mse_rollout": "rollout MSE",
+    "seconds": "seconds",
+}
+
+
+def row_of(
+    name: str, result: Result, truth: Any | None = None, data: Trajectories | None = None
+) -> dict[str, Any]:
+    """One run in plain JSON values; what is not known is None.
+
+    Args:
+        name: of the run.
+        truth: a system, for the angle to its quantities in degrees.
+        data: trajectories to follow, for the mean squared error of rollouts.
+    """
+    report = find_symmetries(result, truth)
+    bounds = report.bounds
+    own = bounds.get(result.model.family.name, {})
+    none, mine = bounds.get("none", {}).get("negative_elbo"), -result.elbo
+    return {
+        "run": name,
+        "family": result.model.family.name,
+        "seed": result.seed,
+        "quantities": report.rank,
+        "trusted": None if report.uncertainty is None else report.uncertainty.trusted,
+        "algebra": report.algebra if isinstance(report, SymmetryReport) and report.rank else None,
+        "negative_elbo": mine,
+        "error": own.get("error"),
+        "gain": None if none is None else none - mine,
+        "largest_angle": report.largest_angle,
+        "mse_rollout": None if data is None else follow(result, data, 0).summary["mse_rollout"],
+        "seconds": result.metrics["seconds_total"],
+        "data": result.metadata.get("sha256"),
+    }
+
+
+def warnings_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What makes rows incomparable."""
+    if len({row["data"] for row in rows}) < 2:
+        return []
+    return ["the runs are of different data: bounds compare only between runs of the same"]
+
+
+def as_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Aligned text, without the columns that no run fills."""
+    used = [key for key in _COLUMNS if any(row[key] is not None for row in rows)]
+    cells = [[_COLUMNS[key] for key in used], *([_text(row[key]) for key in used] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(used))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
