@@ -114,7 +114,7 @@ def fit(
     Args:
         data: trajectories in data units.
         seed: of initialisation, minibatches, weights and orbits; same seed, same result.
-        conserved: family of conserved quantities, a number of quadratic ones, or None for 15;
+        conserved: family of conserved quantities, a number of quadratic ones, or None for `Quadratic()`;
             ``NoSymmetry()`` fits without, ``KnownQuadratic.of(system.conserved())`` with given ones.
         config: settings; the defaults suit noise from 0 to a twentieth of the spread.
         stages: of the fit, those of `plan` by default.

@@ -140,11 +140,10 @@ def family_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--conserved",
-            type=int,
-            default=15,
-            show_default=True,
+            type=click.IntRange(1),
+            default=None,
             help="Largest number of conserved quantities: of quadratic forms, and of functions beside them, "
-            "of which there are 2 n - 2 at most.",
+            "of which there are 2 n - 2 at most.  [default: n^2 + 6 forms, at least 15]",
         ),
     ):
         command = option(command)
@@ -157,9 +156,10 @@ def build_family(settings: dict[str, Any]) -> ConservedFamily:
     Raises:
         UsageError: for a flag of another family.
     """
-    from noethers_razor.conserved import Neural, NoSymmetry, Polynomial, Quadratic
+    from noethers_razor.conserved import AUTOMATIC, Neural, NoSymmetry, Polynomial, Quadratic
 
     name, count, start = (settings.pop(flag) for flag in ("family", "conserved", "start"))
+    count = AUTOMATIC if count is None else count
     given = {setting: settings.pop(setting) for setting in _OWNER}
     given = {setting: value for setting, value in given.items() if value}
     forms = not settings.pop("no_forms")

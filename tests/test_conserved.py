@@ -175,6 +175,9 @@ def test_quadratic_looks_for_no_more_than_phase_space_holds():
     # q^2, qp, p^2, q, p; a larger family would have to repeat itself.
     assert largest_count(2) == 5
     assert Quadratic(15).fitted_to(identity_frame(2)).count == 5
+    # By itself as many as U(n) has, and some more.
+    automatic = {dim: Quadratic().fitted_to(identity_frame(dim)).count for dim in (2, 4, 6, 12, 30)}
+    assert automatic == {2: 5, 4: 14, 6: 15, 12: 42, 30: 128}
     assert Quadratic(4, start="random").fitted_to(identity_frame(2)) == Quadratic(4, start="random")
 
 

@@ -11,7 +11,7 @@ from noethers_razor.conserved.base import (
 from noethers_razor.conserved.neural import Neural
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.conserved.polynomial import Polynomial
-from noethers_razor.conserved.quadratic import KnownQuadratic, Quadratic, QuadraticForm
+from noethers_razor.conserved.quadratic import AUTOMATIC, KnownQuadratic, Quadratic, QuadraticForm
 
 FAMILIES: dict[str, type[ConservedFamily]] = {
     "quadratic": Quadratic,
@@ -23,6 +23,7 @@ FAMILIES: dict[str, type[ConservedFamily]] = {
 """Name -> class, as on the command line."""
 
 __all__ = [
+    "AUTOMATIC",
     "FAMILIES",
     "ConservedFamily",
     "FunctionFamily",

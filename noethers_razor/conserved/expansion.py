@@ -29,10 +29,11 @@ from noethers_razor.conserved.independence import (
     moments_of,
 )
 from noethers_razor.conserved.quadratic import (
+    AUTOMATIC,
     Quadratic,
     initial_forms,
-    largest_count,
     mixed_forms,
+    offered,
     principal_forms,
     quadratic_orbit,
     quadratic_value,
@@ -63,8 +64,8 @@ class Expansion(ABC):
     """Learnable quadratic forms, and functions C = W phi with features phi of a subclass.
 
     Args:
-        count: largest number of forms, and of functions, of which there are 2 n - 2 at most; in a phase space
-            the sum K of both.
+        count: largest number of forms, see `offered`, and of functions, of which there are 2 n - 2 at
+            most; in a phase space the sum K of both.
         start: ``proposal`` (what is constant along trajectories, then the bound) or ``random``.
         forms: whether quadratic forms stand beside the functions.
         functions: how many of the K are functions, the last; known in a phase space.
@@ -73,7 +74,7 @@ class Expansion(ABC):
         ValueError: for a count below 1 or an unknown start.
     """
 
-    count: int = 15
+    count: int = AUTOMATIC
     start: str = "proposal"
     forms: bool = True
     functions: int = -1
@@ -83,7 +84,7 @@ class Expansion(ABC):
     sparse = False
 
     def __post_init__(self) -> None:
-        if self.count < 1:
+        if self.count < 1 and self.count != AUTOMATIC:
             raise ValueError(
                 f"{self.count} conserved quantities of family {self.name}; expected at least 1 "
                 "(family 'none' fits without symmetry)"
@@ -126,8 +127,8 @@ class Expansion(ABC):
         Raises:
             UsageError: when that is none, and forms are not asked for.
         """
-        forms = min(self.count, largest_count(dim)) if self.forms else 0
-        functions = min(self.count, dim - 2)
+        forms = offered(self.count, dim) if self.forms else 0
+        functions = dim - 2 if self.count == AUTOMATIC else min(self.count, dim - 2)
         if not forms and not functions:
             raise UsageError(
                 f"family {self.name} without forms in one degree of freedom, where H is the only integral; "

@@ -40,6 +40,21 @@ def largest_count(dim: int) -> int:
     return dim * (dim + 1) // 2 + dim
 
 
+AUTOMATIC = -1
+"""A count that follows from the phase space, see `offered`."""
+_FEWEST, _SPARE, _MOST = 15, 6, 128
+
+
+def offered(count: int, dim: int) -> int:
+    """How many quadratic quantities to look for: a count, or those of U(n) and a few more, at least 15.
+
+    More cost little, see the benchmark of steps, and the evidence decides how many stay.
+    """
+    if count == AUTOMATIC:
+        count = min(max(_FEWEST, (dim // 2) ** 2 + _SPARE), _MOST)
+    return min(count, largest_count(dim))
+
+
 def quadratic_value(form: Array, linear: Array, x: Array) -> Array:
     """C(x) of forms (K, M, M), (K, M) at states (..., M) -> (..., K)."""
     return 0.5 * jnp.einsum("...i,kij,...j->...k", x, form, x) + x @ linear.T
@@ -90,20 +105,20 @@ class Quadratic:
     """K learnable quadratic conserved quantities (paper, section 3.2).
 
     Args:
-        count: K, the largest number to look for; the evidence decides how many stay.
+        count: K, the largest number to look for, see `offered`; the evidence decides how many stay.
         start: ``proposal`` (what is constant along trajectories, then the bound) or ``random`` (the paper's).
     Raises:
         ValueError: for a count below 1 or an unknown start.
     """
 
-    count: int = 15
+    count: int = AUTOMATIC
     start: str = "proposal"
     name = "quadratic"
     trainable = True
     functions = 0
 
     def __post_init__(self) -> None:
-        if self.count < 1:
+        if self.count < 1 and self.count != AUTOMATIC:
             raise ValueError(
                 f"{self.count} quadratic conserved quantities; expected at least 1 "
                 "(family 'none' fits without symmetry)"
@@ -113,7 +128,7 @@ class Quadratic:
 
     def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Quadratic:
         """At most as many as there are independent quadratics on this phase space."""
-        return dataclasses.replace(self, count=min(self.count, largest_count(frame.dim)))
+        return dataclasses.replace(self, count=offered(self.count, frame.dim))
 
     def settings(self) -> dict[str, Any]:
         """Count and start."""

@@ -107,7 +107,8 @@ def text_of(row: np.ndarray, names: Sequence[str]) -> str:
     for value, name in zip(row, names, strict=True):
         if value == 0:
             continue
-        size = "" if abs(abs(value) - 1) < 1e-9 else f"{abs(value):.3g}*"
+        digits = f"{abs(value):.3g}"
+        size = "" if digits == "1" else f"{digits}*"
         sign = "-" if value < 0 else "+"
         parts.append(f"{sign} {size}{name}" if parts else f"{'-' if value < 0 else ''}{size}{name}")
     return " ".join(parts)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from noethers_razor.conserved.forms import embed
-from noethers_razor.conserved.quadratic import QuadraticForm, stack_forms
+from noethers_razor.conserved.quadratic import QuadraticForm, largest_count, stack_forms
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
@@ -265,9 +265,21 @@ def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),
         uncertainty=unsure,
-        warnings=warnings_of(result, span.rank) + (unsure.warnings() if unsure else []),
+        warnings=[
+            *warnings_of(result, rank),
+            *(unsure.warnings() if unsure else []),
+            *_all_used(result, span),
+        ],
     )
     return report if truth is None else _with_truth(report, result, truth)
+
+
+def _all_used(result: Fitted, span: Span) -> list[str]:
+    """That more quantities might have been found had more been looked for."""
+    offered = len(span.singular_values)
+    if result.tracks is None or span.rank < offered or offered == largest_count(result.frame.dim):
+        return []
+    return [f"all {offered} quantities that were looked for are there: look for more with --conserved"]
 
 
 def _with_truth(report: SymmetryReport, result: Fitted, truth: Any) -> SymmetryReport:

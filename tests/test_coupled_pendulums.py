@@ -1,0 +1,57 @@
+"""A system that the package does not have, from a NumPy file, without truth: two coupled pendulums."""
+
+import numpy as np
+import pytest
+import scipy.integrate
+
+import noethers_razor as nr
+from noethers_razor.conserved.forms import embed
+from noethers_razor.conserved.quadratic import product_form
+from noethers_razor.data.readers import load_trajectories
+from noethers_razor.symmetry.span import angles_of
+
+COUPLING, ANGLE, NOISE = 0.4, 0.15, 0.002
+
+
+def swing(t, x):
+    """Unit masses and lengths, a spring between: small angles make two modes that hardly exchange energy."""
+    q1, q2, p1, p2 = x.reshape(4, -1)
+    pull = COUPLING * (q1 - q2)
+    return np.concatenate([p1, p2, -np.sin(q1) - pull, -np.sin(q2) + pull])
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    rng, times, count = np.random.default_rng(3), np.linspace(0.0, 10.0, 51), 60
+    start = ANGLE * rng.normal(size=4 * count)
+    path = scipy.integrate.solve_ivp(swing, (0.0, 10.0), start, t_eval=times, rtol=1e-9, atol=1e-12).y
+    states = path.reshape(4, count, len(times)).transpose(1, 2, 0)
+    states = states + NOISE * rng.normal(size=states.shape)
+    target = tmp_path_factory.mktemp("pendulums") / "pendulums.npz"
+    np.savez(target, q=states[..., :2], p=states[..., 2:], t=times)
+    return target
+
+
+def modes(frame, moment):
+    """Embedded energies of the two modes: both angles alike with frequency 1, and against each other."""
+    both, other = np.array([1.0, 1.0, 0, 0]), np.array([1.0, -1.0, 0, 0])
+    forms = [
+        product_form(np.roll(mode, 2), np.roll(mode, 2)) + square * product_form(mode, mode)
+        for mode, square in ((both, 1.0), (other, 1.0 + 2 * COUPLING))
+    ]
+    return embed(*frame.quadratic_into(np.stack(forms), np.zeros((2, 4))), moment)
+
+
+def test_the_report_is_right_without_truth(file):
+    result = nr.fit(load_trajectories(file), seed=1, config=nr.FitConfig(steps=2000))
+    report = nr.find_symmetries(result)
+    assert report.rank == 2
+    assert report.algebra == "u(1)^2"
+    assert report.uncertainty.trusted == 2
+    assert angles_of(modes(result.frame, result.moment), report.span.vectors[:2]).max() < 3.0
+    assert report.conservation_defect < 0.05
+    assert report.bounds["quadratic"]["negative_elbo"] < report.bounds["none"]["negative_elbo"] + 0.05
+    # Each formula has squares and products of the two angles and of the two momenta, and nothing else.
+    assert len(report.formulas) == 2
+    assert not any(f"q{i}*p{j}" in formula for formula in report.formulas for i in (1, 2) for j in (1, 2))
+    print(report)
