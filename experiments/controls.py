@@ -91,7 +91,7 @@ POSITIVE = {
     "1 oscillator": _known(Oscillators(n=1)),
     "2 oscillators": _known(Oscillators(n=2)),
     "3 oscillators": _known(Oscillators(n=3)),
-    "3 bodies in 2 dimensions": _known(NBody(n=3, dim=2), 0.01),
+    "3 bodies in 2 dimensions": _known(NBody(n_bodies=3, dim=2), 0.01),
 }
 
 
