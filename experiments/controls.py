@@ -61,11 +61,14 @@ def damped(seed: int) -> nr.Trajectories:
 
 
 def random_field(seed: int) -> nr.Trajectories:
-    """A smooth random vector field, A tanh(B x + c) with 16 units: not Hamiltonian, nothing is conserved."""
+    """A smooth random vector field, A tanh(B x + c) - x / 4 with 16 units: not Hamiltonian, nothing conserved.
+
+    The pull keeps states from where the units saturate and the field is constant.
+    """
     generator = np.random.default_rng(data_seed(seed))
     inner, shift = generator.normal(size=(16, 4)) / 2, generator.normal(size=16)
-    outer = generator.normal(size=(4, 16)) / 4
-    return from_field(lambda x: np.tanh(x @ inner.T + shift) @ outer.T, generator)
+    outer = generator.normal(size=(4, 16)) / 2
+    return from_field(lambda x: np.tanh(x @ inner.T + shift) @ outer.T - x / 4, generator)
 
 
 def simulated(system: System, noise: float) -> Callable[[int], nr.Trajectories]:
