@@ -61,7 +61,7 @@ def damped(seed: int) -> nr.Trajectories:
 
 
 def random_field(seed: int) -> nr.Trajectories:
-    """A smooth random vector field, A tanh(B x + c) - x / 4 with 16 units: not Hamiltonian, nothing conserved.
+    """A smooth random vector field, A tanh(B x + c) - x / 4 with 16 units: nothing is conserved.
 
     The pull keeps states from where the units saturate and the field is constant.
     """
