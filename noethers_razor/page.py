@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from noethers_razor.result import Result, versions
 from noethers_razor.symmetry.report import SymmetryReport
-from noethers_razor.symmetry.uncertainty import LEVEL, Uncertainty
+from noethers_razor.symmetry.uncertainty import FALSE_DISCOVERY_RATE, LEVEL, Uncertainty
 from noethers_razor.workflow import Comparison, Report, figures_of, follow, kept_trajectories, rollout_figure
 
 _FOLLOWED = 20
@@ -83,30 +83,35 @@ def _evidence(report: Report) -> Section:
     ]
     return Section(
         "What the evidence says",
-        "Lower bound of the evidence, in nats per transition: less is better. A set is kept when the bound "
-        "does not reject it and none that is larger is kept.",
+        "Minus a lower bound of the log evidence, in nats per transition: less is better. The largest set "
+        "that the bound does not reject is kept.",
         columns=["set", "-ELBO", "error", "quantities"],
         rows=rows,
     )
 
 
-def _confidence(unsure: Uncertainty) -> Section:
+def _sure(unsure: Uncertainty) -> Section:
+    cells = zip(unsure.deviation, unsure.constant, unsure.trusted, strict=True)
     rows = [
-        Row([str(i + 1), *(f"{v:.3g}" for v in deviation), f"{confidence:.3g}"])
-        for i, (deviation, confidence) in enumerate(zip(unsure.deviation, unsure.confidence, strict=True))
+        Row([str(i + 1), *(f"{v:.3g}" for v in deviation), f"{share:.3g}", "yes" if trusted else "no"])
+        for i, (deviation, share, trusted) in enumerate(cells)
     ]
+    rate = f"{100 * FALSE_DISCOVERY_RATE:.0f} %"
     note = (
-        f"{unsure.trusted} of {len(rows)} are trusted at a false-discovery rate of 5 %; expected false: "
-        f"{unsure.expected_false:.2g}. Combinations of the quantities, the most constant first, and how much "
-        f"they vary along the trajectories in units of the noise, over {unsure.draws} draws of these."
+        f"{unsure.trusted.sum()} of {len(rows)} are trusted at a false-discovery rate of {rate}. "
+        "Combinations of the quantities, the most constant first: how much each varies along the "
+        f"trajectories in units of the noise, over {unsure.draws} draws of the trajectories, and in which "
+        "share of the draws that is no more than 1.5 and less than nineteen of twenty random observables. "
+        "What the noise hides counts as constant."
     )
     if unsure.angle is not None:
         note += (
-            f" The largest angle of the span to the true one is between {unsure.angle[0]:.2g} and "
-            f"{unsure.angle[2]:.2g} degrees ({100 * LEVEL:.0f} %)."
+            f" The largest angle of the span to the true one is to be expected between {unsure.angle[0]:.2g} "
+            f"and {unsure.angle[2]:.2g} degrees ({unsure.share})."
         )
-    ends = f"{50 * (1 - LEVEL):.0f} %", "median", f"{100 - 50 * (1 - LEVEL):.0f} %"
-    return Section("How sure", note, columns=["combination", *ends, "confidence"], rows=rows)
+    tail = 50 * (1 - LEVEL)
+    columns = ["combination", f"{tail:.0f} %", "median", f"{100 - tail:.0f} %", "constant in", "trusted"]
+    return Section("How sure", note, columns=columns, rows=rows)
 
 
 def _algebra(report: SymmetryReport) -> Section:
@@ -126,7 +131,7 @@ def _algebra(report: SymmetryReport) -> Section:
         values["with the brackets that leave the span"] = (
             f"dimension {closed.dimension}" + f", {closed.name}" * bool(closed.name)
         )
-    if report.uncertainty is not None:
+    if report.uncertainty is not None and report.uncertainty.names:
         draws = report.uncertainty.names.items()
         values["names in draws of the data"] = ", ".join(f"{name}: {count}" for name, count in draws)
     rows = [Row([name, str(value)]) for name, value in values.items() if value not in (None, "")]
@@ -171,7 +176,7 @@ def page(report: Report, result: Result, comparison: Comparison | None = None) -
         sections.append(_spectrum(report, figures))
     sections.append(_evidence(report))
     if report.uncertainty is not None:
-        sections.append(_confidence(report.uncertainty))
+        sections.append(_sure(report.uncertainty))
     if isinstance(report, SymmetryReport) and report.rank:
         sections.append(_algebra(report))
     source = "the trajectories given"

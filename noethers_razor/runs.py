@@ -45,7 +45,7 @@ def row_of(
         "family": result.model.family.name,
         "seed": result.seed,
         "quantities": report.rank,
-        "trusted": None if report.uncertainty is None else report.uncertainty.trusted,
+        "trusted": None if report.uncertainty is None else int(report.uncertainty.trusted.sum()),
         "algebra": report.algebra if isinstance(report, SymmetryReport) and report.rank else None,
         "negative_elbo": mine,
         "error": own.get("error"),

@@ -3,13 +3,14 @@
 import json
 
 import numpy as np
+import pytest
 
 from noethers_razor.conserved import Tracks
 from noethers_razor.conserved.constancy import candidates
 from noethers_razor.conserved.forms import embed, second_moment
 from noethers_razor.conserved.quadratic import stack_forms
 from noethers_razor.symmetry.span import largest_angle, orthonormal
-from noethers_razor.symmetry.uncertainty import Uncertainty, of_forms, of_functions
+from noethers_razor.symmetry.uncertainty import discoveries, uncertainty_of, uncertainty_of_span
 from noethers_razor.systems import Oscillators
 
 U2 = Oscillators(n=2).conserved()
@@ -39,7 +40,7 @@ def test_intervals_of_the_angle_hold_the_true_one():
     for seed in range(30):
         tracks = tracks_of(seed=seed)
         vectors = learned(tracks, 4)
-        low, _, high = of_forms(vectors, second_moment(tracks.states), tracks).angle
+        low, _, high = uncertainty_of_span(vectors, second_moment(tracks.states), tracks).angle
         held.append(low <= largest_angle(vectors, rows_of(U2, tracks)) <= high)
     # Of 30 sets, 27 are expected, with a deviation of 1.6.
     assert 24 <= sum(held) <= 29
@@ -49,35 +50,55 @@ def test_twice_the_data_halve_the_variance():
     widths = []
     for count in (30, 120):
         tracks = tracks_of(count=count)
-        widths.append(of_forms(learned(tracks, 4), second_moment(tracks.states), tracks).angle[1])
+        widths.append(uncertainty_of_span(learned(tracks, 4), second_moment(tracks.states), tracks).angle[1])
     assert 1.4 < widths[0] / widths[1] < 2.8
 
 
-def test_a_true_span_is_certain_and_a_false_direction_is_not():
+def test_a_true_span_is_trusted_and_a_false_direction_is_not():
     tracks = tracks_of((1.0, 1.05), noise=0.02, steps=40)
     moment = second_moment(tracks.states)
     energies = {name: value for name, value in U2.items() if name.startswith("H")}
-    sure = of_forms(rows_of(energies, tracks), moment, tracks)
-    np.testing.assert_array_equal(sure.confidence, [1.0, 1.0])
-    assert sure.trusted == 2 and not sure.warnings()
-    every = of_forms(rows_of(U2, tracks), moment, tracks)
-    np.testing.assert_array_equal(every.confidence, [1.0, 1.0, 0.0, 0.0])
-    assert every.trusted == 2 and every.expected_false == 2.0
+    sure = uncertainty_of_span(rows_of(energies, tracks), moment, tracks)
+    assert sure.trusted.tolist() == [True, True] and sure.credible == 2
+    np.testing.assert_array_equal(sure.constant, [1.0, 1.0])
+    assert not sure.warnings()
+    every = uncertainty_of_span(rows_of(U2, tracks), moment, tracks)
+    np.testing.assert_array_equal(every.constant, [1.0, 1.0, 0.0, 0.0])
+    assert every.trusted.tolist() == [True, True, False, False]
     assert "only 2 of 4" in every.warnings()[0]
 
 
-def test_data_in_which_everything_is_noise_make_nothing_certain():
+@pytest.mark.parametrize("taken", [1.0, 1.3])
+def test_what_data_show_to_vary_is_not_trusted_within_the_tolerance_of_the_noise(taken):
+    # Rotations of nearly equal frequencies vary by 1.2 to 1.3 times the noise, be it overestimated or not.
+    tracks = tracks_of((1.0, 1.02), noise=0.1, count=100, steps=50)
+    tracks = tracks._replace(noise=taken**2 * tracks.noise)
+    found = uncertainty_of_span(rows_of(U2, tracks), second_moment(tracks.states), tracks)
+    assert found.constant.min() > 0.9
+    assert found.trusted.tolist() == [True, True, False, False]
+
+
+def test_data_in_which_everything_is_noise_leave_everything_open():
     rng = np.random.default_rng(0)
     still = np.repeat(rng.normal(size=(40, 4)), 20, axis=0)
     tracks = Tracks(still + rng.normal(size=still.shape), np.repeat(np.arange(40), 20), np.eye(4))
-    found = of_forms(rows_of(U2, tracks), second_moment(tracks.states), tracks)
-    assert found.confidence.max() < 0.95
-    assert found.trusted == 0
+    found = uncertainty_of_span(rows_of(U2, tracks), second_moment(tracks.states), tracks)
+    assert not found.trusted.any()
+    assert found.credible == 14
+    assert found.angle is None and not found.names and found.structure is None
+    assert any("open: 14 observables" in line for line in found.lines())
+
+
+def test_a_part_of_what_is_conserved_has_no_angle():
+    tracks = tracks_of()
+    found = uncertainty_of_span(rows_of(U2, tracks)[:2], second_moment(tracks.states), tracks)
+    assert found.credible == 4 and found.angle is None
+    assert found.trusted.all()
 
 
 def test_draws_of_the_data_name_the_algebra():
     tracks = tracks_of(noise=0.03)
-    found = of_forms(learned(tracks, 4), second_moment(tracks.states), tracks)
+    found = uncertainty_of_span(learned(tracks, 4), second_moment(tracks.states), tracks)
     assert found.names == {"u(2)": 20}
     low, middle, high = np.moveaxis(found.structure, -1, 0)
     assert np.all(low <= middle) and np.all(middle <= high)
@@ -87,40 +108,53 @@ def test_draws_of_the_data_name_the_algebra():
 
 
 def test_one_long_trajectory_is_drawn_in_stretches():
-    tracks = tracks_of(noise=0.05, count=1, steps=800)
-    # One orbit shows only the observables that it moves: the angle is to those that vary least on it.
-    found = of_forms(learned(tracks, 3), second_moment(tracks.states), tracks)
-    assert found.angle[0] < found.angle[2]
-    assert np.all(np.isfinite(found.deviation))
+    # Frequencies of no ratio fill a torus, on which the two energies alone are constant.
+    tracks = tracks_of((1.0, 2**0.5), noise=0.05, count=1, steps=800)
+    found = uncertainty_of_span(learned(tracks, 2), second_moment(tracks.states), tracks)
+    assert found.credible == 2 and found.trusted.all()
+    assert 0 < found.angle[0] < found.angle[2] < 20
 
 
-def test_functions_are_judged_as_forms_are():
-    tracks = tracks_of((1.0, 1.05), noise=0.02, steps=40)
+@pytest.mark.parametrize("power", [1, 3])
+def test_functions_of_what_is_conserved_are_trusted(power):
+    # Noise bends through a cubic: its slope alone would make it vary by less than it does.
+    tracks = tracks_of(noise=0.2, count=60)
     moment = second_moment(tracks.states)
-    form, _linear = stack_forms(U2)
-    values = 0.5 * np.einsum("kij,bi,bj->bk", form, tracks.states, tracks.states)
-    slopes = np.einsum("kij,bj->kbi", form, tracks.states)
-    as_functions = of_functions(values, slopes, moment, tracks)
-    as_forms = of_forms(rows_of(U2, tracks), moment, tracks)
-    np.testing.assert_array_equal(as_functions.confidence, as_forms.confidence)
-    np.testing.assert_allclose(as_functions.deviation, as_forms.deviation, rtol=0.05)
-    assert as_functions.angle is None and as_functions.structure is None
+    found = uncertainty_of(lambda x: (x[:, :1] ** 2 + x[:, 2:3] ** 2) ** power, moment, tracks)
+    assert found.trusted.all()
+    assert 0.8 < found.deviation[0, 1] < 1.2
+    assert found.angle is None and found.rows is None
+    other = uncertainty_of(lambda x: x[:, :1] ** power, moment, tracks)
+    assert not other.trusted.any()
 
 
-def test_the_rule_bounds_the_expected_share_of_false_quantities():
-    def trusted(*confidence):
-        return Uncertainty(1, np.ones((len(confidence), 3)), np.array(confidence)).trusted
+def test_the_rule_is_that_of_benjamini_and_hochberg():
+    # Limits at rate .05 of five: .01 .02 .03 .04 .05; the third passes and carries the second.
+    assert discoveries(np.array([0.029, 0.8, 0.001, 0.025, 0.2])).tolist() == [True, False, True, True, False]
+    assert not discoveries(np.array([0.06, 0.9])).any()
+    assert discoveries(np.zeros(0)).shape == (0,)
 
-    assert trusted(1.0, 1.0, 0.9, 0.2) == 3
-    assert trusted(0.9, 0.2) == 0
-    assert trusted(0.0) == 0
-    assert trusted() == 0
+
+def test_a_move_by_training_within_the_error_is_credited_and_one_beyond_it_is_not():
+    tracks = tracks_of(noise=0.05)
+    moment, least = second_moment(tracks.states), learned(tracks_of(noise=0.05), 4)
+    plain = uncertainty_of_span(least, moment, tracks).angle
+    rng = np.random.default_rng(4)
+
+    def moved(by):
+        step = rng.normal(size=least.shape)
+        step -= step @ least.T @ least
+        other = orthonormal(least + by * step / np.linalg.norm(step, 2))
+        return uncertainty_of_span(other, moment, tracks).angle
+
+    assert 0.7 * plain[1] < moved(np.radians(0.5 * plain[1]))[1] < plain[1]
+    assert moved(np.radians(10 * plain[1]))[1] == pytest.approx(10 * plain[1], rel=0.1)
 
 
 def test_numbers_are_plain_json():
     tracks = tracks_of()
-    found = of_forms(learned(tracks, 4), second_moment(tracks.states), tracks)
+    found = uncertainty_of_span(learned(tracks, 4), second_moment(tracks.states), tracks)
     record = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert record["trusted"] == 4
+    assert record["trusted"] == [True] * 4
     assert np.shape(record["structure_constants"]) == (4, 4, 4, 3)
-    assert any("4" in line for line in found.lines())
+    assert "4 of 4 at a false-discovery rate of 5 %" in found.lines()[1]

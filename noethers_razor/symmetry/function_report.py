@@ -12,6 +12,7 @@ import numpy as np
 
 from noethers_razor._types import Observable
 from noethers_razor.conserved import thinned
+from noethers_razor.conserved.constancy import least_varying
 from noethers_razor.conserved.independence import independent_rank, off_span
 from noethers_razor.conserved.quadratic import QuadraticForm, quadratic_value
 from noethers_razor.errors import UsageError
@@ -19,7 +20,7 @@ from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.dictionary import Formula, constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, warnings_of
 from noethers_razor.symmetry.span import active_count
-from noethers_razor.symmetry.uncertainty import Uncertainty, of_functions
+from noethers_razor.symmetry.uncertainty import Uncertainty, uncertainty_of
 
 DEGREE = 3
 """Of the dictionary that formulas are read from."""
@@ -171,12 +172,14 @@ def true_slopes(truth: Any, states: np.ndarray, back: np.ndarray) -> dict[str, n
 
 
 def _unsure(result: Fitted, directions: np.ndarray) -> Uncertainty | None:
-    """How sure the combinations (K, r) of the learned functions are."""
-    if result.tracks is None or not directions.shape[1]:
+    """How sure the combinations (K, r) of the learned functions are, of gradients orthonormal in the mean."""
+    tracks = result.tracks
+    if tracks is None or not directions.shape[1]:
         return None
-    states = result.frame.out_of(result.tracks.states)
+    states = result.frame.out_of(tracks.states)
     slopes = np.einsum("kbi,kj->jbi", result.function_slopes(thinned(states, _SLOPES)), directions)
-    return of_functions(result.conserved(states) @ directions, slopes, result.moment, result.tracks)
+    turned = directions @ least_varying(result.conserved(states) @ directions, slopes, tracks)[0].T
+    return uncertainty_of(lambda x: result.conserved(result.frame.out_of(x)) @ turned, result.moment, tracks)
 
 
 def find_functions(

@@ -19,7 +19,7 @@ from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable
 from noethers_razor.symmetry.function_report import FunctionReport, find_functions
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, true_gradient, warnings_of
 from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
-from noethers_razor.symmetry.uncertainty import Uncertainty, of_forms
+from noethers_razor.symmetry.uncertainty import Uncertainty, uncertainty_of_span
 
 _defects = jax.jit(bracket_defect)
 
@@ -152,7 +152,7 @@ def _lines(report: SymmetryReport) -> list[str]:
     lines = [f"{report.rank} conserved {noun}; algebra {name}"]
     if report.rank:
         lines[0] += f", closed to {100 * report.algebra_detail.closure_defect:.2g} %"
-        if report.uncertainty is not None:
+        if report.uncertainty is not None and report.uncertainty.names:
             names = report.uncertainty.names
             lines[0] += f", in {names.get(name, 0)} of {sum(names.values())} draws of the data"
         lines += _about_algebra(report.algebra_detail)
@@ -248,7 +248,9 @@ def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
 
     basis = readable(form, moved, names, monomial_weights(near), defect)
     defects = _median_defects(form, linear, states, gradient, frame)
-    unsure = of_forms(span.vectors[:rank], result.moment, result.tracks) if rank and result.tracks else None
+    unsure = None
+    if rank and result.tracks:
+        unsure = uncertainty_of_span(span.vectors[:rank], result.moment, result.tracks)
     report = SymmetryReport(
         span=span,
         form=form,

@@ -1,34 +1,28 @@
-"""How sure an answer sheet is: the posterior of what is conserved, from the trajectories.
+"""How sure an answer sheet is, from the trajectories.
 
-The Bayesian bootstrap (Rubin 1981): each draw gives every trajectory a random weight; its conserved span is
-that of the observables that vary least along the trajectories with these weights. As the learned span is to
-those of the draws, so it may be to the true one.
+The Bayesian bootstrap (Rubin 1981): each draw gives every trajectory a random weight. How much a quantity
+varies along them in the draws tells whether it is constant; the observables that vary least with these
+weights span what is conserved in the draw, and as far as that is from what it is on the data as they are, so
+far may the learned span be from the true one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from noethers_razor.conserved import Tracks
-from noethers_razor.conserved.constancy import (
-    DOUBT,
-    Observables,
-    as_forms,
-    centred,
-    least_varying,
-    scatter,
-)
+from noethers_razor.conserved.constancy import DOUBT, Observables, as_forms, centred, held_out_defects
 from noethers_razor.symmetry.algebra import analyse
-from noethers_razor.symmetry.span import largest_sine
+from noethers_razor.symmetry.span import largest_sine, orthonormal
 
 LEVEL = 0.9
 """Of intervals."""
 FALSE_DISCOVERY_RATE = 0.05
-"""Largest expected share of false quantities among those that are trusted."""
 _DRAWS, _NAMED = 200, 20
 _COSTLY = 3e8
 """Products of a draw from which on there are a quarter as many."""
@@ -36,45 +30,44 @@ _FEWEST_BLOCKS = 20
 _RANDOM = 400
 _ALIKE = 0.05
 """Share of random observables as constant as a quantity from which on its constancy says nothing."""
+_BEYOND, _HARDLY = 1.15, 0.01
+"""Deviation from which on, in units of that of the most constant quantity, data show that a quantity varies,
+and in units of that of random ones up to which that does not matter."""
+_CREDITED = 0.5
+"""Largest share of the variance of the draws that training is credited with."""
+Values = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Uncertainty:
-    """Posterior of the conserved quantities of a fit.
+    """What the trajectories say of conserved quantities.
 
     Args:
         draws: number of draws of the trajectories.
         deviation: (rank, 3) lower end, median and upper end of how much each quantity, the most constant
-            first, varies along the trajectories in units of the noise.
-        confidence: (rank,) share of draws in which each varies by no more than 1.5 times the noise, and by
-            less than nineteen of twenty random observables of the same displacement.
-        angle: (3,) degrees, the largest principal angle of the learned span to the conserved one of a draw;
-            None for functions.
-        names: algebra -> number of draws that have it, of the first 20.
-        structure: (rank, rank, rank, 3) of the structure constants of the accepted basis; None for functions.
+            first, varies along the trajectories in units of what the noise makes it vary.
+        constant: (rank,) share of draws in which each varies by no more than 1.5 times the noise, and by
+            less than nineteen of twenty random quadratic observables of one displacement.
+        trusted: (rank,) whether the share makes it a discovery at a false-discovery rate of 5 %, false being
+            what is not constant in that sense (Benjamini, Hochberg 1995), and nothing shows that it varies
+            by more than the noise.
+        credible: number of quadratic observables that vary by no more than the noise.
+        rows: (rank, E) embedded vectors of the quantities; None for functions.
+        angle: (3,) degrees, the largest principal angle to be expected between the learned span and the true
+            one; None for functions, and where more observables are credible than were accepted.
+        names: algebra -> number of draws that have it, of the first 20; empty without an angle.
+        structure: (rank, rank, rank, 3) of the structure constants of the accepted basis, or None.
     """
 
     draws: int
     deviation: np.ndarray
-    confidence: np.ndarray
+    constant: np.ndarray
+    trusted: np.ndarray
+    credible: int
+    rows: np.ndarray | None = None
     angle: np.ndarray | None = None
     names: dict[str, int] = dataclasses.field(default_factory=dict)
     structure: np.ndarray | None = None
-
-    @property
-    def trusted(self) -> int:
-        """How many quantities, the surest first, hold an expected share of false ones of 5 % at most.
-
-        Direct posterior probabilities (Newton, Noueiry, Sarkar, Ahlquist 2004): the expected share is the
-        mean of 1 - confidence over those that are trusted.
-        """
-        error = np.sort(1.0 - self.confidence)
-        return int(np.sum(np.cumsum(error) <= FALSE_DISCOVERY_RATE * np.arange(1, len(error) + 1)))
-
-    @property
-    def expected_false(self) -> float:
-        """Expected number of false quantities among all."""
-        return float(np.sum(1.0 - self.confidence))
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -82,10 +75,10 @@ class Uncertainty:
             "draws": self.draws,
             "level": LEVEL,
             "deviation_over_noise": self.deviation.tolist(),
-            "confidence": self.confidence.tolist(),
-            "trusted": self.trusted,
+            "constant": self.constant.tolist(),
+            "trusted": self.trusted.tolist(),
             "false_discovery_rate": FALSE_DISCOVERY_RATE,
-            "expected_false": self.expected_false,
+            "credible_observables": self.credible,
             "largest_angle": None if self.angle is None else self.angle.tolist(),
             "algebras": self.names,
             "structure_constants": None if self.structure is None else self.structure.tolist(),
@@ -93,16 +86,17 @@ class Uncertainty:
 
     def lines(self) -> list[str]:
         """For the answer sheet."""
-        low, high = self.deviation[:, 0].min(), self.deviation[:, 2].max()
+        ends = f"{self.deviation[:, 0].min():.2g} to {self.deviation[:, 2].max():.2g}"
         found = [
-            f"along the data   quantities vary by {low:.3g} to {high:.3g} times the noise ({self.share})",
-            f"confidence       {' '.join(f'{v:.2g}' for v in self.confidence)}; expected false "
-            f"{self.expected_false:.2g} of {len(self.confidence)}",
+            f"along the data   quantities vary by {ends} times the noise",
+            f"trusted          {self.trusted.sum()} of {len(self.trusted)} at a false-discovery rate of "
+            f"{100 * FALSE_DISCOVERY_RATE:.0f} %",
         ]
         if self.angle is not None:
-            found.append(
-                f"span             within {self.angle[0]:.2g} to {self.angle[2]:.2g} degrees ({self.share})"
-            )
+            low, _, high = self.angle
+            found.append(f"span             within {low:.2g} to {high:.2g} degrees ({self.share})")
+        elif self.rows is not None:
+            found.append(f"span             open: {self.credible} observables vary by no more than the noise")
         return found
 
     @property
@@ -112,71 +106,51 @@ class Uncertainty:
 
     def warnings(self) -> list[str]:
         """That some quantities are not to be trusted."""
-        doubtful = len(self.confidence) - self.trusted
-        if not doubtful:
+        if self.trusted.all():
             return []
         return [
-            f"at a false-discovery rate of {100 * FALSE_DISCOVERY_RATE:.0f} % only {self.trusted} of "
-            f"{len(self.confidence)} quantities are trusted: the others vary along the trajectories by more "
-            "than the noise, or no less than random ones"
+            f"only {self.trusted.sum()} of {len(self.trusted)} quantities are trusted: the others vary along "
+            "the trajectories by more than the noise, or no less than random ones"
         ]
 
 
 class _Draws:
-    """Quantities along the trajectories, each draw of which has weights of its own.
+    """Random weights of the trajectories, or of stretches of them where there are few."""
 
-    Args:
-        values: (N, r) of quantities whose mean product of gradients is one in units of the noise.
-        observables: all quadratic ones.
-        tracks: in the frame, with their noise.
-    """
+    def __init__(self, tracks: Tracks, number: int) -> None:
+        self.tracks = tracks
+        _, place, count = np.unique(tracks.track, return_inverse=True, return_counts=True)
+        parts = -(-_FEWEST_BLOCKS // len(count))
+        first = np.concatenate([[0], np.cumsum(count)[:-1]])[place]
+        _, self.block = np.unique(
+            place * parts + (np.arange(len(place)) - first) * parts // count[place], return_inverse=True
+        )
+        # A trajectory has one degree of freedom less than states.
+        self.free = 1.0 - 1.0 / count[place]
+        blocks = int(self.block[-1]) + 1
+        self.weights = np.random.default_rng(0).exponential(size=(number, blocks))
 
-    def __init__(self, values: np.ndarray, observables: Observables, tracks: Tracks) -> None:
-        self.rank, self.observables, self.deviation = values.shape[1], observables, tracks.deviation
-        every = np.concatenate([values, observables.values(tracks.states)], axis=1)
-        self.values = centred(every, tracks.track)
-        _, self.place, self.count = np.unique(tracks.track, return_inverse=True, return_counts=True)
-        self.number = _DRAWS if len(every) * every.shape[1] ** 2 < _COSTLY else _DRAWS // 4
-        self.whole = self._scatter(np.ones(len(every)))
-        # Random observables of one displacement: isotropic where displacement is length.
-        drawn = np.random.default_rng(1).normal(size=(len(observables.rows), _RANDOM))
-        metric = np.linalg.cholesky(observables.rows @ observables.rows.T)
-        self.random = np.linalg.solve(metric.T, drawn).T
+    def mean(self, values: np.ndarray, free: bool = False) -> np.ndarray:
+        """Weighted means (draws, k) of values (N, k), or sums over degrees of freedom."""
+        starts = np.flatnonzero(np.diff(self.block, prepend=-1))
+        unit = self.free if free else np.ones(len(self.block))
+        total = self.weights @ np.add.reduceat(unit, starts)
+        return np.asarray(self.weights @ np.add.reduceat(values, starts, axis=0) / total[:, None])
 
-    def _scatter(self, weights: np.ndarray) -> np.ndarray:
-        """Mean squares and products along the trajectories; one has a degree of freedom less than states."""
-        free = 1.0 - 1.0 / self.count[self.place]
-        return np.asarray((self.values * weights[:, None]).T @ self.values / (weights @ free))
+    def over_noise(self, values: np.ndarray, shaken: np.ndarray) -> np.ndarray:
+        """Deviations (draws, k) along trajectories in units of what noise makes of them.
 
-    def _weights(self) -> np.ndarray:
-        """(number, N): one for each trajectory, or for stretches of them where there are few."""
-        parts = -(-_FEWEST_BLOCKS // len(self.count))
-        first = np.concatenate([[0], np.cumsum(self.count)[:-1]])[self.place]
-        stretch = (np.arange(len(first)) - first) * parts // self.count[self.place]
-        drawn = np.random.default_rng(0).exponential(size=(self.number, len(self.count) * parts))
-        return np.asarray(drawn[:, self.place * parts + stretch])
+        Args:
+            values, shaken: (N, k) at the states, and with noise added to these.
+        """
+        varies = self.mean(centred(values, self.tracks.track) ** 2, free=True)
+        return np.sqrt(varies / np.maximum(self.mean((shaken - values) ** 2), 1e-300))
 
-    @property
-    def credible(self) -> int:
-        """Number of observables that vary by no more than the noise on all data."""
-        squares = np.linalg.eigvalsh(self.whole[self.rank :, self.rank :])
-        return int(np.sum(squares <= (DOUBT * self.deviation) ** 2))
-
-    def run(self, wide: int) -> Uncertainty:
-        """Deviations and confidence, and the ``wide`` least varying observables (wide, k) of each draw."""
-        self.spans: list[np.ndarray] = []
-        own, other = [], []
-        unit = self.random / np.linalg.norm(self.random, axis=1, keepdims=True)
-        for weights in self._weights():
-            products = self._scatter(weights)
-            inner = products[self.rank :, self.rank :]
-            own.append(np.diag(products)[: self.rank])
-            other.append(np.sum((unit @ inner) * unit, axis=1))
-            self.spans.append(np.linalg.eigh(inner)[1][:, :wide].T if wide else inner[:0])
-        ratio, others = (np.sqrt(np.maximum(v, 0.0)) / self.deviation for v in map(np.stack, (own, other)))
-        alike = np.mean(others[:, None, :] <= ratio[:, :, None], axis=2)
-        confidence = np.mean((ratio <= DOUBT) & (alike < _ALIKE), axis=0)
-        return Uncertainty(self.number, _interval(ratio), confidence)
+    def scatters(self, values: np.ndarray) -> Iterator[np.ndarray]:
+        """Squares and products (k, k) along trajectories of values (N, k), of each draw, up to a factor."""
+        off = centred(values, self.tracks.track)
+        for weights in self.weights:
+            yield (off * weights[self.block, None]).T @ off
 
 
 def _interval(values: np.ndarray) -> np.ndarray:
@@ -185,8 +159,57 @@ def _interval(values: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.quantile(values, [tail, 0.5, 1.0 - tail], axis=0), 0, -1)
 
 
-def of_forms(vectors: np.ndarray, moment: np.ndarray, tracks: Tracks) -> Uncertainty:
-    """Posterior of the span of quadratic quantities.
+def discoveries(p: np.ndarray, rate: float = FALSE_DISCOVERY_RATE) -> np.ndarray:
+    """Which of p-values (r,) are discoveries at a false-discovery rate (Benjamini, Hochberg 1995)."""
+    order = np.argsort(p, kind="stable")
+    passed = np.flatnonzero(p[order] <= rate * np.arange(1, len(p) + 1) / max(len(p), 1))
+    found = np.zeros(len(p), bool)
+    found[order[: passed[-1] + 1 if len(passed) else 0]] = True
+    return found
+
+
+def _judged(own: np.ndarray, other: np.ndarray, credible: int) -> Uncertainty:
+    """From deviations over the noise (draws, r) of quantities and (draws, R) of random observables."""
+    own = own[:, np.argsort(np.median(own, axis=0), kind="stable")]
+    alike = np.mean(other[:, None, :] <= own[:, :, None], axis=2)
+    missed = np.sum((own > DOUBT) | (alike >= _ALIKE), axis=0)
+    deviation = _interval(own)
+    # Noise that was taken for larger than it is hides what varies: the most constant quantity tells.
+    least = min(1.0, deviation[0, 1])
+    varies = (deviation[:, 0] > _BEYOND * least) & (deviation[:, 1] > _HARDLY * np.median(other))
+    trusted = discoveries((missed + 1.0) / (len(own) + 1.0)) & ~varies
+    return Uncertainty(len(own), deviation, 1.0 - missed / len(own), trusted, credible)
+
+
+def _both(values: Values, tracks: Tracks, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return values(tracks.states), values(tracks.states + noise)
+
+
+def uncertainty_of(values: Values, moment: np.ndarray, tracks: Tracks) -> Uncertainty:
+    """Which quantities are constant along the trajectories.
+
+    Args:
+        values: states (N, M) of the frame -> (N, r), the most constant combinations.
+        moment: second moment of the data, see `forms.second_moment`.
+        tracks: in the frame, with their noise.
+    """
+    observables = Observables.of(tracks, moment)
+    inside = observables.values(tracks.states)
+    draws = _Draws(tracks, _DRAWS)
+    noise = np.random.default_rng(2).normal(size=tracks.states.shape) @ np.linalg.cholesky(tracks.noise).T
+    # Random observables of one displacement: isotropic where displacement is length.
+    drawn = np.random.default_rng(1).normal(size=(len(observables.rows), _RANDOM))
+    metric = np.linalg.cholesky(observables.rows @ observables.rows.T)
+    random = np.linalg.solve(metric.T, drawn)
+    own = draws.over_noise(*_both(values, tracks, noise))
+    other = draws.over_noise(*_both(lambda x: observables.values(x) @ random, tracks, noise))
+    held = held_out_defects(inside, tracks.track, inside.shape[1])
+    varied = np.append(np.flatnonzero(held > DOUBT * tracks.deviation), len(held))
+    return _judged(own, other, int(varied[0]))
+
+
+def uncertainty_of_span(vectors: np.ndarray, moment: np.ndarray, tracks: Tracks) -> Uncertainty:
+    """The same of quadratic quantities, with the angle and the algebra of their span.
 
     Args:
         vectors: (rank, E) embedded vectors of the accepted span, orthonormal, see `Span`.
@@ -194,33 +217,53 @@ def of_forms(vectors: np.ndarray, moment: np.ndarray, tracks: Tracks) -> Uncerta
         tracks: in the frame, with their noise.
     """
     observables = Observables.of(tracks, moment)
+    inside = observables.values(tracks.states)
     inner = np.linalg.qr((vectors @ np.linalg.pinv(observables.rows)).T)[0].T
-    values = observables.values(tracks.states) @ inner.T
+    off = centred(inside, tracks.track)
+    whole = off.T @ off
     # The most constant combination of the span first: a false one is not to hide in the others.
-    turned = np.linalg.eigh(scatter(values, tracks.track)[0])[1]
-    draws = _Draws(values @ turned, observables, tracks)
-    # What else is conserved belongs to the span that a draw has, or its angle would be to a part of it.
-    found = draws.run(max(len(vectors), draws.credible))
-    angles = [largest_sine(vectors, span @ observables.rows) for span in draws.spans]
-    names, structure = _algebras(vectors, draws.spans[:_NAMED], observables, moment)
+    turned = np.linalg.eigh(inner @ whole @ inner.T)[1].T @ inner
+    found = uncertainty_of(lambda x: observables.values(x) @ turned.T, moment, tracks)
+    found = dataclasses.replace(found, rows=turned @ observables.rows)
+    rank = len(vectors)
+    if found.credible > rank:
+        return found
+    draws = _Draws(tracks, _DRAWS if inside.shape[1] * inside.size < _COSTLY else _DRAWS // 4)
+    least = [np.linalg.eigh(scatter)[1][:, :rank].T for scatter in draws.scatters(inside)]
+    spans = [orthonormal(span @ observables.rows) for span in least]
+    here = orthonormal(np.linalg.eigh(whole)[1][:, :rank].T @ observables.rows)
+    centre, spans = _errors(vectors, here, spans)
+    angles = np.degrees(np.arcsin([largest_sine(span, centre) for span in spans]))
+    names, structure = _algebras(vectors, spans[:_NAMED], observables, moment)
     return dataclasses.replace(
-        found, angle=_interval(np.degrees(np.arcsin(angles))), names=names, structure=structure
+        found, draws=len(spans), angle=_interval(angles), names=names, structure=structure
     )
 
 
-def of_functions(values: np.ndarray, slopes: np.ndarray, moment: np.ndarray, tracks: Tracks) -> Uncertainty:
-    """Confidence in conserved functions.
+def _errors(
+    learned: np.ndarray, least: np.ndarray, spans: list[np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A centre and draws about it, as the learned span may lie about the true one.
 
-    Args:
-        values: (N, r) at the states of the tracks.
-        slopes: gradients (r, B, M) at some of these states.
-        moment: second moment of the data, see `forms.second_moment`.
-        tracks: in the frame, with their noise.
+    Training moves the span from the one that varies least, by what transitions tell besides constancy. A
+    better estimate differs from a worse one by what is independent of its own error (Hausman 1978): the
+    squared move comes off the variance of the draws, up to half of that. A move by more than the draws is
+    none that the data ask for: so much of it as goes beyond them is error, and nothing comes off.
     """
-    weights, _ = least_varying(values, slopes, tracks)
-    seen = np.einsum("ij,jbm->ibm", weights, slopes) @ tracks.noise_root
-    unit = values @ weights.T / np.sqrt(np.mean(np.sum(seen**2, axis=-1), axis=1))
-    return _Draws(unit, Observables.of(tracks, moment), tracks).run(0)
+    spread, moved = _apart(spans, least), _apart([learned], least)
+    beyond = np.sqrt(max(0.0, 1.0 - spread / max(moved, 1e-300)))
+    left = 1.0 if moved > spread else np.sqrt(1.0 - min(moved / max(spread, 1e-300), _CREDITED))
+    return _between(least, learned, beyond), [_between(least, span, left) for span in spans]
+
+
+def _apart(spans: list[np.ndarray], other: np.ndarray) -> float:
+    """Mean sum of squared sines between spans and another of their dimension."""
+    return float(np.mean([len(other) - np.sum((span @ other.T) ** 2) for span in spans]))
+
+
+def _between(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
+    """The span a share of the way from one to another."""
+    return orthonormal((1.0 - share) * start + share * (start @ end.T) @ end)
 
 
 def _algebras(
@@ -229,12 +272,11 @@ def _algebras(
     """Names of the algebras of the draws, and the interval of the structure constants."""
     names: Counter[str] = Counter()
     structures = []
-    for span in spans:
+    back = np.linalg.pinv(observables.rows) @ observables.weights
+    for rows in spans:
         # The basis of the learned span, moved into that of the draw the shortest way.
-        rows = span @ observables.rows
-        left, _, right = np.linalg.svd(vectors @ np.linalg.pinv(rows) @ rows, full_matrices=False)
-        weights = left @ right @ np.linalg.pinv(observables.rows) @ observables.weights
-        algebra = analyse(*as_forms(weights, len(moment) - 1), moment)
+        left, _, right = np.linalg.svd((vectors @ rows.T) @ rows, full_matrices=False)
+        algebra = analyse(*as_forms(left @ right @ back, len(moment) - 1), moment)
         names[algebra.name or "not identified"] += 1
         structures.append(algebra.structure)
     return dict(names.most_common()), _interval(np.stack(structures))
