@@ -19,6 +19,7 @@ from noethers_razor.conserved.forms import second_moment
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
 from noethers_razor.errors import TrainingDiverged, UsageError
+from noethers_razor.expressions import expression
 from noethers_razor.judgement import Judge, active_slopes
 from noethers_razor.model import Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
@@ -194,6 +195,7 @@ def _fit(
     isotropic = None if config.noise_variance is None else np.ones(2 * data.dof)
     frame = fit_frame(train.observed(), transitions, noise_scale=isotropic)
     family = family.fitted_to(frame, data.coordinates)
+    _require_defined(getattr(family, "terms", ()), train)
     if config.warmup == 0 and getattr(family, "start", "") == "proposal":
         raise UsageError(
             "warmup = 0 with start 'proposal'; the stage without symmetry tells the proposal the noise: "
@@ -235,6 +237,18 @@ def _fit(
             metadata={**data.metadata, "sha256": data.digest},
         )
         return result, state
+
+
+def _require_defined(terms: Sequence[str], data: Trajectories) -> None:
+    """Refuse terms that are not finite at some state of the data, before any training."""
+    states = jnp.asarray(data.observed())
+    for term in terms:
+        undefined = int(np.sum(~np.isfinite(np.asarray(expression(term, data.coordinates)(states)))))
+        if undefined:
+            raise UsageError(
+                f"term {term!r} is not finite at {undefined} of {len(states)} states of the data; "
+                "name a term that is defined wherever they go"
+            )
 
 
 def _run(state: FitState, stages: Sequence[Stage]) -> None:

@@ -21,6 +21,7 @@ from noethers_razor._types import Key
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, FunctionFamily, NoSymmetry, Proposal, Tracks, thinned
 from noethers_razor.conserved.expansion import LENGTH
+from noethers_razor.errors import TrainingDiverged
 from noethers_razor.model import Batch, Model, conserved_of, prefixed
 from noethers_razor.orbit import RADIUS
 from noethers_razor.symmetry.span import active_count
@@ -174,9 +175,13 @@ class FitState:
         return tuple(family.init(self.key, self.data.start.shape[-1]))
 
     def leave_functions(self) -> None:
-        """Go on with the forms of the family alone."""
+        """Go on with the forms of the family alone, and with what was proposed for them."""
         family, self.params = self.forms_alone(self.params)
         self.model = dataclasses.replace(self.model, family=family, conserved_names=self.names_of(family))
+        if (found := self.proposal) is not None:
+            params = {name: found.params[name] for name in self.model.conserved_names}
+            forms = slice(family.count)
+            self.proposal = Proposal(params, found.defect[forms], found.expected, found.length[forms])
 
     def share_programs(self, other: FitState) -> None:
         """Take the compiled programs of a fit of the same data, family and settings."""
@@ -287,22 +292,13 @@ class Propose:
         state.tracks = state.measured(state.params)
         if state.family.functions:
             state.tracks = state.with_slopes(state.params)
-        found = state.family.propose(state.tracks, state.stream("start"))
+        state.proposal = found = state.family.propose(state.tracks, state.stream("start"))
         if (functions := state.family.functions) and np.isfinite(found.length[-functions:]).any():
             if found.length[-functions:].any() or state.family.count == functions:
                 _shorten(state, found)
             else:
-                found = _bare(state, found)
-        state.proposal = found
-        state.params |= prefixed(found.params, state.data.start.dtype)
-
-
-def _bare(state: FitState, found: Proposal) -> Proposal:
-    """A proposal without its functions, all empty."""
-    state.leave_functions()
-    params = {name: found.params[name] for name in state.model.conserved_names}
-    forms = state.family.count
-    return Proposal(params, found.defect[:forms], found.expected, found.length[:forms])
+                state.leave_functions()
+        state.params |= prefixed(state.proposal.params, state.data.start.dtype)
 
 
 def _shorten(state: FitState, found: Proposal) -> None:
@@ -356,9 +352,12 @@ class ShortenOrbits:
         for share in _LENGTHS:
             shorter = {**start, key: jnp.asarray(share, state.data.start.dtype)}
             stage = f"{self.name} {share:g}"
-            params = state.train(
-                state.family, shorter, stage=stage, stream=self.name, steps=self.steps, rates=self.rates
-            )
+            try:
+                params = state.train(
+                    state.family, shorter, stage=stage, stream=self.name, steps=self.steps, rates=self.rates
+                )
+            except TrainingDiverged:
+                continue
             bound = state.estimate(state.family, params).negative_elbo
             if bound < best:
                 best, state.params = bound, shorter

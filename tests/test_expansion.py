@@ -134,6 +134,25 @@ def test_functions_are_proposed_besides_forms_where_there_are_more_integrals(sys
     assert set(fitted.without_functions().init(jax.random.key(0), 4)) == {"form", "linear"}
 
 
+@pytest.mark.parametrize("assumed", [1e-2, 1e-6])
+def test_exact_polynomials_of_clean_data_are_found(assumed):
+    # They vary by rounding alone, of either sign, and cost nothing.
+    system = Oscillators(n=2, frequencies=(1.0, 2**0.5))
+    data = system.simulate(3, n_trajectories=40, n_steps=30)
+    frame = fit_frame(data.observed(), data.transitions())
+    slopes = true_slopes(system, frame, data.observed())
+    tracks = to_tracks(frame, data)._replace(noise=assumed**2 * np.eye(4), slopes=slopes["H"])
+    fitted = Polynomial(forms=False, degree=2).fitted_to(frame, data.coordinates)
+    proposal = fitted.propose(tracks, jax.random.key(1))
+    assert np.sum(proposal.length > 0.5) == 1
+    found = gradients(fitted, proposal.params, np.asarray(tracks.states, np.float32))[0]
+    spanned = np.stack([slopes["H"], slopes["H1"]], axis=1)
+    off = np.linalg.norm(independence.off_span(found[:, None], spanned)[:, 0], axis=1)
+    assert np.median(off / np.linalg.norm(found, axis=1)) < 1e-3
+    # H1 or H2, each of two terms.
+    assert np.count_nonzero(np.asarray(proposal.params["weights"])[0]) <= 4
+
+
 def test_functions_of_others_are_not_counted(x64):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 1, 3))

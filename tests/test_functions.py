@@ -14,6 +14,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.fitting import to_tracks
 from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.function_report import find_functions, independent_count, true_slopes
+from noethers_razor.symmetry.sheet import bound_lines
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Toda
 
 INVERSE = "1/sqrt(qx^2+qy^2)"
@@ -198,3 +199,15 @@ def test_without_forms_a_fit_may_end_with_nothing(monkeypatch, compiled_plainly)
     assert result.evidence["bounds"]["polynomial"]["negative_elbo"] == pytest.approx(
         result.evidence["bounds"]["none"]["negative_elbo"], rel=0.01
     )
+
+
+def test_a_term_that_the_data_leave_undefined_is_refused_before_training():
+    data = Kepler().simulate(0, n_trajectories=3, n_steps=5)
+    with pytest.raises(UsageError, match=r"'log\(qx\)' is not finite at \d+ of 18 states"):
+        nr.fit(data, seed=0, conserved=nr.Polynomial(terms=("log(qx)",)))
+
+
+def test_seeds_of_which_none_agrees_with_the_sheet_are_told():
+    bounds = {"quadratic": {"negative_elbo": 1.0, "error": 0.1}}
+    seeds = [{"seed": 1, "rank": 3, "angle": 1.0, "negative_elbo": 1.0, "none": 1.5}]
+    assert bound_lines(bounds, seeds, 2)[-1].startswith("seeds            0 of 1 find 2; -ELBO 1.000")

@@ -9,7 +9,7 @@ import pytest
 
 import noethers_razor as nr
 from experiments.starts import SPOILT, stages
-from noethers_razor.conserved import Polynomial, Quadratic
+from noethers_razor.conserved import Polynomial, Proposal, Quadratic, Tracks
 from noethers_razor.conserved.expansion import Expansion
 from noethers_razor.conserved.forms import basis, embed, second_moment
 from noethers_razor.data.frame import Frame
@@ -19,10 +19,13 @@ from noethers_razor.judgement import (
     AS_LEARNED,
     FORMS_ALONE,
     NO_QUANTITY,
+    Case,
+    Directions,
     Verdict,
     directions_of,
     excess,
     gradients,
+    hypotheses,
     is_worse,
     largest_sine,
     no_evidence,
@@ -30,7 +33,9 @@ from noethers_razor.judgement import (
     size_of,
     spectrum_cuts,
 )
-from noethers_razor.stages import Judgement
+from noethers_razor.model import Batch, prefixed
+from noethers_razor.result import build_model
+from noethers_razor.stages import FitState, Judgement
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.systems import CentralForce, Oscillators
 from noethers_razor.training import Estimate
@@ -164,6 +169,27 @@ def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch, compiled_plainl
     assert names == [FORMS_ALONE]
     assert result.is_quadratic and result.model.family.count == 1
     assert any(row.stage == "orbit length 0.25" for row in result.history)
+
+
+def test_a_judgement_goes_on_when_a_set_without_functions_was_accepted(x64):
+    family = Polynomial(3, degree=2).in_phase_space(4)
+    states = np.random.default_rng(0).normal(size=(100, 4))
+    tracks = Tracks(states, np.repeat(np.arange(10), 10), 0.01 * np.eye(4), slopes=states)
+    offered = family.init(jax.random.key(0), 4)
+    config = nr.FitConfig(dtype="float64", width=4, depth=1)
+    frame = Frame(np.zeros(4), np.eye(4), 1.0, np.ones(4))
+    model = build_model(config, family, tuple(offered), frame, substeps=1, total=99)
+    data = Batch(*(jnp.asarray(part) for part in (states[:-1], np.full((99, 1), 0.1), states[1:])))
+    state = FitState(model, data, tracks, prefixed(offered, jnp.float64), jax.random.key(1), config, bare={})
+    state.proposal = Proposal(offered, np.zeros(5), 0.1, np.ones(5))
+    state.leave_functions()
+    assert state.family.count == len(state.proposal.defect) == len(state.proposal.length) == 3
+    assert set(state.proposal.params) == {"form", "linear"}
+    nothing = Directions(np.zeros((0, 100, 4)), np.zeros((0, 0)), 0)
+    case = Case(np.zeros(3), state.params, {}, False, nothing, 0, 0)
+    asked = hypotheses(state, case)
+    assert [one.name for one in asked] == [AS_LEARNED, "proposed anew"]
+    assert all(len(one.mask) == 3 for one in asked)
 
 
 def test_of_equally_large_sets_the_one_with_fewest_directions_stays():

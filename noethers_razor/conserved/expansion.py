@@ -265,6 +265,11 @@ class Expansion(ABC):
             shaken = np.asarray(many(jnp.asarray(states + noise))) - values
             slopes = np.asarray(jax.jit(jax.vmap(jax.jacfwd(function)))(jnp.asarray(few)))
             bent = jax.jit(jax.vmap(jax.jacfwd(jax.jacfwd(function))))(jnp.asarray(fewer))
+        if not np.isfinite(shaken).all():
+            raise UsageError(
+                f"functions of family {self.name} are not finite where noise moves states of the data; "
+                "name terms that are defined beyond them"
+            )
         # Changes of gradients over the spread of a coordinate, as the gradients relative to the data's size.
         flat = np.swapaxes(np.asarray(bent), 0, 1).reshape(values.shape[1], -1)
         curvature = flat @ flat.T / len(fewer) / states.shape[1]

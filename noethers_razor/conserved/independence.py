@@ -23,7 +23,7 @@ what is known of a third from their difference is known five times worse."""
 _BALANCING = 8
 """Turns of scaling. After three, cubics in exponentials still had held-out defects of up to four times the
 noise on a hundred tracks; after six of at most 1.3 times."""
-_NOTHING = 1e-3
+NOTHING = 1e-3
 """Share of the noise below which a deviation counts as none."""
 _TRIVIAL = 1e-8
 """Share of the largest squared gradient below which a combination of features moves no datum."""
@@ -127,7 +127,8 @@ class Moments(NamedTuple):
         """Defects (k,), squared, of combinations (D, k) on a part of the data."""
         above = np.einsum("dk,de,ek->k", columns, self.along[part], columns)
         below = np.einsum("dk,de,ek->k", columns, self.shaken[part], columns)
-        return np.asarray(above / max(self.degrees[part], 1) / np.maximum(below, 1e-300))
+        # Without noise rounding alone is left, of either sign.
+        return np.asarray(np.maximum(above, 0.0) / max(self.degrees[part], 1) / np.maximum(below, 1e-300))
 
 
 def moments_of(features: Features, tracks: Tracks, parts: Sequence[int]) -> Moments:
@@ -179,7 +180,7 @@ def constant_space(moments: Moments) -> ConstantSpace:
     if not count:
         return ConstantSpace(np.zeros((0, len(columns))), 1.0)
     # Exact polynomials of clean data vary by nothing, which leaves no ratio.
-    least = (_NOTHING * deviation) ** 2
+    least = (NOTHING * deviation) ** 2
     excess = float(np.sqrt(np.mean(out[:count] ** 2 + least) / np.mean(squares[:count] + least)))
     rows = columns[:, :count].T
     root = np.linalg.cholesky(rows @ moments.slopes @ rows.T)

@@ -13,6 +13,7 @@ import scipy.linalg
 
 from noethers_razor.conserved.independence import (
     INDEPENDENT,
+    NOTHING,
     ConstantSpace,
     Features,
     Moments,
@@ -105,6 +106,9 @@ def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
 
 def _competing(row: np.ndarray, moments: Moments, off: np.ndarray, price: float) -> np.ndarray:
     along = moments.along[-1] / max(moments.degrees[-1], 1)
+    # Exact polynomials of clean data cost nothing, and combinations of others neither.
+    along = along + (NOTHING * moments.deviation) ** 2 * moments.shaken[-1]
+    along += 1e-11 * np.trace(along) * np.eye(len(along))
     return competing(row, along, off, np.diag(moments.slopes), lambda own: price * float(own @ along @ own))
 
 
@@ -149,4 +153,6 @@ def _on(support: np.ndarray, moments: Moments, off: np.ndarray) -> tuple[np.ndar
     """Coefficients on some terms, and their squared defect; None where nothing constant is independent."""
     own = moments.of(support)
     row = most_independent(constant_space(own), own, off[np.ix_(support, support)])
-    return None if row is None else (row, float(own.defects(-1, row[:, None])[0]))
+    if row is None:
+        return None
+    return row, max(float(own.defects(-1, row[:, None])[0]), (NOTHING * moments.deviation) ** 2)

@@ -112,9 +112,9 @@ def _spread(seeds: list[dict[str, Any]], rank: int) -> str:
     same = [seed for seed in done if seed["rank"] == rank]
     bounds = sorted(seed["negative_elbo"] for seed in done)
     gains = sorted(seed["none"] - seed["negative_elbo"] for seed in done)
+    within = f", within {max(seed['angle'] for seed in same):.2g} degrees of this span" if same else ""
     text = (
-        f"seeds            {len(same)} of {len(seeds)} find {rank}, within "
-        f"{max(seed['angle'] for seed in same):.2g} degrees of this span; -ELBO {bounds[0]:.3f} to "
+        f"seeds            {len(same)} of {len(seeds)} find {rank}{within}; -ELBO {bounds[0]:.3f} to "
         f"{bounds[-1]:.3f}, better than none by {gains[0]:.3f} to {gains[-1]:.3f}"
     )
     lost = len(seeds) - len(done)
