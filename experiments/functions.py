@@ -78,22 +78,28 @@ def random_drift(test: nr.Trajectories, frame: Any) -> float:
     return float(np.median([drift(values[..., k]) for k in range(32)]))
 
 
-def recovered(result: nr.Result, test: nr.Trajectories, used: np.ndarray, system: System) -> dict[str, float]:
-    """Correlations of integrals with the best cubics in the learned functions in use and H, H removed.
+def recovered(
+    result: nr.Result, known: np.ndarray, test: np.ndarray, used: np.ndarray, system: System
+) -> dict[str, float]:
+    """Correlations of integrals with cubics in the learned functions in use and H, H removed.
 
-    What a cubic in H alone explains of either is taken out first, so that H counts for nothing.
+    The cubics are fitted at states known (B, M) of as many trajectories, and correlated at others: integrals
+    are constant along trajectories, so that few of these leave cubics free to fit anything. What a cubic in
+    H alone explains of either is taken out first, so that H counts for nothing.
     """
-    states = test.observed()
-    learned = result.conserved(states)[:, used]
-    truth = _values(system.integrals(), states)
-    energy = truth.pop("H")[:, None]
-    known, both = _cubics(energy), _cubics(np.column_stack([energy, learned]))
+    truth = [_values(system.integrals(), states) for states in (known, test)]
+    energies = [values.pop("H")[:, None] for values in truth]
+    learned = [result.conserved(states)[:, used] for states in (known, test)]
+    alone = _cubics(*energies)
+    both = _cubics(*(np.column_stack(pair) for pair in zip(energies, learned, strict=True)))
     found = {}
-    for name, values in truth.items():
-        by_energy = _projected(known, values)
-        left, explained = values - by_energy, _projected(both, values) - by_energy
+    for name in truth[0]:
+        mine, others = truth[0][name], truth[1][name]
+        by_energy = alone[1] @ np.linalg.lstsq(alone[0], mine, rcond=None)[0]
+        left = others - by_energy
+        explained = both[1] @ np.linalg.lstsq(both[0], mine, rcond=None)[0] - by_energy
         norms = np.linalg.norm(left) * np.linalg.norm(explained)
-        found[name] = float(left @ explained / norms) if learned.shape[1] else 0.0
+        found[name] = float(left @ explained / norms) if used.any() else 0.0
     return found
 
 
@@ -103,21 +109,19 @@ def _values(functions: dict[str, Any], states: np.ndarray) -> dict[str, np.ndarr
         return {name: np.asarray(jax.vmap(function)(points)) for name, function in functions.items()}
 
 
-def _cubics(values: np.ndarray) -> np.ndarray:
-    """A constant and the monomials up to degree 3 of standardised columns (N, k)."""
-    values = (values - values.mean(axis=0)) / values.std(axis=0)
+def _cubics(known: np.ndarray, test: np.ndarray) -> list[np.ndarray]:
+    """A constant and the monomials up to degree 3 of columns (N, k), in units of the known ones."""
+    centre, size = known.mean(axis=0), known.std(axis=0)
     with jax.enable_x64(True):
-        return np.column_stack([np.ones(len(values)), np.asarray(monomials(jnp.asarray(values), 3))])
-
-
-def _projected(design: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.asarray(design @ np.linalg.lstsq(design, values, rcond=None)[0])
+        powers = [np.asarray(monomials(jnp.asarray((v - centre) / size), 3)) for v in (known, test)]
+    return [np.column_stack([np.ones(len(p)), p]) for p in powers]
 
 
 def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
     """Numbers of one fit."""
     data = case.system.simulate(data_seed(seed), **case.settings)
     test = case.system.simulate(data_seed(seed), n_trajectories=40, n_steps=50, stream="test")
+    known = case.system.simulate(data_seed(seed), n_trajectories=500, n_steps=1, stream="known").states[:, 0]
     result = nr.fit(data, seed=seed, conserved=family, config=nr.FitConfig(steps=STEPS))
     report = find_functions(result, case.system, terms=case.terms)
     bounds = report.bounds
@@ -134,11 +138,13 @@ def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
         "seconds": result.metrics["seconds_total"],
         "functions": result.model.family.functions,
         "largest_angle": report.largest_angle,
-        **_of_functions(result, case.system, test),
+        **_of_functions(result, case.system, test, known),
     }
 
 
-def _of_functions(result: nr.Result, system: System, test: nr.Trajectories) -> dict[str, Any]:
+def _of_functions(
+    result: nr.Result, system: System, test: nr.Trajectories, known: np.ndarray
+) -> dict[str, Any]:
     """Defects with the true Hamiltonian, drifts, and how well integrals follow from what was learned."""
     states, back = test.observed(), result.frame.inverse
     energy = true_slopes(system, states, back)["H"]
@@ -152,7 +158,7 @@ def _of_functions(result: nr.Result, system: System, test: nr.Trajectories) -> d
     drifts = [drift(values[..., k]) for k in np.flatnonzero(used)]
     return {
         "defects": defects[used].tolist(),
-        "recovered": recovered(result, test, used, system),
+        "recovered": recovered(result, known, states, used, system),
         "steadier": random_drift(test, result.frame) / max(drifts) if drifts else None,
     }
 

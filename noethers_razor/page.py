@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from noethers_razor.result import Result, versions
+from noethers_razor.symmetry.function_report import FunctionReport
 from noethers_razor.symmetry.report import SymmetryReport
 from noethers_razor.symmetry.uncertainty import FALSE_DISCOVERY_RATE, LEVEL, Uncertainty
 from noethers_razor.workflow import Comparison, Report, figures_of, follow, kept_trajectories, rollout_figure
@@ -143,6 +144,8 @@ def _formulas(report: Report, figures: dict[str, Any]) -> Section:
     if "generators.png" in figures:
         pictures = [_picture(figures["generators.png"], "heat maps of the quadratic forms of the formulas")]
     note = "" if report.formulas else "None recognised."
+    if report.formulas and isinstance(report, FunctionReport):
+        note = "In the span of the gradients of the learned functions and of H; that of H may be among them."
     return Section("In formulas", note, report.formulas, pictures=pictures)
 
 

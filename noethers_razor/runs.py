@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ _COLUMNS = {
     "family": "family",
     "seed": "seed",
     "quantities": "quantities",
+    "independent": "independent",
     "trusted": "trusted",
     "algebra": "algebra",
     "negative_elbo": "-ELBO",
@@ -44,24 +46,31 @@ def row_of(
         "run": name,
         "family": result.model.family.name,
         "seed": result.seed,
-        "quantities": report.rank,
+        "quantities": report.rank if isinstance(report, SymmetryReport) else report.used,
+        "independent": None if isinstance(report, SymmetryReport) else report.rank,
         "trusted": None if report.uncertainty is None else int(report.uncertainty.trusted.sum()),
         "algebra": report.algebra if isinstance(report, SymmetryReport) and report.rank else None,
         "negative_elbo": mine,
         "error": own.get("error"),
         "gain": None if none is None else none - mine,
         "largest_angle": report.largest_angle,
-        "mse_rollout": None if data is None else follow(result, data, 0).summary["mse_rollout"],
+        "mse_rollout": None if data is None else _error(result, data),
         "seconds": result.metrics["seconds_total"],
-        "data": result.metadata.get("sha256"),
+        "data": [result.metadata.get("sha256"), result.metrics["transitions"]],
     }
+
+
+def _error(result: Result, data: Trajectories) -> float | None:
+    """Mean squared error of rollouts; None when one runs off."""
+    error = follow(result, data, 0).summary["mse_rollout"]
+    return error if error is not None and math.isfinite(error) else None
 
 
 def warnings_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     """What makes rows incomparable."""
-    if len({row["data"] for row in rows}) < 2:
+    if all(row["data"] == rows[0]["data"] for row in rows):
         return []
-    return ["the runs are of different data: bounds compare only between runs of the same"]
+    return ["the runs are of different data: bounds compare only between runs of the same transitions"]
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -78,4 +87,4 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

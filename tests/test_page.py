@@ -104,8 +104,20 @@ def test_runs_beside_each_other(result, data, tmp_path):
     assert rows[0]["quantities"] == nr.find_symmetries(result).rank and rows[1]["quantities"] == 0
     assert rows[0]["gain"] > rows[1]["gain"] == 0.0
     assert warnings_of(rows) == []
-    rows[1]["data"] = "another"
+    rows[1]["data"] = ["another", 230]
     assert "different data" in warnings_of(rows)[0]
+
+
+def test_pages_of_other_families(data):
+    brief = dataclasses.replace(BRIEF, steps=40)
+    bare = nr.fit(data, seed=1, conserved=nr.NoSymmetry(), config=brief)
+    written = Parts(page(nr.find_symmetries(bare), bare))
+    assert "0 conserved quantities" in written.words and "Predictions" not in written.words
+    mixed = nr.fit(data, seed=1, conserved=nr.Polynomial(2, degree=2), config=brief)
+    # Its functions may have gone; what was saved before there were times has none to follow.
+    old = dataclasses.replace(mixed, tracks=mixed.tracks._replace(time=None))
+    written = Parts(page(nr.find_symmetries(old), old))
+    assert "How sure" in written.words and "Predictions" not in written.words
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no browser on this machine")

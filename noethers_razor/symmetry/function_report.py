@@ -100,7 +100,9 @@ class FunctionReport:
         noun = "function" if self.rank == 1 else "functions"
         lines = [f"{self.rank} independent conserved {noun} besides H"]
         if self.used > self.rank:
-            lines[0] += f", of {self.used} in use: the others are functions of these and of H"
+            lines[0] += (
+                f", of {self.used} in use: the others are nearly functions of these and of H on the data"
+            )
         values = self.singular_values
         if len(values):
             text = f"singular values  {numbers(values[: self.used])} | {numbers(values[self.used :])}"
