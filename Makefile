@@ -43,7 +43,12 @@ else
 	$(BIN)/python -m experiments.starts
 	$(BIN)/python -m experiments.curves
 	for case in oscillators central_force kepler toda; do $(BIN)/python -m experiments.functions --case $$case --seeds 3; done
-	for case in henon_heiles pendulum; do $(BIN)/python -m experiments.functions --case $$case --seeds 5; done
+	$(BIN)/python -m experiments.functions --case henon_heiles pendulum --family neural --seeds 5
+	for case in henon_heiles pendulum; do \
+	  $(BIN)/python -m experiments.functions --case $$case --family polynomial --seeds 5; done
+	$(BIN)/python -m experiments.algebras --trials 200
+	$(BIN)/python -m experiments.controls --seeds 10
+	$(BIN)/python -m experiments.coverage
 endif
 
 clean:

@@ -22,7 +22,7 @@ from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.function_report import find_functions, true_slopes
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, System, Toda
 
-INVERSE_RADIUS = "1/sqrt(qx^2+qy^2)"
+INVERSE_RADIUS, INVERSE_RADIUS_3D = "1/sqrt(qx^2+qy^2)", "1/sqrt(qx^2+qy^2+qz^2)"
 EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
 STEPS = 3000
 ALONE = "neural, no forms"
@@ -56,6 +56,12 @@ CASES = {
         },
         (INVERSE_RADIUS,),
         settings={"noise": 0.01, "n_trajectories": 100},
+    ),
+    "kepler_3d": Case(
+        Kepler(dim=3),
+        {"polynomial": nr.Polynomial(terms=(INVERSE_RADIUS_3D,))},
+        (INVERSE_RADIUS_3D,),
+        settings={"noise": 0.01, "n_trajectories": 200},
     ),
     "toda": Case(Toda(), {"polynomial": nr.Polynomial(terms=EXPONENTIALS)}, EXPONENTIALS),
 }
