@@ -114,6 +114,12 @@ def family_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Further variable of family polynomial, such as 1/sqrt(q1^2+q2^2); may be repeated.",
         ),
         click.option(
+            "--functions",
+            type=click.IntRange(1),
+            default=None,
+            help="Largest number of functions of families polynomial and neural.  [default: 2 n - 2]",
+        ),
+        click.option(
             "--no-forms",
             is_flag=True,
             help="Families polynomial and neural without quadratic forms of their own beside the functions.",
@@ -162,18 +168,21 @@ def build_family(settings: dict[str, Any]) -> ConservedFamily:
     count = AUTOMATIC if count is None else count
     given = {setting: settings.pop(setting) for setting in _OWNER}
     given = {setting: value for setting, value in given.items() if value}
-    forms = not settings.pop("no_forms")
-    if not forms and name not in ("polynomial", "neural"):
-        raise UsageError(f"--no-forms with family {name}; it is for families polynomial and neural")
+    forms, functions = not settings.pop("no_forms"), settings.pop("functions")
+    if name not in ("polynomial", "neural"):
+        for flag, wanted in (("no-forms", not forms), ("functions", functions is not None)):
+            if wanted:
+                raise UsageError(f"--{flag} with family {name}; it is for families polynomial and neural")
+    given |= {} if functions is None else {"functions": functions}
     for setting in given:
-        if _OWNER[setting] != name:
+        if _OWNER.get(setting, name) != name:
             flag = "term" if setting == "terms" else setting
             raise UsageError(f"--{flag} with family {name}; it is for family {_OWNER[setting]}")
     if name == "polynomial":
         return Polynomial(count, start, forms, **given)
     if name == "neural":
         names = {"units": "width", "layers": "depth"}
-        return Neural(count, start, forms, **{names[flag]: value for flag, value in given.items()})
+        return Neural(count, start, forms, **{names.get(flag, flag): value for flag, value in given.items()})
     return NoSymmetry() if name == "none" else Quadratic(count, start)
 
 

@@ -190,6 +190,11 @@ WRONG = {
         2,
         "--no-forms with family quadratic",
     ),
+    "functions": (
+        ["fit", "{f}/d.npz", "--out", "{t}/r", "--functions", "2"],
+        2,
+        "--functions with family quadratic",
+    ),
     "term": (
         ["fit", "{f}/d.npz", "--out", "{t}/r", "--family", "polynomial", "--term", "1/sqrt(x)", "--quiet"],
         2,

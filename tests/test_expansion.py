@@ -268,6 +268,16 @@ def test_settings_survive_json():
     np.testing.assert_array_equal(again.value(params, x), family.value(params, x))
 
 
+@pytest.mark.parametrize(
+    ("given", "forms", "functions"),
+    [({}, 15, 4), ({"count": 3}, 3, 3), ({"count": 3, "functions": 2}, 3, 2), ({"functions": 9}, 15, 4)],
+)
+def test_numbers_of_forms_and_of_functions(given, forms, functions):
+    family = Polynomial(degree=2, **given).in_phase_space(6)
+    assert (family.count - family.functions, family.functions) == (forms, functions)
+    assert family.without_functions().count == forms
+
+
 def test_counts_are_those_that_can_be_independent():
     _, frame, *_ = prepared(Kepler())
     # Besides the energy there are 2 n - 2.

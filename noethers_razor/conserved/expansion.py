@@ -68,7 +68,8 @@ class Expansion(ABC):
             most; in a phase space the sum K of both.
         start: ``proposal`` (what is constant along trajectories, then the bound) or ``random``.
         forms: whether quadratic forms stand beside the functions.
-        functions: how many of the K are functions, the last; known in a phase space.
+        functions: largest number of functions, where it is another; in a phase space how many of the K are
+            functions, the last.
         reach: flow times of functions relative to those of forms; known after a proposal.
     Raises:
         ValueError: for a count below 1 or an unknown start.
@@ -77,7 +78,7 @@ class Expansion(ABC):
     count: int = AUTOMATIC
     start: str = "proposal"
     forms: bool = True
-    functions: int = -1
+    functions: int = AUTOMATIC
     reach: float = 1.0
     name = "expansion"
     trainable = True
@@ -128,7 +129,8 @@ class Expansion(ABC):
             UsageError: when that is none, and forms are not asked for.
         """
         forms = offered(self.count, dim) if self.forms else 0
-        functions = dim - 2 if self.count == AUTOMATIC else min(self.count, dim - 2)
+        most = self.count if self.functions < 0 else self.functions
+        functions = dim - 2 if most == AUTOMATIC else min(most, dim - 2)
         if not forms and not functions:
             raise UsageError(
                 f"family {self.name} without forms in one degree of freedom, where H is the only integral; "
