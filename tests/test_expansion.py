@@ -19,6 +19,7 @@ from noethers_razor.mechanics import bracket_defect, symplectic_defect
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Toda
 
 EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
+pytestmark = pytest.mark.usefixtures("compiled_plainly")
 NOISE = 0.01
 
 

@@ -1,23 +1,40 @@
-"""A small fit end to end: what is found and what is returned."""
+"""The example in the README as it stands: what it prints, what is found and what is returned."""
 
+import contextlib
 import dataclasses
+import io
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import noethers_razor as nr
-from noethers_razor.config import FitConfig
-from noethers_razor.systems import Oscillators
 
 
 @pytest.fixture(scope="module")
-def oscillators():
-    """Two oscillators and a fit with the default settings but for fewer steps."""
-    system = Oscillators(n=2)
-    data = system.simulate(5, n_trajectories=100, n_steps=30)
-    result = nr.fit(data, seed=2, conserved=10, config=FitConfig(steps=2500))
-    return system, data, result, nr.find_symmetries(result, system)
+def example():
+    """Names that the example leaves, two oscillators and their fit among them, and what it prints."""
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    names: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(program, "README.md", "exec"), names)
+    return names, out.getvalue().splitlines()
+
+
+@pytest.fixture(scope="module")
+def oscillators(example):
+    names, _ = example
+    return names["system"], names["data"], names["result"], names["report"]
+
+
+def test_the_example_prints_its_sheet_and_its_errors(example):
+    names, out = example
+    assert out[:-1] == str(names["report"]).splitlines()
+    error, deviation = map(float, out[-1].split())
+    assert error < 0.01 and deviation > 0
 
 
 def test_u2_is_found_with_its_four_quantities(oscillators):

@@ -140,7 +140,13 @@ class Quadratic:
         return cls(**settings)
 
     def init(self, key: Key, dim: int) -> Params:
-        """Entries N(0, .02^2), the paper's kind of start."""
+        """Entries N(0, .02^2), the paper's kind of start.
+
+        Raises:
+            ValueError: before `fitted_to` has said how many there are.
+        """
+        if self.count == AUTOMATIC:
+            raise ValueError(f"family {self.name} in no phase space yet; call fitted_to, or give a count")
         return initial_forms(key, self.count, dim)
 
     def value(self, params: Params, x: Array) -> Array:
