@@ -43,6 +43,7 @@ else
 	$(BIN)/python -m experiments.starts
 	$(BIN)/python -m experiments.curves
 	for case in oscillators central_force kepler toda; do $(BIN)/python -m experiments.functions --case $$case --seeds 3; done
+	$(BIN)/python -m experiments.functions --case kepler_3d --seeds 1
 	$(BIN)/python -m experiments.functions --case henon_heiles pendulum --family neural --seeds 5
 	for case in henon_heiles pendulum; do \
 	  $(BIN)/python -m experiments.functions --case $$case --family polynomial --seeds 5; done

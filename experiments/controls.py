@@ -7,7 +7,7 @@ the learned span, or of the part of it that is trusted at a false-discovery rate
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from experiments.pipeline import data_seed
 from experiments.tables import markdown, parser, spread, write
 from noethers_razor import host
 from noethers_razor.conserved.forms import embed
-from noethers_razor.conserved.quadratic import stack_forms
+from noethers_razor.conserved.quadratic import QuadraticForm, stack_forms
 from noethers_razor.symmetry.span import orthonormal
 from noethers_razor.systems import HenonHeiles, NBody, Oscillators, System
 
@@ -28,12 +28,10 @@ Field = Callable[[np.ndarray], np.ndarray]
 
 
 class Case(NamedTuple):
-    """Data by seed, the true quadratic quantities (none for those without), and settings of the family."""
+    """Data by seed, and the true quadratic quantities."""
 
     data: Callable[[int], nr.Trajectories]
-    system: System | None = None
-    true: bool = True
-    """Whether the system's quadratic quantities are what is to be found."""
+    truth: Mapping[str, QuadraticForm] = {}
 
 
 def from_field(field: Field, generator: np.random.Generator) -> nr.Trajectories:
@@ -78,15 +76,15 @@ def simulated(system: System, noise: float) -> Callable[[int], nr.Trajectories]:
     )
 
 
-def _known(system: System, noise: float = _NOISE, true: bool = True) -> Case:
-    return Case(simulated(system, noise), system, true)
+def _known(system: System, noise: float = _NOISE) -> Case:
+    return Case(simulated(system, noise), system.conserved())
 
 
 NEGATIVE = {
     "anisotropic oscillators (1, sqrt 2, pi/2)": _known(
         Oscillators(n=3, frequencies=(1.0, 2.0**0.5, float(np.pi / 2)))
     ),
-    "Henon-Heiles": _known(HenonHeiles(), 0.01, true=False),
+    "Henon-Heiles": _known(HenonHeiles(), 0.01),
     "damped oscillators": Case(damped),
     "random field": Case(random_field),
 }
@@ -105,8 +103,8 @@ def one_fit(case: Case, seed: int) -> dict[str, Any]:
     rows, unsure = report.span.vectors[: report.rank], report.uncertainty
     trusted = rows[:0] if unsure is None or unsure.rows is None else orthonormal(unsure.rows[unsure.trusted])
     truth = np.zeros((0, rows.shape[1]))
-    if case.system is not None and case.true:
-        forms = result.frame.quadratic_into(*stack_forms(case.system.conserved()))
+    if case.truth:
+        forms = result.frame.quadratic_into(*stack_forms(case.truth))
         truth = orthonormal(embed(*forms, result.moment))
     return {
         "rank": report.rank,

@@ -83,7 +83,7 @@ def test_formulas_cannot_become_markup(result):
     assert "&lt;b&gt;" in written and "<b>" not in written
 
 
-def test_rollouts_follow_given_trajectories(result, data):
+def test_rollouts_follow_given_trajectories(result):
     test = SYSTEM.simulate(1, n_trajectories=3, n_steps=10, stream="test")
     written = Parts(page(nr.find_symmetries(result), result, follow(result, test, 2))).words
     assert "of the trajectories given" in written
@@ -96,7 +96,7 @@ def test_a_run_keeps_trajectories_as_they_were(result, data):
     np.testing.assert_allclose(kept.times[0], data.t, atol=1e-12)
 
 
-def test_runs_beside_each_other(result, data, tmp_path):
+def test_runs_beside_each_other(result, data):
     bare = nr.fit(data, seed=2, conserved=nr.NoSymmetry(), config=BRIEF)
     rows = [row_of("a", result, SYSTEM, data), row_of("b", bare, SYSTEM, data)]
     table = as_table(rows).splitlines()
@@ -120,6 +120,7 @@ def test_pages_of_other_families(data):
     assert "How sure" in written.words and "Predictions" not in written.words
 
 
+# The suite asks for no more than pip; without a browser the parser above has read the page.
 @pytest.mark.skipif(CHROMIUM is None, reason="no browser on this machine")
 @pytest.mark.parametrize("width", [1100, 400])
 def test_a_browser_draws_the_page(text, tmp_path, width):

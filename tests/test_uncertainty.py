@@ -1,4 +1,4 @@
-"""The posterior of what is conserved: intervals that hold, confidence, the false-discovery rule."""
+"""What the trajectories say of what was learned: intervals that hold, what is trusted, the rule for it."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_intervals_of_the_angle_hold_the_true_one():
     assert 24 <= sum(held) <= 29
 
 
-def test_twice_the_data_halve_the_variance():
+def test_four_times_the_data_halve_the_error():
     widths = []
     for count in (30, 120):
         tracks = tracks_of(count=count)

@@ -46,6 +46,11 @@ class Tracks(NamedTuple):
         slopes, time = (None if part is None else part[chosen] for part in (self.slopes, self.time))
         return self._replace(states=self.states[chosen], track=self.track[chosen], slopes=slopes, time=time)
 
+    def shaken(self, seed: int) -> np.ndarray:
+        """The states (N, M) with noise of this law added."""
+        draw = np.random.default_rng(seed).normal(size=self.states.shape)
+        return self.states + draw @ np.linalg.cholesky(self.noise).T
+
     @property
     def noise_root(self) -> np.ndarray:
         """(M, M) L with L L' the noise of deviation 1: L' grad C is a gradient where noise is isotropic."""

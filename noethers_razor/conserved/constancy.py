@@ -43,14 +43,17 @@ def scatter(values: np.ndarray, track: np.ndarray) -> tuple[np.ndarray, int]:
     return off.T @ off, len(values) - len(np.unique(track))
 
 
+def stretches(track: np.ndarray, parts: int) -> np.ndarray:
+    """In which (N,) of so many equal stretches of its trajectory each state is."""
+    _, place, count = np.unique(track, return_inverse=True, return_counts=True)
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])
+    return np.asarray((np.arange(len(track)) - first[place]) * parts // count[place])
+
+
 def folds(track: np.ndarray) -> np.ndarray:
     """Parts (N,) of the data, 0 to 4: whole trajectories, or stretches of them where there are few."""
-    labels, place, count = np.unique(track, return_inverse=True, return_counts=True)
-    if len(labels) >= _FOLDS:
-        return np.asarray(place % _FOLDS)
-    first = np.concatenate([[0], np.cumsum(count)[:-1]])
-    along = np.arange(len(track)) - first[place]
-    return np.asarray(along * _FOLDS // count[place])
+    labels, place = np.unique(track, return_inverse=True)
+    return np.asarray(place % _FOLDS) if len(labels) >= _FOLDS else stretches(track, _FOLDS)
 
 
 def held_out_defects(values: np.ndarray, track: np.ndarray, count: int) -> np.ndarray:

@@ -102,9 +102,8 @@ def constant_along(
     """
     if tracks is None:
         return lambda row: True
-    noise = np.random.default_rng(0).normal(size=tracks.states.shape) @ np.linalg.cholesky(tracks.noise).T
     values = dictionary.values(out_of(tracks.states))
-    shaken = dictionary.values(out_of(tracks.states + noise)) - values
+    shaken = dictionary.values(out_of(tracks.shaken(0))) - values
 
     def test(row: np.ndarray) -> bool:
         defect = defects(values @ row[:, None], shaken @ row[:, None], tracks)

@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from noethers_razor.conserved import Tracks
-from noethers_razor.conserved.constancy import DOUBT, Observables, as_forms, centred, held_out_defects
+from noethers_razor.conserved.constancy import (
+    DOUBT,
+    Observables,
+    as_forms,
+    centred,
+    held_out_defects,
+    scatter,
+    stretches,
+)
 from noethers_razor.symmetry.algebra import analyse
 from noethers_razor.symmetry.span import largest_sine, orthonormal
 
@@ -121,10 +129,7 @@ class _Draws:
         self.tracks = tracks
         _, place, count = np.unique(tracks.track, return_inverse=True, return_counts=True)
         parts = -(-_FEWEST_BLOCKS // len(count))
-        first = np.concatenate([[0], np.cumsum(count)[:-1]])[place]
-        _, self.block = np.unique(
-            place * parts + (np.arange(len(place)) - first) * parts // count[place], return_inverse=True
-        )
+        _, self.block = np.unique(place * parts + stretches(tracks.track, parts), return_inverse=True)
         # A trajectory has one degree of freedom less than states.
         self.free = 1.0 - 1.0 / count[place]
         blocks = int(self.block[-1]) + 1
@@ -181,10 +186,6 @@ def _judged(own: np.ndarray, other: np.ndarray, credible: int) -> Uncertainty:
     return Uncertainty(len(own), deviation, 1.0 - missed / len(own), trusted, credible)
 
 
-def _both(values: Values, tracks: Tracks, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return values(tracks.states), values(tracks.states + noise)
-
-
 def uncertainty_of(values: Values, moment: np.ndarray, tracks: Tracks) -> Uncertainty:
     """Which quantities are constant along the trajectories.
 
@@ -193,16 +194,18 @@ def uncertainty_of(values: Values, moment: np.ndarray, tracks: Tracks) -> Uncert
         moment: second moment of the data, see `forms.second_moment`.
         tracks: in the frame, with their noise.
     """
-    observables = Observables.of(tracks, moment)
+    return _uncertainty_of(values, Observables.of(tracks, moment), tracks)
+
+
+def _uncertainty_of(values: Values, observables: Observables, tracks: Tracks) -> Uncertainty:
+    draws, shaken = _Draws(tracks, _DRAWS), tracks.shaken(2)
     inside = observables.values(tracks.states)
-    draws = _Draws(tracks, _DRAWS)
-    noise = np.random.default_rng(2).normal(size=tracks.states.shape) @ np.linalg.cholesky(tracks.noise).T
     # Random observables of one displacement: isotropic where displacement is length.
     drawn = np.random.default_rng(1).normal(size=(len(observables.rows), _RANDOM))
     metric = np.linalg.cholesky(observables.rows @ observables.rows.T)
     random = np.linalg.solve(metric.T, drawn)
-    own = draws.over_noise(*_both(values, tracks, noise))
-    other = draws.over_noise(*_both(lambda x: observables.values(x) @ random, tracks, noise))
+    own = draws.over_noise(values(tracks.states), values(shaken))
+    other = draws.over_noise(inside @ random, observables.values(shaken) @ random)
     held = held_out_defects(inside, tracks.track, inside.shape[1])
     varied = np.append(np.flatnonzero(held > DOUBT * tracks.deviation), len(held))
     return _judged(own, other, int(varied[0]))
@@ -219,17 +222,16 @@ def uncertainty_of_span(vectors: np.ndarray, moment: np.ndarray, tracks: Tracks)
     observables = Observables.of(tracks, moment)
     inside = observables.values(tracks.states)
     inner = np.linalg.qr((vectors @ np.linalg.pinv(observables.rows)).T)[0].T
-    off = centred(inside, tracks.track)
-    whole = off.T @ off
+    whole, _ = scatter(inside, tracks.track)
     # The most constant combination of the span first: a false one is not to hide in the others.
     turned = np.linalg.eigh(inner @ whole @ inner.T)[1].T @ inner
-    found = uncertainty_of(lambda x: observables.values(x) @ turned.T, moment, tracks)
+    found = _uncertainty_of(lambda x: observables.values(x) @ turned.T, observables, tracks)
     found = dataclasses.replace(found, rows=turned @ observables.rows)
     rank = len(vectors)
     if found.credible > rank:
         return found
     draws = _Draws(tracks, _DRAWS if inside.shape[1] * inside.size < _COSTLY else _DRAWS // 4)
-    least = [np.linalg.eigh(scatter)[1][:, :rank].T for scatter in draws.scatters(inside)]
+    least = [np.linalg.eigh(products)[1][:, :rank].T for products in draws.scatters(inside)]
     spans = [orthonormal(span @ observables.rows) for span in least]
     here = orthonormal(np.linalg.eigh(whole)[1][:, :rank].T @ observables.rows)
     centre, spans = _errors(vectors, here, spans)
