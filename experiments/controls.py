@@ -15,7 +15,7 @@ import scipy.integrate
 
 import noethers_razor as nr
 from experiments.pipeline import data_seed
-from experiments.tables import markdown, parser, spread, write
+from experiments.tables import markdown, named, parser, spread, write
 from noethers_razor import host
 from noethers_razor.conserved.forms import embed
 from noethers_razor.conserved.quadratic import QuadraticForm, stack_forms
@@ -157,6 +157,7 @@ def main() -> None:
                 str(sum(run["trusted"] - run["trusted_found"] for run in done)),
                 f"{found} of {true}" if true else "-",
                 f"{sum(run['trusted_found'] for run in done)} of {true}" if true else "-",
+                named([run["algebra"] for run in done]),
                 spread([run["seconds"] for run in done]),
             ]
         )
@@ -175,6 +176,7 @@ def main() -> None:
                 "false among the trusted",
                 "true ones detected",
                 "and trusted",
+                "algebra",
                 "seconds",
             ],
             rows,

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ def spread(values: Sequence[float | None], digits: int = 3) -> str:
     values = known
     numbers = [f"{v:.{digits}g}" for v in (np.median(values), np.min(values), np.max(values))]
     return f"{numbers[0]} ({numbers[1]} to {numbers[2]})"
+
+
+def named(names: Sequence[str | None]) -> str:
+    """Each name with how often it occurs, the most frequent first."""
+    counts = Counter(name or "not identified" for name in names)
+    return ", ".join(f"{name} in {count} of {len(names)}" for name, count in counts.most_common())
 
 
 def comparison_rows(runs: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[list[str]]:

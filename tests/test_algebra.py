@@ -6,6 +6,7 @@ import pytest
 from experiments.algebras import ALGEBRAS, oscillator, trial, unitary
 from noethers_razor.conserved.forms import basis
 from noethers_razor.symmetry.algebra import analyse
+from noethers_razor.symmetry.lie import identify
 from noethers_razor.symmetry.span import span_of
 
 
@@ -120,3 +121,13 @@ def test_one_oscillator_and_nothing():
     assert named(np.array([oscillator(1, 0)]), np.zeros((1, 2))).name == "u(1)"
     empty = analyse(np.zeros((0, 2, 2)), np.zeros((0, 2)), np.eye(3))
     assert empty.name is None and empty.dimension == 0
+
+
+def test_what_commutes_as_a_whole_is_named_though_noise_leaves_its_brackets_open():
+    # Learned actions of three oscillators: their brackets are all noise, but lie mostly along one direction.
+    c = np.zeros((3, 3, 3))
+    c[0, 2], c[1, 2] = (5e-4, 4e-4, -3e-4), (4e-4, 3e-4, -3e-4)
+    c -= c.transpose(1, 0, 2)
+    copies = [1.2 * c, 0.55 * c]
+    found = identify(np.stack([c, *copies]), np.zeros((3, 3, 6, 6)))
+    assert (found.name, found.centre, found.derived) == ("u(1)^3", 3, (3, 0))

@@ -178,6 +178,8 @@ def identify(structure: np.ndarray, action: np.ndarray) -> Invariants:
     try:
         centre = g.centraliser(g.whole, "the centre")
         found = dataclasses.replace(found, centre=centre.shape[2])
+        if centre.shape[2] == g.size:
+            return _abelian(found)
         derived = g.series(True, "the derived series")
         found = dataclasses.replace(found, derived=tuple(a.shape[2] for a in derived))
         lower = g.series(False, "the lower central series")
@@ -189,6 +191,23 @@ def identify(structure: np.ndarray, action: np.ndarray) -> Invariants:
         return _named(g, found, centre, derived, radical, action)
     except Unclear as reason:
         return dataclasses.replace(found, open=f"noise leaves {reason} open")
+
+
+def _abelian(found: Invariants) -> Invariants:
+    """Where everything is central nothing else is left to decide."""
+    r = found.dimension
+    return dataclasses.replace(
+        found,
+        derived=(r, 0),
+        lower_central=(r, 0),
+        signature=(0, 0, r),
+        radical=r,
+        name=_circles(r),
+    )
+
+
+def _circles(count: int) -> str:
+    return "u(1)" if count == 1 else f"u(1)^{count}"
 
 
 def _signature(forms: np.ndarray, what: str, level: _Level) -> tuple[int, int, int]:
@@ -372,5 +391,5 @@ def _joined(
             names.append(str(part.name))
     names += others
     if flat:
-        names.append("u(1)" if flat == 1 else f"u(1)^{flat}")
+        names.append(_circles(flat))
     return dataclasses.replace(found, name="+".join(names))
