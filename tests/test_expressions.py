@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from noethers_razor.errors import UsageError
-from noethers_razor.expressions import expression
+from noethers_razor.expressions import expression, symbolic, symbols
 
 pytestmark = pytest.mark.usefixtures("strict")
 NAMES = ("q1", "q2", "p1", "p2")
@@ -27,6 +27,13 @@ Q1, Q2, P1, P2 = STATES.T
 )
 def test_formulas_say_what_they_read(text, expected, x64):
     np.testing.assert_allclose(expression(text, NAMES)(jnp.asarray(STATES)), expected, rtol=1e-12)
+    exact = symbolic(text, NAMES)
+    values = [float(exact.subs(dict(zip(symbols(NAMES), state, strict=True)))) for state in STATES.tolist()]
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+
+
+def test_whole_numbers_stay_exact_in_expressions():
+    assert str(symbolic("1/2*q1 + abs(p1)", NAMES)) == "q1/2 + Abs(p1)"
 
 
 def test_precision_is_that_of_the_states():

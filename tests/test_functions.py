@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sympy
 
 import noethers_razor as nr
 from noethers_razor.conserved import expansion
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.errors import UsageError
+from noethers_razor.expressions import symbolic, symbols
 from noethers_razor.fitting import to_tracks
 from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.function_report import find_functions, independent_count, true_slopes
@@ -48,6 +50,22 @@ def kepler(error=0.0, names=("Lxy", "Ax", "Ay")):
     return Known(system, {name: system.integrals()[name] for name in names}, error, [INVERSE])
 
 
+def require_no_bracket(report, energy):
+    """Every formula, as it is exported to SymPy, commutes with the true energy."""
+    x, half = symbols(report.coordinates), len(report.coordinates) // 2
+    h = symbolic(energy, report.coordinates)
+    assert "aligned" in report._repr_latex_()
+    for one in report.expressions():
+        bracket = sum(
+            sympy.diff(one, x[i]) * sympy.diff(h, x[half + i])
+            - sympy.diff(one, x[half + i]) * sympy.diff(h, x[i])
+            for i in range(half)
+        )
+        for state in np.random.default_rng(0).integers(1, 9, (3, len(x))):
+            at = {s: sympy.Rational(int(v), 7) for s, v in zip(x, state, strict=True)}
+            assert abs(sympy.N(bracket.subs(at), 40)) < 1e-35, one
+
+
 @pytest.mark.parametrize("error", [0.0, 0.001])
 def test_formulas_of_many_terms_are_found_among_many(error):
     # Momentum, its powers, H and products of them span the same: only the sparsest are formulas.
@@ -59,6 +77,7 @@ def test_formulas_of_many_terms_are_found_among_many(error):
         "p1*(exp(q2-q3)) + p2*(exp(q3-q1)) + p3*(exp(q1-q2)) - p1*p2*p3",
         "(exp(q1-q2)) + (exp(q2-q3)) + (exp(q3-q1)) + 0.5*p1^2 + 0.5*p2^2 + 0.5*p3^2",
     }
+    require_no_bracket(report, "(p1^2 + p2^2 + p3^2)/2 + exp(q1-q2) + exp(q2-q3) + exp(q3-q1)")
 
 
 def test_functions_of_others_add_nothing():
@@ -88,12 +107,13 @@ def test_angles_tell_found_from_missed():
 
 @pytest.mark.parametrize("error", [0.0, 0.005])
 def test_laplace_runge_lenz_vector_is_read(error):
-    found = find_functions(kepler(error)).formulas
-    assert set(found) == {
+    report = find_functions(kepler(error))
+    assert set(report.formulas) == {
         "qx*py - qy*px",
         f"qx*({INVERSE}) - qx*py^2 + qy*px*py",
         f"qy*({INVERSE}) + qx*px*py - qy*px^2",
     }
+    require_no_bracket(report, f"(px^2 + py^2)/2 - {INVERSE}")
 
 
 def test_uncertain_functions_are_not_given_wrong_formulas():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ from noethers_razor.conserved.constancy import CREDIBLE, credible_length
 from noethers_razor.conserved.independence import INDEPENDENT, defects, gram, off_span
 from noethers_razor.conserved.polynomial import exponents, monomials
 from noethers_razor.conserved.sparsity import competing, most_gain
-from noethers_razor.expressions import expression
-from noethers_razor.symmetry.formulas import sparse_basis, text_of
+from noethers_razor.expressions import expression, symbolic
+from noethers_razor.symmetry.formulas import sparse_basis, symbolic_sum, text_of
 
 _INSIDE = 0.1
 """Largest sine, in the mean, of a combination's gradient to the learned span for it to be considered."""
@@ -59,11 +59,29 @@ class Dictionary(NamedTuple):
 
 
 class Formula(NamedTuple):
-    """A combination of terms: text, coefficients (D,), mean sine of its gradient to the learned span."""
+    """A combination of terms, whose names are formulas of the coordinates themselves.
+
+    Args:
+        text: rounded to three digits.
+        coefficients: (D,).
+        sine: of its gradient to the learned span, in the mean.
+        names: of the D terms.
+    """
 
     text: str
     coefficients: np.ndarray
     sine: float
+    names: list[str]
+
+    def expression(self, coordinates: Sequence[str]) -> Any:
+        """For SymPy.
+
+        Raises:
+            UsageError: without it, or where names of coordinates are no identifiers.
+        """
+        used = np.flatnonzero(self.coefficients)
+        terms = [symbolic(self.names[i], coordinates) for i in used]
+        return symbolic_sum(self.coefficients[used], terms)
 
 
 def dictionary_of(
@@ -205,7 +223,7 @@ def _tested(
     if np.any(2 * plain != np.round(2 * plain)) and sine > max(_SLACK, _FITTED * limit):
         return None
     plain = plain * (-1.0 if plain[np.argmax(plain != 0)] < 0 else 1.0)
-    return Formula(text_of(plain, names), plain, sine)
+    return Formula(text_of(plain, names), plain, sine, names)
 
 
 def _further(

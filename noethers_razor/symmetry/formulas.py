@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from noethers_razor.errors import UsageError
+from noethers_razor.expressions import require_sympy, symbols
 
 _LARGEST_DENOMINATOR = 4
 _ROUNDING = 0.03
@@ -114,30 +114,36 @@ def text_of(row: np.ndarray, names: Sequence[str]) -> str:
     return " ".join(parts)
 
 
-def symbolic(form: np.ndarray, linear: np.ndarray, names: Sequence[str], centre: np.ndarray) -> Any:
-    """The SymPy expression of x'Ax/2 + b'x about a centre (M,), in symbols of these names.
+def _number(value: float) -> Any:
+    """For SymPy: rational where rounding made it a small fraction."""
+    sympy = require_sympy()
+    near = Fraction(float(value)).limit_denominator(_LARGEST_DENOMINATOR)
+    exact = abs(float(near) - value) < 1e-9
+    return sympy.Rational(near.numerator, near.denominator) if exact else sympy.Float(float(value))
 
-    Coefficients that were rounded to small rationals are rational.
+
+def symbolic_sum(row: np.ndarray, terms: Sequence[Any]) -> Any:
+    """The SymPy sum of coefficients (D,) times terms."""
+    return require_sympy().Add(*(_number(c) * term for c, term in zip(row, terms, strict=True) if c))
+
+
+def symbolic_form(form: np.ndarray, linear: np.ndarray, names: Sequence[str], centre: np.ndarray) -> Any:
+    """The SymPy expression of x'Ax/2 + b'x about a centre (M,), in symbols of these names.
 
     Raises:
         UsageError: without SymPy.
     """
-    try:
-        import sympy
-    except ImportError as error:
-        raise UsageError("expressions need SymPy; install noethers_razor[symbolic]") from error
-
-    def number(value: float) -> Any:
-        near = Fraction(float(value)).limit_denominator(_LARGEST_DENOMINATOR)
-        exact = abs(float(near) - value) < 1e-9
-        return sympy.Rational(near.numerator, near.denominator) if exact else sympy.Float(float(value))
-
-    # Symbols are made from names, which nothing evaluates.
-    moved = [sympy.Symbol(name, real=True) - number(c) for name, c in zip(names, centre, strict=True)]
-    row = coefficients(form[None], linear[None])[0]
+    moved = [symbol - _number(c) for symbol, c in zip(symbols(names), centre, strict=True)]
     rows, columns = np.triu_indices(len(names))
     terms = [moved[i] * moved[j] for i, j in zip(rows.tolist(), columns.tolist(), strict=True)] + moved
-    return sympy.Add(*(number(c) * term for c, term in zip(row, terms, strict=True) if c))
+    return symbolic_sum(coefficients(form[None], linear[None])[0], terms)
+
+
+def latex(expressions: Sequence[Any]) -> str | None:
+    """Named lines for a notebook; None without an expression."""
+    written = require_sympy().latex
+    lines = [f"C_{{{i + 1}}} &= {written(e)}" for i, e in enumerate(expressions)]
+    return "$$\\begin{aligned}" + r" \\ ".join(lines) + "\\end{aligned}$$" if lines else None
 
 
 def readable(

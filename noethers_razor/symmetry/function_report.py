@@ -18,6 +18,7 @@ from noethers_razor.conserved.quadratic import QuadraticForm, quadratic_value
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.dictionary import Formula, constant_along, dictionary_of, formulas_in_span
+from noethers_razor.symmetry.formulas import latex
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, warnings_of
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.symmetry.uncertainty import Uncertainty, uncertainty_of
@@ -39,6 +40,7 @@ class FunctionReport:
             gradients in the frame.
         found: formulas in the span of the gradients learned and of H's, constant along the trajectories and
             independent of each other.
+        coordinates: their names.
         bounds, judgements, seeds, warnings: see `SymmetryReport`.
         uncertainty: of the quantities in use; None without one, or without trajectories.
         truth_angles: with ground truth, for each integral the median angle in degrees of its gradient to the
@@ -50,6 +52,7 @@ class FunctionReport:
     rank: int
     defects: np.ndarray
     found: list[Formula]
+    coordinates: list[str]
     bounds: dict[str, Any]
     judgements: list[dict[str, Any]]
     seeds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -89,6 +92,21 @@ class FunctionReport:
             "uncertainty": None if self.uncertainty is None else self.uncertainty.as_json(),
             "warnings": self.warnings,
         }
+
+    def expressions(self) -> list[Any]:
+        """The formulas as SymPy expressions in the user's coordinates.
+
+        Raises:
+            UsageError: see `Formula.expression`.
+        """
+        return [formula.expression(self.coordinates) for formula in self.found]
+
+    def _repr_latex_(self) -> str | None:
+        """The formulas as notebooks show them."""
+        try:
+            return latex(self.expressions())
+        except UsageError:
+            return None
 
     def plot(self) -> Any:
         """Figure of singular values."""
@@ -226,6 +244,7 @@ def find_functions(
         rank=rank,
         defects=defects,
         found=formulas_in_span(dictionary, spanned, rank + 1, typical, constant),
+        coordinates=list(result.coordinates),
         bounds=result.evidence.get("bounds", {}),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),

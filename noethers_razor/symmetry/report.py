@@ -15,7 +15,14 @@ from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.algebra import Algebra, analyse
-from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted, symbolic
+from noethers_razor.symmetry.formulas import (
+    form_of,
+    latex,
+    monomial_weights,
+    readable,
+    shifted,
+    symbolic_form,
+)
 from noethers_razor.symmetry.function_report import FunctionReport, find_functions
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, true_gradient, warnings_of
 from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
@@ -125,16 +132,14 @@ class SymmetryReport:
             UsageError: without SymPy.
         """
         centre = self.readable_centre
-        return [symbolic(*own, self.coordinates, centre) for own in self.readable_forms]
+        return [symbolic_form(*own, self.coordinates, centre) for own in self.readable_forms]
 
     def _repr_latex_(self) -> str | None:
         """The formulas as notebooks show them."""
         try:
-            import sympy
-        except ImportError:
+            return latex(self.expressions())
+        except UsageError:
             return None
-        lines = [f"C_{{{i + 1}}} &= {sympy.latex(e)}" for i, e in enumerate(self.expressions())]
-        return "$$\\begin{aligned}" + r" \\ ".join(lines) + "\\end{aligned}$$" if lines else None
 
     def plot(self) -> Any:
         """Figure of singular values and, with truth, parallelness (paper, figure 3)."""
