@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 import noethers_razor as nr
+from noethers_razor.conserved import thinned
 from noethers_razor.conserved.constancy import candidates
 from noethers_razor.conserved.forms import basis, embed, moving_combinations, second_moment
 from noethers_razor.conserved.quadratic import stack_forms
 from noethers_razor.fitting import to_tracks
-from noethers_razor.stages import thinned
 from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.systems import System
 

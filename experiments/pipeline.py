@@ -21,7 +21,8 @@ import numpy as np
 
 import noethers_razor as nr
 from experiments.baselines import baselines
-from noethers_razor.stages import Stage, thinned
+from noethers_razor.conserved import thinned
+from noethers_razor.stages import Stage
 from noethers_razor.systems import System
 from noethers_razor.workflow import follow
 

@@ -19,7 +19,8 @@ from experiments.tables import markdown, parser, spread, write
 from noethers_razor.conserved.forms import embed, second_moment
 from noethers_razor.conserved.quadratic import symmetric
 from noethers_razor.fitting import plan
-from noethers_razor.stages import FitState, Propose, Stage
+from noethers_razor.stages import Propose, Stage
+from noethers_razor.state import FitState
 from noethers_razor.systems import NBody, Oscillators, System
 
 SYSTEMS: dict[str, tuple[System, int, float]] = {

@@ -23,7 +23,8 @@ from noethers_razor.expressions import expression
 from noethers_razor.judgement import Judge, active_slopes
 from noethers_razor.model import Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
-from noethers_razor.stages import Control, FitState, Joint, Propose, ShortenOrbits, Stage, WithoutSymmetry
+from noethers_razor.stages import Control, Joint, Propose, ShortenOrbits, Stage, WithoutSymmetry
+from noethers_razor.state import FitState
 from noethers_razor.symmetry.span import largest_angle
 from noethers_razor.training import Estimate, Rates, Watcher
 

@@ -19,7 +19,8 @@ from noethers_razor.conserved.constancy import CREDIBLE, credible_length, least_
 from noethers_razor.conserved.independence import independent_rank
 from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.model import conserved_of, prefixed
-from noethers_razor.stages import Control, FitState, Judgement
+from noethers_razor.stages import Control
+from noethers_razor.state import FitState, Judgement
 from noethers_razor.symmetry.sheet import AS_LEARNED
 from noethers_razor.symmetry.span import active, active_count, largest_sine
 from noethers_razor.training import Estimate, FlatParams, Rates, masked

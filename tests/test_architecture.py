@@ -32,6 +32,7 @@ LAYERS = {
     "config": 5.5,
     "model": 6,
     "training": 6.5,
+    "state": 6.8,
     "stages": 7,
     "judgement": 7.5,
     "prediction": 7,

@@ -35,7 +35,7 @@ from noethers_razor.judgement import (
 )
 from noethers_razor.model import Batch, prefixed
 from noethers_razor.result import build_model
-from noethers_razor.stages import FitState, Judgement
+from noethers_razor.state import FitState, Judgement
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.systems import CentralForce, Oscillators
 from noethers_razor.training import Estimate
