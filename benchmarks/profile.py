@@ -69,11 +69,11 @@ def shares(case: Case) -> tuple[dict[str, float], float]:
     trainer, params = prepared(case)
     sources = sources_of(str(trainer.program(params).as_text()))
     found: dict[str, float] = collections.defaultdict(float)
-    trainer.estimate(params, jax.random.key(0), draws=1)
+    trainer.losses(params, jax.random.key(0), draws=1)
     before = trainer.clock.training
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            trainer.estimate(params, jax.random.key(1), draws=1)
+            trainer.losses(params, jax.random.key(1), draws=1)
         for name, seconds in busy(folder):
             if name in sources:
                 found[kind_of(name, sources[name])] += 1e3 * seconds / STEPS

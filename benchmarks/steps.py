@@ -24,10 +24,11 @@ from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, Neural, NoSymmetry, Polynomial, Quadratic
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.fitting import to_batch
+from noethers_razor.history import Clock, FlatParams
 from noethers_razor.model import Batch, initial_params, prefixed
 from noethers_razor.result import build_model
 from noethers_razor.systems import NBody, Oscillators, System
-from noethers_razor.training import Clock, FlatParams, Trainer
+from noethers_razor.training import Trainer
 
 COUNTS = (1, 2, 4)
 RESULTS = Path(__file__).parent / "results"
@@ -144,11 +145,11 @@ def prepared(case: Case, split: bool = True) -> tuple[Trainer, FlatParams]:
 def measure(case: Case, split: bool = True) -> tuple[float, float, int]:
     """Milliseconds per step, seconds of compilation, and points at a time."""
     config, (trainer, params) = case.config, prepared(case, split)
-    trainer.estimate(params, jax.random.key(2), draws=1)
+    trainer.losses(params, jax.random.key(2), draws=1)
     seconds = []
     for i in range(5):
         before = trainer.clock.training
-        trainer.estimate(params, jax.random.key(i), draws=1)
+        trainer.losses(params, jax.random.key(i), draws=1)
         seconds.append((trainer.clock.training - before) / (2 * case.chunk))
     points = config.batch * (config.orbit_samples if case.family.count else 1)
     return 1e3 * float(np.median(seconds)), trainer.clock.compiling, points

@@ -86,9 +86,9 @@ def _swap(new: Path, target: Path) -> None:
 
 
 def read_folder(
-    folder: str | os.PathLike[str], *, arrays: str, document: str
+    folder: str | os.PathLike[str], *, document: str, arrays: str | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """One .npz and one .json file of a folder, after comparing every listed file with the manifest.
+    """A .json and, if named, a .npz file of a folder, after comparing every listed file with the manifest.
 
     Raises:
         RunFolderError: when the folder or a file is missing, or a file was changed.
@@ -102,7 +102,7 @@ def read_folder(
     except (OSError, ValueError, AttributeError):
         raise RunFolderError(f"{source}: no readable {MANIFEST}; the run is incomplete, fit again") from None
     for name in (arrays, document):
-        if name not in named:
+        if name is not None and name not in named:
             raise RunFolderError(f"{source}: {MANIFEST} lists no {name}; the run is incomplete, fit again")
     for name, digest in named.items():
         path = source / Path(name).name
@@ -110,6 +110,8 @@ def read_folder(
             raise RunFolderError(f"{path} is missing; restore it or fit again")
         if _digest(path) != digest:
             raise RunFolderError(f"{path} differs from its checksum in {MANIFEST}; restore it or fit again")
-    with np.load(source / arrays, allow_pickle=False) as archive:
-        loaded = {name: archive[name] for name in archive.files}
+    loaded = {}
+    if arrays is not None:
+        with np.load(source / arrays, allow_pickle=False) as archive:
+            loaded = {name: archive[name] for name in archive.files}
     return loaded, json.loads((source / document).read_text())

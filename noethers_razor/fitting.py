@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,13 +19,15 @@ from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories, Transitions
 from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.expressions import expression
+from noethers_razor.history import Estimate, Watcher
+from noethers_razor.journal import Journal
 from noethers_razor.judgement import Judge, active_slopes
 from noethers_razor.model import Batch, initial_params
 from noethers_razor.result import Result, build_model, precision
 from noethers_razor.stages import Control, Joint, Propose, ShortenOrbits, Stage, WithoutSymmetry
 from noethers_razor.state import FitState
 from noethers_razor.symmetry.span import largest_angle
-from noethers_razor.training import Estimate, Rates, Watcher
+from noethers_razor.training import Rates
 
 _FEWEST_TO_HOLD_OUT = 20
 _STATES_KEPT, _TRACKED = 1024, 20_000
@@ -110,6 +111,7 @@ def fit(
     config: FitConfig | None = None,
     stages: Sequence[Stage] | None = None,
     watch: Watcher | None = None,
+    journal: Journal | None = None,
 ) -> Result:
     """Train a Hamiltonian and its conserved quantities together under the lower bound.
 
@@ -121,11 +123,13 @@ def fit(
         config: settings; the defaults suit noise from 0 to a twentieth of the spread.
         stages: of the fit, those of `plan` by default.
         watch: called after each chunk of steps, for progress.
+        journal: checkpoints in a folder; a fit that was interrupted goes on from those that are there, and
+            ends as it would have.
     Raises:
         TrainingDiverged: when the bound is not finite.
-        ValueError: when the family does not fit the phase space.
+        UsageError: when the family does not fit the phase space, or the journal is of another fit.
     """
-    return _fit(data, seed, conserved, config or FitConfig(), stages, watch)[0]
+    return _fit(data, seed, conserved, config or FitConfig(), stages, watch, journal)[0]
 
 
 def fit_seeds(
@@ -135,6 +139,7 @@ def fit_seeds(
     conserved: ConservedFamily | int | None = None,
     config: FitConfig | None = None,
     watch: Watcher | None = None,
+    journal: Journal | None = None,
 ) -> list[Result]:
     """The same fit from several seeds, best bound first; what is compiled is compiled once.
 
@@ -143,7 +148,7 @@ def fit_seeds(
 
     Args:
         seeds: of the fits, different ones.
-        data, conserved, config, watch: see `fit`.
+        data, conserved, config, watch, journal: see `fit`.
     Raises:
         UsageError: without a seed, or with one given twice.
         TrainingDiverged: when every fit diverges; one that does is left out, and named in the evidence.
@@ -151,12 +156,13 @@ def fit_seeds(
     if not seeds or len(set(seeds)) < len(seeds):
         raise UsageError(f"seeds = {list(seeds)}; expected at least one, each once")
     if len(seeds) == 1:
-        return [fit(data, seed=seeds[0], conserved=conserved, config=config, watch=watch)]
+        return [fit(data, seed=seeds[0], conserved=conserved, config=config, watch=watch, journal=journal)]
     config, state = config or FitConfig(), None
     fits, lost = [], []
     for seed in seeds:
         try:
-            result, state = _fit(data, seed, conserved, config, None, watch, state)
+            own = None if journal is None else journal.part(f"seed-{seed}")
+            result, state = _fit(data, seed, conserved, config, None, watch, own, state)
         except TrainingDiverged as error:
             lost.append((seed, error))
         else:
@@ -186,10 +192,10 @@ def _fit(
     config: FitConfig,
     stages: Sequence[Stage] | None,
     watch: Watcher | None,
+    journal: Journal | None,
     other: FitState | None = None,
 ) -> tuple[Result, FitState]:
     """A fit, and its state, from which another fit of the same data can take the programs."""
-    began = time.perf_counter()
     family = Quadratic(conserved) if isinstance(conserved, int) else conserved or Quadratic()
     train, states, held_out = _split(data, config.held_out)
     transitions = train.transitions()
@@ -203,6 +209,8 @@ def _fit(
             "use start 'random' or a positive warmup"
         )
     substeps = config.substeps or suggested_substeps(frame, transitions)
+    if journal is not None:
+        journal.begin(_job(data, family, config, seed))
     with precision(config.dtype):
         batch = to_batch(frame, transitions, config.dtype)
         base = jax.random.key(seed)
@@ -214,13 +222,14 @@ def _fit(
         )
         tracks = to_tracks(frame, train)
         state = FitState(model, batch, tracks, start, fit_key, config, bare=dict(start), watch=watch)
+        state.journal = journal
         if other is not None:
             state.share_programs(other)
         _run(state, plan(config, family) if stages is None else stages)
         frame_noise = _noise_variance(state, frame)
         step = float(np.median(transitions.duration)) / substeps
         best = state.bounds[state.family.name]
-        metrics = _metrics(state, best, frame_noise, began, transitions.total)
+        metrics = _metrics(state, best, frame_noise, transitions.total)
         result = Result(
             model=state.model,
             params=state.params,
@@ -238,6 +247,16 @@ def _fit(
             metadata={**data.metadata, "sha256": data.digest},
         )
         return result, state
+
+
+def _job(data: Trajectories, family: ConservedFamily, config: FitConfig, seed: int) -> dict[str, Any]:
+    """What the outcome of a fit depends on."""
+    return {
+        "data": data.digest,
+        "family": f"{family.name} {family.settings()}",
+        "seed": seed,
+        **dataclasses.asdict(config),
+    }
 
 
 def _require_defined(terms: Sequence[str], data: Trajectories) -> None:
@@ -280,7 +299,7 @@ def _noise_variance(state: FitState, frame: Frame) -> float:
     return deviation**2 * float(np.mean(frame.noise_scale**2))
 
 
-def _metrics(state: FitState, best: Estimate, noise: float, began: float, total: int) -> dict[str, Any]:
+def _metrics(state: FitState, best: Estimate, noise: float, total: int) -> dict[str, Any]:
     clock = state.clock
     return {
         "elbo_per_transition": -best.negative_elbo,
@@ -291,7 +310,7 @@ def _metrics(state: FitState, best: Estimate, noise: float, began: float, total:
         "noise_variance": noise,
         "transitions": total,
         "steps": clock.steps,
-        "seconds_total": time.perf_counter() - began,
+        "seconds_total": clock.total,
         "seconds_compile": clock.compiling,
         "seconds_per_step": clock.training / max(clock.steps, 1),
     }

@@ -18,12 +18,13 @@ from noethers_razor.conserved import ConservedFamily, Tracks, gradients, thinned
 from noethers_razor.conserved.constancy import CREDIBLE, credible_length, least_varying
 from noethers_razor.conserved.independence import independent_rank
 from noethers_razor.errors import TrainingDiverged, UsageError
+from noethers_razor.history import Estimate, FlatParams
 from noethers_razor.model import conserved_of, prefixed
 from noethers_razor.stages import Control
 from noethers_razor.state import FitState, Judgement
 from noethers_razor.symmetry.sheet import AS_LEARNED
 from noethers_razor.symmetry.span import active, active_count, largest_sine
-from noethers_razor.training import Estimate, FlatParams, Rates, masked
+from noethers_razor.training import Rates, masked
 
 _STEP_IN_SPECTRUM = 1.5
 """Ratio of neighbouring singular values at which the evidence is asked whether to cut between them."""

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from noethers_razor import integrators
 from noethers_razor._types import Array, Key
 from noethers_razor.hamiltonian import field_of
+from noethers_razor.history import FlatParams
 from noethers_razor.model import Model, conserved_of
-from noethers_razor.training import FlatParams
 
 
 class PosteriorDraws(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from noethers_razor.training import Row
+from noethers_razor.history import Row
 
 
 class Progress:

@@ -25,9 +25,9 @@ from noethers_razor.data.frame import Frame
 from noethers_razor.data.trajectories import coordinate_names
 from noethers_razor.errors import RunFolderError, UsageError
 from noethers_razor.hamiltonian import network_function
+from noethers_razor.history import FlatParams, Row
 from noethers_razor.mechanics import energy_drift
 from noethers_razor.model import Likelihood, Model, OrbitSampling, conserved_of
-from noethers_razor.training import FlatParams, Row
 
 FORMAT = 2
 _DRAWS = 32

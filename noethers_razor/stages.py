@@ -16,10 +16,11 @@ import numpy as np
 from noethers_razor.conserved import FunctionFamily, NoSymmetry, Proposal, thinned
 from noethers_razor.conserved.expansion import LENGTH
 from noethers_razor.errors import TrainingDiverged
+from noethers_razor.history import FlatParams
 from noethers_razor.model import prefixed
 from noethers_razor.orbit import RADIUS
 from noethers_razor.state import FitState
-from noethers_razor.training import FlatParams, Rates
+from noethers_razor.training import Rates
 
 _STATES = 512
 _SHARES = np.array([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0])

@@ -16,9 +16,11 @@ import numpy as np
 from noethers_razor._types import Key
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, FunctionFamily, NoSymmetry, Proposal, Tracks, thinned
+from noethers_razor.history import Clock, Estimate, FlatParams, Row, Standing, Watcher
+from noethers_razor.journal import Call, Journal
 from noethers_razor.model import Batch, Model, conserved_of, prefixed
 from noethers_razor.symmetry.span import active_count
-from noethers_razor.training import Clock, Estimate, FlatParams, Rates, Row, Trainer, Watcher
+from noethers_razor.training import Rates, Trainer
 
 _Averaged = Callable[[FlatParams, Key, Any], jax.Array]
 """(params, keys of weight samples, something else) -> a mean over the samples."""
@@ -64,6 +66,7 @@ class FitState:
         bounds: estimates by name (``none``, and the family's) after equal numbers of steps.
         judgements: sets that were compared, the accepted one of each round last.
         pool: thread that compiles while another stage trains.
+        journal: of what training has done, to go on from.
     """
 
     model: Model
@@ -81,6 +84,7 @@ class FitState:
     proposal: Proposal | None = None
     trainers: dict[str, Trainer] = dataclasses.field(default_factory=dict)
     pool: Executor | None = None
+    journal: Journal | None = None
 
     @property
     def family(self) -> ConservedFamily:
@@ -218,19 +222,55 @@ class FitState:
         stop_when_slow: bool = False,
     ) -> FlatParams:
         """Parameters after a stage of training, see `Trainer.train`; draws are those of the stage's name."""
-        params, rows = self.trainer(family).train(
+        trainer, key = self.trainer(family), self.stream(stream or stage)
+        moving = np.ones(family.count) if active is None else active
+        call, standing = None, None
+        if self.journal is not None:
+            settings = {"rates": np.array([*rates, steps, stop_when_slow]), "active": moving}
+            call = self._call(stage, params, key, settings)
+            if (found := call.found()) is not None:
+                start = trainer.start_of_optimiser(params)
+                standing = Standing.of_record(found.arrays, found.document, start)
+                self.clock.at_least(found.document["clock"])
+                if found.ended:
+                    self.history += standing.rows
+                    return standing.params
+
+        def keep(standing: Standing, at_once: bool = False, ended: bool = False) -> None:
+            if call is not None and (at_once or ended or call.due):
+                arrays, own = standing.as_record()
+                call.keep(arrays, {**own, "clock": self.clock.reading()}, ended=ended)
+
+        last = trainer.train(
             params,
-            self.stream(stream or stage),
+            key,
             stage=stage,
             steps=steps,
             rates=rates,
-            active=active,
+            active=moving,
             stop_when_slow=stop_when_slow,
             watch=self.watch,
+            standing=standing,
+            keep=keep,
         )
-        self.history += rows
-        return params
+        keep(last, ended=True)
+        self.history += last.rows
+        return last.params
+
+    def _call(self, name: str, params: FlatParams, key: Key, settings: dict[str, np.ndarray]) -> Call:
+        """The entry of the journal for a call with these inputs."""
+        assert self.journal is not None, "asked before"
+        inputs = {name: np.asarray(value) for name, value in params.items()}
+        return self.journal.call(name, {**inputs, **settings, "key": np.asarray(jax.random.key_data(key))})
 
     def estimate(self, family: ConservedFamily, params: FlatParams) -> Estimate:
         """The bound at parameters, on the same batches and draws each time."""
-        return self.trainer(family).estimate(params, self.stream("estimate"))
+        trainer, key = self.trainer(family), self.stream("estimate")
+        if self.journal is None:
+            return Estimate.of(*trainer.losses(params, key))
+        call = self._call(f"estimate of {family.name}", params, key, {})
+        if (found := call.found()) is not None:
+            return Estimate.of(found.arrays["losses"], float(found.arrays["kl"]))
+        losses, kl = trainer.losses(params, key)
+        call.keep({"losses": losses, "kl": np.array(kl)}, {}, ended=True)
+        return Estimate.of(losses, kl)

@@ -18,9 +18,9 @@ from noethers_razor._types import Array, Key
 from noethers_razor.conserved.base import FunctionFamily
 from noethers_razor.conserved.expansion import SHARED, WEIGHTS
 from noethers_razor.errors import TrainingDiverged
+from noethers_razor.history import Clock, FlatParams, Row, Standing, Watcher
 from noethers_razor.model import NOISE, Batch, Model
 
-FlatParams = dict[str, Array]
 Result = TypeVar("Result")
 
 
@@ -31,42 +31,6 @@ class Rates(NamedTuple):
     conserved: float
     noise: float
 
-
-class Estimate(NamedTuple):
-    """A bound per transition in nats: -ELBO, its standard error, its two terms, and all its draws."""
-
-    negative_elbo: float
-    error: float
-    nll: float
-    kl: float
-    losses: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the history: averages over a chunk of steps, nats per transition."""
-
-    stage: str
-    step: int
-    negative_elbo: float
-    nll: float
-    kl: float
-    noise_deviation: float
-    rank: int
-    seconds: float
-
-
-@dataclasses.dataclass
-class Clock:
-    """Seconds of compilation that training waited for, seconds of training, steps; over all stages."""
-
-    compiling: float = 0.0
-    training: float = 0.0
-    steps: int = 0
-
-
-Watcher = Callable[[Row, int], None]
-"""Called after each chunk with the newest row and the number of steps of the stage."""
 
 _SECOND_MOMENT = 0.99
 """Adam's decay of squared gradients. With .999 the growing gradients of a falling sigma meet a memory of
@@ -284,7 +248,9 @@ class Trainer:
         active: np.ndarray | None = None,
         stop_when_slow: bool = False,
         watch: Watcher | None = None,
-    ) -> tuple[FlatParams, list[Row]]:
+        standing: Standing | None = None,
+        keep: Callable[[Standing, bool], None] = lambda standing, at_once: None,
+    ) -> Standing:
         """Optimise for a number of steps (rounded up to whole chunks), step sizes falling by cosine.
 
         Args:
@@ -296,28 +262,43 @@ class Trainer:
             active: (K,) ones where a conserved quantity may move; all by default.
             stop_when_slow: end when a chunk improves the bound by less than `SLOW` per dimension.
             watch: called after each chunk.
+            standing: to go on from instead.
+            keep: called after each chunk with what to go on from, and whether that is not to wait: before an
+                interruption leaves.
         Raises:
             TrainingDiverged: when the bound or a parameter is not finite, naming it.
         """
         chunks = max(1, -(-steps // self.chunk))
         active = np.ones(self.model.family.count) if active is None else active
-        state, rows = self._optimiser.init(params), []
+        at = standing or Standing(0, params, self.start_of_optimiser(params), [])
         progress = np.arange(chunks * self.chunk) / (chunks * self.chunk)
         ramp = np.minimum(1.0, (np.arange(len(progress)) + 1) / _RAMP)
         scales = (ramp * 0.5 * (1 + np.cos(np.pi * progress)))[:, None] * np.asarray(rates)
-        for i, chunk_key in enumerate(jax.random.split(key, chunks)):
-            part = scales[i * self.chunk : (i + 1) * self.chunk]
-            after, state, losses, kl = self._call(params, state, chunk_key, part, active)
-            self.clock.steps += self.chunk
-            self._guard(after, losses, stage, (i + 1) * self.chunk)
-            params = after
-            rows.append(self._row(params, losses, kl, stage, (i + 1) * self.chunk))
-            if watch is not None:
-                watch(rows[-1], chunks * self.chunk)
-            if stop_when_slow and self._is_slow(rows):
-                break
+        keys = jax.random.split(key, chunks)
+        try:
+            while at.done < chunks and not (stop_when_slow and self._is_slow(at.rows)):
+                part = scales[at.done * self.chunk : (at.done + 1) * self.chunk]
+                step = (at.done + 1) * self.chunk
+                after, state, losses, kl = self._call(at.params, at.optimiser, keys[at.done], part, active)
+                self.clock.steps += self.chunk
+                self._guard(after, losses, stage, step)
+                at = Standing(
+                    at.done + 1, after, state, [*at.rows, self._row(after, losses, kl, stage, step)]
+                )
+                keep(at, False)
+                if watch is not None:
+                    watch(at.rows[-1], chunks * self.chunk)
+        except KeyboardInterrupt:
+            keep(at, True)
+            raise
         # What follows a stage is small, and runs where everything else does.
-        return params if self._parts is None else jax.device_put(params, jax.local_devices()[0]), rows
+        if self._parts is not None:
+            at = at._replace(params=jax.device_put(at.params, jax.local_devices()[0]))
+        return at
+
+    def start_of_optimiser(self, params: FlatParams) -> optax.OptState:
+        """Its state before the first step."""
+        return self._optimiser.init(params)
 
     def _is_slow(self, rows: list[Row]) -> bool:
         """Two chunks against the two before: single ones are too noisy to stop at."""
@@ -355,8 +336,8 @@ class Trainer:
         """sigma in noise units."""
         return float(self.model.likelihood.deviation(params.get(NOISE)))
 
-    def estimate(self, params: FlatParams, key: Key, draws: int = _ESTIMATE) -> Estimate:
-        """The bound at fixed parameters from so many draws or more, two chunks at least.
+    def losses(self, params: FlatParams, key: Key, draws: int = _ESTIMATE) -> tuple[np.ndarray, float]:
+        """-ELBO of so many draws or more at fixed parameters, two chunks at least, and its KL.
 
         It is the training step with step sizes zero, so that nothing compiles.
         """
@@ -366,6 +347,4 @@ class Trainer:
         for chunk_key in jax.random.split(key, max(2, -(-draws // self.chunk))):
             _, _, values, kl = self._call(params, state, chunk_key, still, frozen)
             losses.append(values)
-        values = np.concatenate(losses)
-        mean = float(values.mean())
-        return Estimate(mean, float(values.std() / np.sqrt(len(values))), mean - kl, kl, values)
+        return np.concatenate(losses), kl

@@ -16,10 +16,10 @@ from noethers_razor.conserved import ConservedFamily, thinned
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
 from noethers_razor.fitting import fit_seeds
+from noethers_razor.history import Watcher
 from noethers_razor.result import Prediction, Result, versions
 from noethers_razor.symmetry.function_report import FunctionReport
 from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
-from noethers_razor.training import Watcher
 
 Report = SymmetryReport | FunctionReport
 

@@ -15,6 +15,7 @@ from noethers_razor.conserved.forms import basis, embed, second_moment
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.fitting import plan, to_tracks
+from noethers_razor.history import Estimate
 from noethers_razor.judgement import (
     AS_LEARNED,
     FORMS_ALONE,
@@ -38,7 +39,6 @@ from noethers_razor.result import build_model
 from noethers_razor.state import FitState, Judgement
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.systems import CentralForce, Oscillators
-from noethers_razor.training import Estimate
 
 PAIRED = np.random.default_rng(0).normal(size=400)
 """Noise of batches and draws that all candidates share."""
