@@ -1,0 +1,190 @@
+"""A journal of a long computation: what each of its calls has given, on disk, so that it can be gone on with.
+
+A fit depends on data, settings and seed alone, and nearly all its time goes into few calls: trainings and
+estimates. The journal numbers them and keeps the outcome of those that have ended, and the state of the one
+that has not. Gone on with, a fit runs from its beginning, finds what it has done, and ends as it would have.
+Every record is a folder that appears whole, with a checksum of each file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from noethers_razor.checkpoint import read_folder, write_folder
+from noethers_razor.errors import RunFolderError, UsageError
+
+SECONDS = 10.0
+"""Between two records of a training that goes on."""
+_ARRAYS, _DOCUMENT, _JOB = "state.npz", "state.json", "job"
+_KEPT = 2
+"""Records of a call that has not ended: should the newest be damaged, there is one before it."""
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Record(NamedTuple):
+    """What is known of a call: arrays by name, a JSON value, and whether the call had ended."""
+
+    arrays: Mapping[str, np.ndarray]
+    document: dict[str, Any]
+    ended: bool
+
+
+def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of arrays and their names."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {value.shape} {value.dtype.str}".encode())
+        total.update(value.tobytes())
+    return total.hexdigest()
+
+
+class Journal:
+    """Records of the calls of one computation in a folder.
+
+    Args:
+        folder: made when missing; one that holds records is gone on with, see `begin`.
+        seconds: between two records of a call that goes on; 0 keeps each.
+        tell: for what a user should know of: records that are damaged or not of this computation.
+    Raises:
+        UsageError: when the folder is a file.
+        OSError: when it cannot be made.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        seconds: float = SECONDS,
+        tell: Callable[[str], None] = _tell,
+    ) -> None:
+        self.folder, self.seconds, self.tell = Path(folder), seconds, tell
+        self._calls = 0
+        if self.folder.is_file():
+            raise UsageError(f"{self.folder} is a file; expected a folder for checkpoints")
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def part(self, name: str) -> Journal:
+        """The journal of a part of the computation, in a folder below."""
+        return Journal(self.folder / name, self.seconds, self.tell)
+
+    def begin(self, job: dict[str, Any]) -> None:
+        """Say what the computation depends on, as JSON values by name.
+
+        Raises:
+            UsageError: when the folder holds records of another one; says what differs.
+        """
+        self._calls, job = 0, json.loads(json.dumps(job))
+        for left in self.folder.glob(".*"):
+            # What a record that was not finished has left.
+            shutil.rmtree(left, ignore_errors=True)
+        home = self.folder / _JOB
+        try:
+            known = read_folder(home, document=_DOCUMENT)[1] if home.is_dir() else None
+        except RunFolderError as error:
+            self.tell(f"{error}; beginning anew")
+            self._remove(sorted(self.folder.iterdir()))
+            known = None
+        if known is None:
+            write_folder(home, arrays={}, documents={_DOCUMENT: job}, texts={})
+            return
+        differing = sorted(name for name in job.keys() | known.keys() if job.get(name) != known.get(name))
+        if differing:
+            name = differing[0]
+            raise UsageError(
+                f"{self.folder} holds checkpoints of another fit: {', '.join(differing)} differ "
+                f"({name}: {_short(known.get(name))} there, {_short(job.get(name))} here); "
+                "go on with the same data and settings, or begin anew elsewhere"
+            )
+
+    def call(self, name: str, inputs: Mapping[str, np.ndarray]) -> Call:
+        """The next call of the computation: named, with all that its outcome depends on."""
+        self._calls += 1
+        return Call(self, f"{self._calls:04d}", {"name": name, "inputs": fingerprint(inputs)})
+
+    def records_of(self, number: str) -> list[Path]:
+        """Folders of the records of a call, the newest first: that of its end sorts last by name."""
+        return sorted(self.folder.glob(f"{number}-*"), reverse=True)
+
+    def write(self, path: Path, arrays: Mapping[str, np.ndarray], document: dict[str, Any]) -> bool:
+        """Write a record; a disk that is full or read-only costs the record and not the computation."""
+        try:
+            write_folder(path, arrays={_ARRAYS: arrays}, documents={_DOCUMENT: document}, texts={})
+        except (OSError, UsageError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self.tell(f"{path}: no checkpoint written ({reason}); going on without")
+            return False
+        return True
+
+    def read(self, path: Path, about: dict[str, Any]) -> Record | None:
+        """A verified record, or None, told, where it is damaged or of other inputs."""
+        try:
+            arrays, document = read_folder(path, arrays=_ARRAYS, document=_DOCUMENT)
+        except RunFolderError as error:
+            self.tell(f"checkpoint damaged, going on from the one before: {error}")
+            return None
+        if document.get("about") != about:
+            self.tell(f"{path}: a checkpoint of other numbers; doing this part again")
+            return None
+        return Record(arrays, document["own"], path.name.endswith(Call.END))
+
+    def _remove(self, paths: list[Path]) -> None:
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def forget(self, number: str, keep: int) -> None:
+        """Remove all but the newest records of a call."""
+        self._remove(self.records_of(number)[keep:])
+
+
+class Call:
+    """One call of a computation and its records: ``0003-000004`` the fourth, ``0003-end`` the last."""
+
+    END = "end"
+
+    def __init__(self, journal: Journal, number: str, about: dict[str, Any]) -> None:
+        self._journal, self._number, self._about = journal, number, about
+        self._written = time.monotonic()
+        self._count = 0
+
+    def found(self) -> Record | None:
+        """The newest record that is whole and of these inputs; others are told and removed."""
+        journal = self._journal
+        for path in journal.records_of(self._number):
+            record = journal.read(path, self._about)
+            if record is not None:
+                self._count = 0 if record.ended else int(path.name.partition("-")[2])
+                return record
+            shutil.rmtree(path, ignore_errors=True)
+        return None
+
+    @property
+    def due(self) -> bool:
+        """Whether the state is to be kept again."""
+        return time.monotonic() - self._written >= self._journal.seconds
+
+    def keep(self, arrays: Mapping[str, np.ndarray], own: dict[str, Any], *, ended: bool = False) -> None:
+        """Record the state, or the outcome."""
+        self._count += 1
+        name = self.END if ended else f"{self._count:06d}"
+        path = self._journal.folder / f"{self._number}-{name}"
+        if self._journal.write(path, arrays, {"about": self._about, "own": own}):
+            self._journal.forget(self._number, 1 if ended else _KEPT)
+        self._written = time.monotonic()
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
