@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from noethers_razor.data.trajectories import Trajectories
     from noethers_razor.errors import (
         DataError,
+        Interrupted,
         NoetherError,
         RunFolderError,
         TrainingDiverged,
         UsageError,
     )
     from noethers_razor.fitting import fit, fit_seeds
+    from noethers_razor.journal import Journal
     from noethers_razor.result import Prediction, Result, load
     from noethers_razor.symmetry.function_report import FunctionReport
     from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
@@ -38,6 +40,8 @@ _WHERE = {
     "DataError": "errors",
     "FitConfig": "config",
     "FunctionReport": "symmetry.function_report",
+    "Interrupted": "errors",
+    "Journal": "journal",
     "KnownQuadratic": "conserved",
     "Neural": "conserved",
     "NoSymmetry": "conserved",
@@ -65,6 +69,8 @@ __all__ = [
     "DataError",
     "FitConfig",
     "FunctionReport",
+    "Interrupted",
+    "Journal",
     "KnownQuadratic",
     "Neural",
     "NoSymmetry",

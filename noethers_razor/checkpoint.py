@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ import numpy as np
 from noethers_razor.errors import RunFolderError, UsageError
 
 MANIFEST = "manifest.json"
+CHECKPOINTS = "checkpoints"
+"""Folder in that of a run while it is not finished."""
+SETTINGS = "settings"
+"""Folder in that of checkpoints, with a document of this name."""
 
 
 def require_free(folder: Path, *, overwrite: bool) -> None:
@@ -33,8 +38,34 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UsageError(f"folder {folder} is not empty; choose another, or pass --overwrite")
-    if not (folder / MANIFEST).is_file():
+    if not is_finished(folder) and not is_unfinished(folder):
         raise UsageError(f"folder {folder} is no run folder and is not replaced; choose another")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (folder / MANIFEST).is_file()
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder holds checkpoints of a run."""
+    return (folder / CHECKPOINTS).is_dir()
+
+
+def require_target(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse a folder that a fit cannot be written into, or gone on with.
+
+    Raises:
+        UsageError: as `require_free`, and where an unfinished run is neither to be gone on with nor replaced.
+    """
+    if overwrite and resume:
+        raise UsageError("--resume with --overwrite; go on with the run, or begin anew")
+    if is_unfinished(folder) and not (overwrite or resume):
+        raise UsageError(
+            f"folder {folder} holds an unfinished fit; pass --resume to go on with it, or --overwrite"
+        )
+    if not resume or not (is_unfinished(folder) or is_finished(folder)):
+        require_free(folder, overwrite=overwrite)
 
 
 def _digest(path: Path) -> str:
@@ -44,9 +75,9 @@ def _digest(path: Path) -> str:
 def write_folder(
     folder: str | os.PathLike[str],
     *,
-    arrays: Mapping[str, Mapping[str, np.ndarray]],
     documents: Mapping[str, Any],
-    texts: Mapping[str, str],
+    arrays: Mapping[str, Mapping[str, np.ndarray]] = MappingProxyType({}),
+    texts: Mapping[str, str] = MappingProxyType({}),
     overwrite: bool = False,
 ) -> Path:
     """Write .npz files, .json files and text files as one folder that appears whole or not at all.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,13 +13,14 @@ import click
 
 from noethers_razor import host
 from noethers_razor.config import FitConfig
-from noethers_razor.errors import NoetherError, UsageError
+from noethers_razor.errors import Interrupted, NoetherError, UsageError
 from noethers_razor.options import (
     build_family,
     build_system,
     config_options,
     family_options,
     seed_or_drawn,
+    settings_of_checkpoint,
     system_options,
 )
 from noethers_razor.systems import SYSTEMS
@@ -82,37 +85,50 @@ def simulate(
     show_default=True,
     help="Number of fits, from the seed on; the best bound is kept, the spread reported.",
 )
+@click.option("--resume", is_flag=True, help="Go on with a fit that was interrupted, with its settings.")
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="Time between checkpoints.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run folder that is not empty.")
 @click.option("--quiet", is_flag=True, help="No progress lines.")
 @config_options
+@click.pass_context
 def fit(
+    context: click.Context,
     file: Path,
     out: Path,
-    oracle: str | None,
-    n: int | None,
-    dim: int | None,
-    parameters: tuple[str, ...],
-    seed: int | None,
-    seeds: int,
+    resume: bool,
+    checkpoint_seconds: float,
     overwrite: bool,
     quiet: bool,
     **settings: Any,
 ) -> None:
     """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
-    from noethers_razor.checkpoint import require_free
+    from noethers_razor.checkpoint import is_finished, is_unfinished, require_target
     from noethers_razor.conserved import KnownQuadratic
     from noethers_razor.data.readers import load_trajectories
     from noethers_razor.progress import Progress
     from noethers_razor.workflow import train
 
+    require_target(out, overwrite=overwrite, resume=resume)
+    if resume:
+        settings = settings_of_checkpoint(context, out, settings)
+    # A run that is finished is only reported again.
+    done = resume and is_finished(out) and not is_unfinished(out)
+    settings["seed"] = first = 0 if done else seed_or_drawn(settings["seed"])
+    kept = dict(settings)
+    oracle, n, dim, parameters = (settings.pop(name) for name in ("oracle", "n", "dim", "parameters"))
+    seeds, _ = settings.pop("seeds"), settings.pop("seed")
     # Wrong flags are told before any file is read.
     wanted, config = build_family(settings), FitConfig(**settings)
-    require_free(out, overwrite=overwrite)
     data = load_trajectories(file)
     if oracle is not None:
         system = build_system(oracle, n, dim, parameters, data.metadata)
         wanted = KnownQuadratic.of(system.conserved())
-    first = seed_or_drawn(seed)
     with Progress(quiet) as progress:
         result, report = train(
             data,
@@ -123,6 +139,9 @@ def fit(
             overwrite=overwrite,
             command=sys.argv[1:],
             watch=progress,
+            resume=resume,
+            checkpoint_seconds=checkpoint_seconds,
+            settings=kept,
         )
     click.echo(
         f"{report}\n{out}: {result.metrics['seconds_total']:.1f} s, ELBO {result.elbo:.3f} per transition"
@@ -316,12 +335,19 @@ def _summary(values: dict[str, float | None]) -> str:
 
 def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"noethers-razor: {' '.join(message.split())}", err=True)
+    if code == Interrupted.exit_code:
+        # Programs that are still being compiled are not waited for.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
 def main() -> None:
     """Entry point: every expected failure is one line on standard error and an exit code."""
     host.prepare()
+    # Whatever stops a process politely lets training keep its state.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:
@@ -329,7 +355,7 @@ def main() -> None:
     except NoetherError as error:
         _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; nothing was written", 130)
+        _fail("interrupted", Interrupted.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}; check path, permissions and space", 2)
     except ValueError as error:

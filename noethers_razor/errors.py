@@ -33,3 +33,9 @@ class RunFolderError(NoetherError):
     """A run folder that is missing parts or was changed (exit code 5)."""
 
     exit_code = 5
+
+
+class Interrupted(NoetherError):
+    """Training was stopped from outside, after its state was kept (exit code 130)."""
+
+    exit_code = 130

@@ -71,7 +71,7 @@ class Journal:
         tell: Callable[[str], None] = _tell,
     ) -> None:
         self.folder, self.seconds, self.tell = Path(folder), seconds, tell
-        self._calls = 0
+        self._calls, self._job = 0, ""
         if self.folder.is_file():
             raise UsageError(f"{self.folder} is a file; expected a folder for checkpoints")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +87,7 @@ class Journal:
             UsageError: when the folder holds records of another one; says what differs.
         """
         self._calls, job = 0, json.loads(json.dumps(job))
+        self._job = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
         for left in self.folder.glob(".*"):
             # What a record that was not finished has left.
             shutil.rmtree(left, ignore_errors=True)
@@ -94,11 +95,12 @@ class Journal:
         try:
             known = read_folder(home, document=_DOCUMENT)[1] if home.is_dir() else None
         except RunFolderError as error:
-            self.tell(f"{error}; beginning anew")
-            self._remove(sorted(self.folder.iterdir()))
+            # What it depends on is also in every record.
+            self.tell(f"{error}; written anew")
+            shutil.rmtree(home, ignore_errors=True)
             known = None
         if known is None:
-            write_folder(home, arrays={}, documents={_DOCUMENT: job}, texts={})
+            write_folder(home, documents={_DOCUMENT: job})
             return
         differing = sorted(name for name in job.keys() | known.keys() if job.get(name) != known.get(name))
         if differing:
@@ -112,7 +114,8 @@ class Journal:
     def call(self, name: str, inputs: Mapping[str, np.ndarray]) -> Call:
         """The next call of the computation: named, with all that its outcome depends on."""
         self._calls += 1
-        return Call(self, f"{self._calls:04d}", {"name": name, "inputs": fingerprint(inputs)})
+        about = {"job": self._job, "name": name, "inputs": fingerprint(inputs)}
+        return Call(self, f"{self._calls:04d}", about)
 
     def records_of(self, number: str) -> list[Path]:
         """Folders of the records of a call, the newest first: that of its end sorts last by name."""
@@ -121,7 +124,7 @@ class Journal:
     def write(self, path: Path, arrays: Mapping[str, np.ndarray], document: dict[str, Any]) -> bool:
         """Write a record; a disk that is full or read-only costs the record and not the computation."""
         try:
-            write_folder(path, arrays={_ARRAYS: arrays}, documents={_DOCUMENT: document}, texts={})
+            write_folder(path, arrays={_ARRAYS: arrays}, documents={_DOCUMENT: document})
         except (OSError, UsageError) as error:
             reason = getattr(error, "strerror", None) or error
             self.tell(f"{path}: no checkpoint written ({reason}); going on without")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -193,3 +194,29 @@ def seed_or_drawn(seed: int | None) -> int:
     drawn = secrets.randbelow(2**31)
     click.echo(f"seed {drawn} (drawn; pass --seed {drawn} to repeat this run)", err=True)
     return drawn
+
+
+def settings_of_checkpoint(context: click.Context, run: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a fit that is gone on with, of which those given once more must be the same.
+
+    Raises:
+        UsageError: naming a flag that differs.
+        RunFolderError: when they were changed.
+    """
+    from click.core import ParameterSource
+
+    from noethers_razor.checkpoint import CHECKPOINTS, SETTINGS, read_folder
+
+    home = run / CHECKPOINTS / SETTINGS
+    if not home.is_dir():
+        return settings
+    kept = read_folder(home, document=f"{SETTINGS}.json")[1]
+    kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+    for name in kept.keys() & settings.keys():
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and settings[name] != kept[name]:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {settings[name]} with --resume, but the fit was begun with "
+                f"{kept[name]}; leave the flag out, or begin anew"
+            )
+    return {**settings, **kept}

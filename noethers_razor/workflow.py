@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from noethers_razor import plot
-from noethers_razor.checkpoint import require_free
+from noethers_razor.checkpoint import (
+    CHECKPOINTS,
+    SETTINGS,
+    is_finished,
+    is_unfinished,
+    require_target,
+    write_folder,
+)
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, thinned
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.errors import UsageError
+from noethers_razor.errors import Interrupted, UsageError
 from noethers_razor.fitting import fit_seeds
 from noethers_razor.history import Watcher
-from noethers_razor.result import Prediction, Result, versions
+from noethers_razor.journal import SECONDS, Journal
+from noethers_razor.result import Prediction, Result, load, versions
 from noethers_razor.symmetry.function_report import FunctionReport
 from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
 
@@ -65,26 +74,52 @@ def train(
     overwrite: bool,
     command: list[str],
     watch: Watcher | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = SECONDS,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[Result, Report]:
     """Fit from each seed, report, and one run folder with everything in it: that of the best bound.
 
+    Until it is finished the folder holds checkpoints.
+
+    Args:
+        overwrite: replace a run that is there, or its checkpoints.
+        resume: go on with checkpoints that are there; a finished run is only reported.
+        checkpoint_seconds: between checkpoints of a training that goes on.
+        settings: kept beside the checkpoints, for `options.settings_of_checkpoint`.
     Raises:
-        UsageError: when the folder is not empty, before any work is done.
+        UsageError: when the folder is not empty, or checkpoints are of another fit, before any work is done.
+        Interrupted: when it is stopped from outside.
     """
-    require_free(folder, overwrite=overwrite)
+    require_target(folder, overwrite=overwrite, resume=resume)
     # Drawing is slow to import, and training leaves the time for it.
     threading.Thread(target=plot.load, daemon=True).start()
-    result = fit_seeds(data, seeds=seeds, conserved=family, config=config, watch=watch)[0]
-    # Saved before it is analysed, so that no error in the report can lose the fit.
-    result.save(folder, overwrite=overwrite)
-    report = find_symmetries(result)
-    result.save(
-        folder,
-        overwrite=True,
-        documents={"symmetry.json": report.as_json(), "command.json": command},
-        texts={"README.md": _card(result, report)},
-    )
-    write_figures(folder, figures_of(report, result))
+    try:
+        if resume and is_finished(folder) and not is_unfinished(folder):
+            result = load(folder)
+            if result.metadata.get("sha256") != data.digest:
+                raise UsageError(f"{folder} holds a finished fit of other data; choose another folder")
+        else:
+            if overwrite:
+                shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            journal = Journal(folder / CHECKPOINTS, checkpoint_seconds)
+            if not (journal.folder / SETTINGS).is_dir():
+                write_folder(journal.folder / SETTINGS, documents={f"{SETTINGS}.json": dict(settings or {})})
+            result = fit_seeds(
+                data, seeds=seeds, conserved=family, config=config, watch=watch, journal=journal
+            )[0]
+            # Saved before it is analysed, so that no error in the report can lose the fit.
+            result.save(folder, overwrite=True)
+        report = find_symmetries(result)
+        result.save(
+            folder,
+            overwrite=True,
+            documents={"symmetry.json": report.as_json(), "command.json": command},
+            texts={"README.md": _card(result, report)},
+        )
+        write_figures(folder, figures_of(report, result))
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; what was done is in {folder}: pass --resume to go on") from None
     return result, report
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from noethers_razor import cli, options
 from noethers_razor.config import FitConfig
-from noethers_razor.systems import SYSTEMS
+from noethers_razor.journal import Journal
+from noethers_razor.systems import SYSTEMS, Oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 
@@ -21,6 +22,7 @@ TINY = ["--steps", "40", "--chunk", "20", "--width", "8", "--depth", "1", "--orb
 def run(monkeypatch, capsys):
     """Runs the program in this process: (exit code, standard output, standard error)."""
     monkeypatch.setattr(cli.host, "prepare", lambda: None)
+    monkeypatch.setattr(cli.os, "_exit", sys.exit)
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["noethers-razor", *map(str, words)])
@@ -281,8 +283,35 @@ def test_interrupt_is_exit_code_130(run, files, tmp_path, monkeypatch):
 
     monkeypatch.setattr("noethers_razor.workflow.fit_seeds", interrupted)
     code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", "--seed", "1", *TINY)
-    assert code == 130 and "interrupted" in err
-    assert not (tmp_path / "r").exists()
+    assert code == 130 and f"what was done is in {tmp_path / 'r'}: pass --resume" in err
+    code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", *TINY)
+    assert code == 2 and "holds an unfinished fit; pass --resume" in err
+
+
+def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_path, monkeypatch):
+    words = ["fit", files / "d.npz", "--out", tmp_path / "r"]
+    with monkeypatch.context() as patch:
+
+        def stop(*_, **__):
+            raise KeyboardInterrupt
+
+        patch.setattr(Journal, "begin", stop)
+        assert run(*words, "--seed", "5", "--conserved", "3", *TINY)[0] == 130
+    code, _, err = run(*words, "--resume", "--width", "9")
+    assert code == 2 and "--width 9 with --resume, but the fit was begun with 8" in err
+    code, _, err = run(*words, "--resume", "--overwrite")
+    assert code == 2 and "go on with the run, or begin anew" in err
+    assert run(*words, "--resume", "--quiet")[0] == 0
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert record["seed"] == 5 and record["config"]["width"] == 8
+    assert not (tmp_path / "r" / "checkpoints").exists()
+    # What is finished is reported again, and only of the same data.
+    code, out, _ = run(*words, "--resume")
+    assert code == 0 and "conserved quantit" in out
+    other = tmp_path / "other.npz"
+    Oscillators(n=2).simulate(2, n_trajectories=24, n_steps=8).save(other)
+    code, _, err = run("fit", other, "--out", files / "r", "--resume")
+    assert code == 2 and "holds a finished fit of other data" in err
 
 
 @pytest.mark.parametrize("words", [[], ["simulate"], ["fit"], ["inspect"], ["predict"], ["demo"]])
