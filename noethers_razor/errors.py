@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class NoetherError(ValueError):
     """Base of every error this package raises on purpose: one line, found / expected / remedy."""
@@ -14,13 +16,19 @@ class UsageError(NoetherError):
 
 
 class DataError(NoetherError):
-    """Data that are refused, with a code such as ``NR104`` (exit code 3)."""
+    """Data that are refused, with a code such as ``NR104`` (exit code 3).
+
+    Args:
+        code, message: of the first problem; the message names what, where, value, reason and remedy.
+        further: (code, message) of other problems of the same data.
+    """
 
     exit_code = 3
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, further: Sequence[tuple[str, str]] = ()) -> None:
         self.code = code
-        super().__init__(f"{code} {message}")
+        self.problems = [(code, message), *further]
+        super().__init__("; ".join(f"{name} {text}" for name, text in self.problems))
 
 
 class TrainingDiverged(NoetherError):

@@ -193,8 +193,8 @@ def test_unknown_format_is_refused_with_the_known_ones(tmp_path):
 
 
 def test_missing_arrays_are_named(tmp_path):
-    np.savez(tmp_path / "orbits.npz", q=Q, t=T, v=Q)
-    with pytest.raises(DataError, match=r"NR107 .*no array p among q, t, v; .*momenta p, not velocities"):
+    np.savez(tmp_path / "orbits.npz", q=Q, t=T, w=Q)
+    with pytest.raises(DataError, match=r"NR107 .*no array p among q, t, w; .*momenta p, not velocities"):
         load_trajectories(tmp_path / "orbits.npz")
 
 

@@ -78,6 +78,30 @@ def test_what_data_show_to_vary_is_not_trusted_within_the_tolerance_of_the_noise
     assert found.trusted.tolist() == [True, True, False, False]
 
 
+def free_particles(count=40, steps=30, noise=0.05):
+    """Two free particles on a line, and their momenta, energies and angular momentum, exact."""
+    rng = np.random.default_rng(0)
+    q, p = rng.normal(size=(2, count, 1, 2))
+    path = np.concatenate([q + p * np.arange(steps)[None, :, None] * 0.1, np.repeat(p, steps, 1)], axis=-1)
+    states = (path + noise * rng.normal(size=path.shape)).reshape(-1, 4)
+    form, linear = np.zeros((6, 4, 4)), np.zeros((6, 4))
+    linear[0, 2] = linear[1, 3] = 1.0
+    form[2, 2, 2] = form[3, 3, 3] = form[4, 2, 3] = form[4, 3, 2] = 1.0
+    form[5, 0, 3] = form[5, 3, 0] = 1.0
+    form[5, 1, 2] = form[5, 2, 1] = -1.0
+    tracks = Tracks(states, np.repeat(np.arange(count), steps), noise**2 * np.eye(4))
+    return tracks, orthonormal(embed(form, linear, second_moment(states)))
+
+
+def test_noise_known_badly_of_some_coordinates_costs_no_trust():
+    tracks, rows = free_particles()
+    # Four times the noise of positions: momenta then seem far more constant than the angular momentum.
+    tracks = tracks._replace(noise=np.diag([16.0, 16.0, 1.0, 1.0]) * tracks.noise)
+    found = uncertainty_of_span(rows, second_moment(tracks.states), tracks)
+    assert found.deviation[-1, 0] > 1.15 * found.deviation[0, 1]
+    assert found.trusted.all()
+
+
 def test_data_in_which_everything_is_noise_leave_everything_open():
     rng = np.random.default_rng(0)
     still = np.repeat(rng.normal(size=(40, 4)), 20, axis=0)

@@ -2,86 +2,132 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-Problem = tuple[str, str]
+_LARGEST = 1e100
+"""Beyond, squares leave the range of numbers."""
+
+
+class Problem(NamedTuple):
+    """A code such as ``NR104``, and one sentence: place, value, reason, remedy."""
+
+    code: str
+    text: str
 
 
 def _shape_problems(q: np.ndarray, p: np.ndarray, t: np.ndarray, mask: np.ndarray | None) -> list[Problem]:
     found: list[Problem] = []
     for name, array in (("q", q), ("p", p), ("t", t)):
         if array.dtype.kind not in "fiu":
-            found.append(("NR101", f"{name} holds {array.dtype}; expected real numbers"))
+            found.append(Problem("NR101", f"{name} holds {array.dtype}; expected real numbers"))
+    if mask is not None and mask.dtype.kind not in "biu":
+        found.append(Problem("NR101", f"mask holds {mask.dtype}; expected True and False"))
     for name, array in (("q", q), ("p", p)):
         if array.ndim != 3:
             found.append(
-                (
+                Problem(
                     "NR102",
-                    f"{name} has shape {array.shape}; expected (trajectory, time, dof): add the missing axes",
+                    f"{name} has shape {array.shape}; expected (trajectory, time, dof): add missing axes, or "
+                    "name those of a file with --axes",
                 )
             )
     if found:
         return found
     if q.shape != p.shape:
         found.append(
-            ("NR102", f"q has shape {q.shape} but p {p.shape}; expected one momentum for each position")
+            Problem("NR102", f"q has shape {q.shape} but p {p.shape}; expected a momentum for each position")
         )
     elif 0 in q.shape or q.shape[1] < 2:
         found.append(
-            ("NR103", f"q has shape {q.shape}; a trajectory needs at least 2 times and 1 degree of freedom")
+            Problem("NR103", f"q has shape {q.shape}; expected at least 2 times and 1 degree of freedom")
         )
     if t.shape not in (q.shape[1:2], q.shape[:2]):
         found.append(
-            ("NR102", f"t has shape {t.shape}; expected {q.shape[1:2]} or {q.shape[:2]} to go with q")
+            Problem("NR102", f"t has shape {t.shape}; expected {q.shape[1:2]} or {q.shape[:2]} to go with q")
         )
     if mask is not None and mask.shape != q.shape[:2]:
-        found.append(("NR102", f"mask has shape {mask.shape}; expected {q.shape[:2]} to go with q"))
+        found.append(Problem("NR102", f"mask has shape {mask.shape}; expected {q.shape[:2]} to go with q"))
     return found
 
 
 def _value_problems(q: np.ndarray, p: np.ndarray, present: np.ndarray) -> list[Problem]:
     found: list[Problem] = []
     for name, array in (("q", q), ("p", p)):
-        bad = ~np.isfinite(array) & present[..., None]
-        if bad.any():
-            i, k, d = np.argwhere(bad)[0]
-            found.append(
-                (
-                    "NR105",
-                    f"{name}[{i}, {k}, {d}] = {array[i, k, d]} ({int(bad.sum())} values not finite): "
-                    "remove those states, or mark them False in mask",
-                )
-            )
+        finite = np.isfinite(array)
+        for bad, what, remedy in (
+            (~finite, "not finite", "remove those states, or mark them False in mask"),
+            (
+                finite & (np.abs(array.astype(np.float64)) > _LARGEST),
+                f"beyond {_LARGEST:g}",
+                "choose other units",
+            ),
+        ):
+            bad &= present[..., None]
+            if bad.any():
+                i, k, d = np.argwhere(bad)[0]
+                where, count = f"{name}[{i}, {k}, {d}] = {array[i, k, d]}", int(bad.sum())
+                found.append(Problem("NR105", f"{where} ({count} values {what}): {remedy}"))
     if not found and present.any():
         states = np.concatenate([q, p], axis=-1)[present].astype(np.float64)
         if np.all(states == states[0]):
-            found.append(("NR106", "no state differs from another; expected motion"))
+            found.append(Problem("NR106", "no state differs from another; expected motion"))
     return found
 
 
 def _time_problems(t: np.ndarray, present: np.ndarray) -> list[Problem]:
     times = np.broadcast_to(t, present.shape).astype(np.float64)
+    # Of the states that are there, the order counts: a missing one between them changes nothing.
     both = present[:, 1:] & present[:, :-1]
     if not both.any():
-        return [("NR103", "no two neighbouring states are present; expected at least one transition")]
-    steps = np.subtract(times[:, 1:], times[:, :-1], where=both, out=np.ones(both.shape))
-    bad = ~((steps > 0) & np.isfinite(steps))
-    if not bad.any():
+        return [Problem("NR103", "no two neighbouring states are present; expected at least one transition")]
+    bad_count, first = 0, ""
+    for i, (row, there) in enumerate(zip(times, present, strict=True)):
+        index = np.flatnonzero(there)
+        steps = np.diff(row[index])
+        bad = ~((steps > 0) & np.isfinite(steps))
+        bad_count += int(bad.sum())
+        if bad.any() and not first:
+            before, after = index[int(np.argmax(bad))], index[int(np.argmax(bad)) + 1]
+            first = (
+                f"t is not increasing: t[{after}] = {row[after]:.10g} after t[{before}] = {row[before]:.10g} "
+                f"(trajectory {i}"
+            )
+    if not first:
         return []
-    i, k = np.argwhere(bad)[0]
-    return [
-        (
-            "NR104",
-            f"t is not increasing: t[{k + 1}] = {times[i, k + 1]:.6g} after t[{k}] = {times[i, k]:.6g} "
-            f"(trajectory {i}): sort by time",
-        )
-    ]
+    more = f", {bad_count} places in all" if bad_count > 1 else ""
+    remedy = "sort by time, or split at the jumps: split_at_gaps, --split-at-gaps"
+    return [Problem("NR104", f"{first}{more}): {remedy}")]
 
 
-def problems(q: np.ndarray, p: np.ndarray, t: np.ndarray, mask: np.ndarray | None) -> list[Problem]:
-    """Everything wrong with trajectory arrays, as (code, sentence); empty when they are usable."""
+def _metadata_problems(metadata: dict[str, Any], dof: int) -> list[Problem]:
+    names = metadata.get("coordinates")
+    if names is None:
+        return []
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        return [Problem("NR115", f"coordinates are {str(names)[:60]!r}; expected a list of {2 * dof} names")]
+    if len(names) != 2 * dof or len(set(names)) < len(names):
+        return [
+            Problem(
+                "NR115",
+                f"{len(names)} coordinates, {len(set(names))} different: {', '.join(names)[:60]}; expected "
+                f"{2 * dof} names, those of positions first",
+            )
+        ]
+    return []
+
+
+def problems(
+    q: np.ndarray, p: np.ndarray, t: np.ndarray, mask: np.ndarray | None, metadata: dict[str, Any]
+) -> list[Problem]:
+    """Everything wrong with trajectory arrays; empty when they are usable."""
     found = _shape_problems(q, p, t, mask)
     if found:
         return found
-    present = np.ones(q.shape[:2], dtype=bool) if mask is None else mask
-    return _value_problems(q, p, present) + _time_problems(t, present)
+    present = np.ones(q.shape[:2], dtype=bool) if mask is None else mask.astype(bool)
+    return [
+        *_value_problems(q, p, present),
+        *_time_problems(t, present),
+        *_metadata_problems(metadata, q.shape[2]),
+    ]

@@ -6,12 +6,15 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from noethers_razor.data.checks import problems
+from noethers_razor.data.gaps import GAP, padded, split_arrays
+from noethers_razor.data.summary import Summary, summary_of
 from noethers_razor.errors import DataError, UsageError
 
 
@@ -36,7 +39,7 @@ def coordinate_names(metadata: dict[str, Any], dof: int) -> list[str]:
     return [f"{half}{i + 1}" for half in "qp" for i in range(dof)]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Trajectories:
     """Positions, momenta and times of trajectories; refuses what cannot be trained on.
 
@@ -59,15 +62,43 @@ class Trajectories:
     source: str = "trajectories"
 
     def __post_init__(self) -> None:
-        for name in ("q", "p", "t"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name)))
-        if self.mask is not None:
-            object.__setattr__(self, "mask", np.asarray(self.mask, dtype=bool))
-        found = problems(self.q, self.p, self.t, self.mask)
+        arrays = {name: np.asarray(getattr(self, name)) for name in ("q", "p", "t")}
+        mask = None if self.mask is None else np.asarray(self.mask)
+        found = problems(arrays["q"], arrays["p"], arrays["t"], mask, self.metadata)
         if found:
-            code, first = found[0]
-            rest = "".join(f"; {other} {text}" for other, text in found[1:])
-            raise DataError(code, f"{self.source}: {first}{rest}")
+            (code, text), *others = found
+            raise DataError(code, f"{self.source}: {text}", others)
+        for name, array in arrays.items():
+            # One precision and order, so that the same numbers are the same data wherever they came from.
+            object.__setattr__(self, name, np.ascontiguousarray(array, dtype=np.float64))
+        object.__setattr__(self, "mask", None if mask is None else mask.astype(bool))
+
+    @classmethod
+    def of_pieces(
+        cls,
+        pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+        metadata: dict[str, Any] | None = None,
+        source: str = "trajectories",
+    ) -> Trajectories:
+        """Trajectories of unequal lengths.
+
+        Args:
+            pieces: times (T,), positions (T, dof) and momenta (T, dof) of each.
+        Raises:
+            DataError: as `Trajectories`, and where pieces do not fit each other.
+        """
+        arrays = [(np.asarray(t), np.asarray(q), np.asarray(p)) for t, q, p in pieces]
+        for i, (t, q, p) in enumerate(arrays):
+            fits = q.ndim == 2 and q.shape == p.shape and t.shape == q.shape[:1]
+            if not fits or q.shape[1:] != arrays[0][1].shape[1:]:
+                raise DataError(
+                    "NR102",
+                    f"{source}: piece {i} has t {t.shape}, q {q.shape}, p {p.shape}; expected (T,), "
+                    "(T, dof), (T, dof), of the same dof in all",
+                )
+        if not arrays:
+            raise DataError("NR103", f"{source}: no piece; expected at least one trajectory")
+        return cls(*padded(arrays), metadata=metadata or {}, source=source)
 
     @property
     def dof(self) -> int:
@@ -86,8 +117,8 @@ class Trajectories:
 
     @property
     def states(self) -> np.ndarray:
-        """All states (trajectory, time, M), float64, missing ones included."""
-        return np.concatenate([self.q, self.p], axis=-1).astype(np.float64)
+        """All states (trajectory, time, M), missing ones included."""
+        return np.concatenate([self.q, self.p], axis=-1)
 
     @property
     def present(self) -> np.ndarray:
@@ -97,13 +128,19 @@ class Trajectories:
     @property
     def times(self) -> np.ndarray:
         """Times (trajectory, time), float64."""
-        return np.broadcast_to(self.t, self.q.shape[:2]).astype(np.float64)
+        return np.broadcast_to(self.t, self.q.shape[:2])
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the arrays, to tell data sets apart."""
+        """SHA-256 of the states that exist and their times, to tell data sets apart.
+
+        It does not depend on how they are stored: places without a state, and times given once or for each
+        trajectory, are the same.
+        """
         total = hashlib.sha256()
-        for array in (self.q, self.p, self.t, self.present):
+        present = self.present
+        last = int(np.flatnonzero(present.any(axis=0))[-1]) + 1
+        for array in (present[:, :last], self.times[present], self.states[present]):
             total.update(str((array.shape, array.dtype.str)).encode())
             total.update(np.ascontiguousarray(array).tobytes())
         return total.hexdigest()
@@ -124,6 +161,34 @@ class Trajectories:
         t = self.t if self.t.ndim == 1 else self.t[index]
         mask = None if self.mask is None else self.mask[index]
         return dataclasses.replace(self, q=self.q[index], p=self.p[index], t=t, mask=mask)
+
+    def split_at_gaps(self, gap: float = GAP) -> Trajectories:
+        """Cut where states are missing, or a step is ``gap`` times the usual one of its trajectory."""
+        q, p, t, mask = split_arrays(self.q, self.p, self.t, self.mask, gap)
+        return dataclasses.replace(self, q=q, p=p, t=t, mask=mask)
+
+    def summary(self) -> Summary:
+        """What the data are like, and what to keep in mind when fitting them."""
+        return summary_of(self.times, self.states, self.present, self.coordinates)
+
+    def to_xarray(self) -> Any:
+        """An xarray data set with variables q, p, t and mask, which `load_trajectories` reads as netCDF.
+
+        Raises:
+            UsageError: without xarray.
+        """
+        try:
+            import xarray
+        except ImportError:
+            raise UsageError("to_xarray needs xarray; install noethers_razor[netcdf]") from None
+        axes = ("trajectory", "time", "dof")
+        variables = {"q": (axes, self.q), "p": (axes, self.p), "t": (axes[2 - self.t.ndim : 2], self.t)}
+        if self.mask is not None:
+            variables["mask"] = (axes[:2], self.mask)
+        return xarray.Dataset(variables, attrs={"metadata": json.dumps(self.metadata)})
+
+    def __repr__(self) -> str:
+        return f"Trajectories({self.count} x {self.q.shape[1]} states, {self.dof} degrees of freedom)"
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write a .npz file that `load_trajectories` reads back.

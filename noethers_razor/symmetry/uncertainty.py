@@ -41,6 +41,9 @@ _ALIKE = 0.05
 _BEYOND, _HARDLY = 1.15, 0.01
 """Deviation from which on, in units of that of the most constant quantity, data show that a quantity varies,
 and in units of that of random ones up to which that does not matter."""
+_SMOOTH = 1.15
+"""Deviation along trajectories from which on it is no white noise, in units of half the mean squared change
+from state to state (von Neumann 1941)."""
 _CREDITED = 0.5
 """Largest share of the variance of the draws that training is credited with."""
 Values = Callable[[np.ndarray], np.ndarray]
@@ -151,6 +154,19 @@ class _Draws:
         varies = self.mean(centred(values, self.tracks.track) ** 2, free=True)
         return np.sqrt(varies / np.maximum(self.mean((shaken - values) ** 2), 1e-300))
 
+    def smoothness(self, values: np.ndarray) -> np.ndarray:
+        """Deviations (draws, k) along trajectories in units of changes from state to state.
+
+        What is constant but for noise has 1, whatever the noise.
+        """
+        track = self.tracks.track
+        varies = self.mean(centred(values, track) ** 2, free=True)
+        changes = np.zeros_like(values)
+        near = np.flatnonzero(track[1:] == track[:-1])
+        # Sums over a trajectory of one pair less than states: in the same units as its degrees of freedom.
+        changes[near] = (values[near + 1] - values[near]) ** 2 / 2
+        return np.sqrt(varies / np.maximum(self.mean(changes, free=True), 1e-300))
+
     def scatters(self, values: np.ndarray) -> Iterator[np.ndarray]:
         """Squares and products (k, k) along trajectories of values (N, k), of each draw, up to a factor."""
         off = centred(values, self.tracks.track)
@@ -173,15 +189,22 @@ def discoveries(p: np.ndarray, rate: float = FALSE_DISCOVERY_RATE) -> np.ndarray
     return found
 
 
-def _judged(own: np.ndarray, other: np.ndarray, credible: int) -> Uncertainty:
-    """From deviations over the noise (draws, r) of quantities and (draws, R) of random observables."""
-    own = own[:, np.argsort(np.median(own, axis=0), kind="stable")]
+def _judged(own: np.ndarray, smooth: np.ndarray, other: np.ndarray, credible: int) -> Uncertainty:
+    """From deviations over the noise (draws, r) of quantities and (draws, R) of random observables.
+
+    Args:
+        smooth: (draws, r), see `_Draws.smoothness`.
+    """
+    order = np.argsort(np.median(own, axis=0), kind="stable")
+    own, smooth = own[:, order], smooth[:, order]
     alike = np.mean(other[:, None, :] <= own[:, :, None], axis=2)
     missed = np.sum((own > DOUBT) | (alike >= _ALIKE), axis=0)
     deviation = _interval(own)
-    # Noise that was taken for larger than it is hides what varies: the most constant quantity tells.
+    # Noise that was taken for larger than it is hides what varies: the most constant quantity tells. But of
+    # some coordinates it may be known better than of others; what varies does so smoothly.
     least = min(1.0, deviation[0, 1])
     varies = (deviation[:, 0] > _BEYOND * least) & (deviation[:, 1] > _HARDLY * np.median(other))
+    varies &= _interval(smooth)[:, 0] > _SMOOTH
     trusted = discoveries((missed + 1.0) / (len(own) + 1.0)) & ~varies
     return Uncertainty(len(own), deviation, 1.0 - missed / len(own), trusted, credible)
 
@@ -204,11 +227,12 @@ def _uncertainty_of(values: Values, observables: Observables, tracks: Tracks) ->
     drawn = np.random.default_rng(1).normal(size=(len(observables.rows), _RANDOM))
     metric = np.linalg.cholesky(observables.rows @ observables.rows.T)
     random = np.linalg.solve(metric.T, drawn)
-    own = draws.over_noise(values(tracks.states), values(shaken))
+    along = values(tracks.states)
+    own = draws.over_noise(along, values(shaken))
     other = draws.over_noise(inside @ random, observables.values(shaken) @ random)
     held = held_out_defects(inside, tracks.track, inside.shape[1])
     varied = np.append(np.flatnonzero(held > DOUBT * tracks.deviation), len(held))
-    return _judged(own, other, int(varied[0]))
+    return _judged(own, draws.smoothness(along), other, int(varied[0]))
 
 
 def uncertainty_of_span(vectors: np.ndarray, moment: np.ndarray, tracks: Tracks) -> Uncertainty:

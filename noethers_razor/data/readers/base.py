@@ -1,0 +1,88 @@
+"""What readers share: extras that may be missing, files that cannot be read, archives that are not safe."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from noethers_razor.data.layout import Layout
+from noethers_razor.data.trajectories import Trajectories
+from noethers_razor.errors import DataError, UsageError
+
+Reader = Callable[[Path, Layout], Trajectories]
+"""(file, where things are in it) -> trajectories."""
+
+_SMALL = 2**26
+_MOST_RATIO = 100
+"""Bytes in a file per byte stored, from which on more than 64 MiB are no measurements."""
+
+
+def extra(module: str, name: str, what: str) -> Any:
+    """A module of an extra.
+
+    Raises:
+        UsageError: when it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UsageError(f"{what} needs {module}; install noethers_razor[{name}]") from None
+
+
+def unreadable(path: Path, what: str, error: BaseException, remedy: str) -> DataError:
+    """The error for a file that a library cannot read: its first line, and what to do."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DataError("NR108", f"{path}: not a readable {what} ({reason[:200]}): {remedy}")
+
+
+def require_plausible(path: Path, size: int, stored: int) -> None:
+    """Refuse contents that are far larger than what is stored.
+
+    Raises:
+        DataError: before any of it is read.
+    """
+    if size > _SMALL and size > _MOST_RATIO * max(stored, 1):
+        raise DataError(
+            "NR113",
+            f"{path}: {size} bytes when unpacked, from {stored}; no measurements are so even: store them "
+            "without compression if they are",
+        )
+
+
+def require_safe_archive(path: Path) -> None:
+    """Refuse a zip archive whose members name places outside it, or unpack to absurd sizes.
+
+    Raises:
+        DataError: before any member is read.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    for member in members:
+        name = PurePosixPath(member.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts:
+            raise DataError(
+                "NR114",
+                f"{path}: member {member.filename!r} names a place outside; such archives are not read",
+            )
+    require_plausible(
+        path, sum(member.file_size for member in members), sum(member.compress_size for member in members)
+    )
+
+
+def parsed_metadata(text: Any, path: Path) -> dict[str, Any]:
+    """Notes from JSON text.
+
+    Raises:
+        DataError: when it is no JSON object.
+    """
+    try:
+        metadata = json.loads(str(text))
+    except (ValueError, RecursionError) as error:
+        raise unreadable(path, "file: its metadata are no JSON", error, "write a JSON object") from None
+    if not isinstance(metadata, dict):
+        raise DataError("NR108", f"{path}: metadata is {type(metadata).__name__}; expected a JSON object")
+    return metadata

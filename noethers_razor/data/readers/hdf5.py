@@ -1,0 +1,91 @@
+"""HDF5 files, with the extra ``hdf5``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noethers_razor.data.layout import Layout, assembled
+from noethers_razor.data.readers.base import extra, parsed_metadata, require_plausible, unreadable
+from noethers_razor.data.trajectories import Trajectories
+from noethers_razor.errors import DataError, UsageError
+
+_REMEDY = "write plain arrays q, p, t with h5py"
+
+
+def opened(path: Path, read: Callable[[Any], Any]) -> Any:
+    """What a function reads of an HDF5 file.
+
+    Raises:
+        DataError: where the library cannot read it.
+        UsageError: without h5py.
+    """
+    library = extra("h5py", "hdf5", "reading HDF5")
+    try:
+        with library.File(path, "r") as file:
+            return read(file)
+    except (DataError, UsageError):
+        raise
+    except Exception as error:
+        # Damaged files reach all kinds of errors in the library.
+        raise unreadable(path, "HDF5 file", error, _REMEDY) from None
+
+
+def require_plain(file: Any, name: str, path: Path) -> Any:
+    """A dataset of numbers that is all in this file.
+
+    Raises:
+        DataError: for links to other places and files, virtual datasets, text, and absurd sizes.
+    """
+    library = extra("h5py", "hdf5", "reading HDF5")
+    place = file
+    for part in name.strip("/").split("/"):
+        link = place.get(part, getlink=True)
+        if not isinstance(link, library.HardLink):
+            raise DataError(
+                "NR114",
+                f"{path}: {name} is a {type(link).__name__} to another place; such links are not followed: "
+                "copy the array into the file",
+            )
+        place = place[part]
+    if not isinstance(place, library.Dataset):
+        raise DataError("NR108", f"{path}: {name} is a group; expected an array")
+    if place.external or place.is_virtual:
+        raise DataError(
+            "NR114", f"{path}: {name} lies in other files, which are not read: copy it into this one"
+        )
+    if place.dtype.kind not in "biuf":
+        raise DataError("NR101", f"{path}: {name} holds {place.dtype}; expected real numbers")
+    require_plausible(path, place.size * place.dtype.itemsize, place.id.get_storage_size())
+    return place
+
+
+def read_hdf5(path: Path, layout: Layout) -> Trajectories:
+    """Trajectories from datasets q, p (or v and mass), t and optionally mask; attribute metadata (JSON).
+
+    Names may be paths in groups, such as ``run/q``.
+
+    Raises:
+        DataError: when it cannot be read; external links and virtual datasets are not followed.
+    """
+
+    def read(file: Any) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
+        raw = {name: require_plain(file, name, path)[()] for name in layout.wanted if _there(file, name)}
+        text = file.attrs.get("metadata", "{}")
+        return raw, parsed_metadata(text, path), [name for name in file if name not in raw]
+
+    raw, metadata, others = opened(path, read)
+    return assembled(raw, layout, metadata, str(path), others)
+
+
+def _there(file: Any, name: str) -> bool:
+    """Whether a link of this path exists, wherever it leads."""
+    place, _, last = name.strip("/").rpartition("/")
+    for part in filter(None, place.split("/")):
+        if file.get(part, getclass=True, getlink=True) is None or part not in file:
+            return False
+        file = file[part]
+    return hasattr(file, "keys") and last in set(file.keys())

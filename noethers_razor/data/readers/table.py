@@ -1,0 +1,125 @@
+"""Long tables: a line of names, then one line for each state."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from noethers_razor.data.gaps import padded
+from noethers_razor.data.layout import Layout, assembled
+from noethers_razor.data.readers.base import unreadable
+from noethers_razor.data.trajectories import Trajectories
+from noethers_razor.errors import DataError
+
+_LONGEST_LINE = 1_000_000
+_STATES = ("q", "p", "v")
+_DEFAULT = r"{}(\d+|[xyz]\d*|_\w+|)"
+"""Names of columns of a field that are found without being told."""
+
+
+def read_table(path: Path, layout: Layout) -> Trajectories:
+    """Trajectories from a table with columns trajectory (optional), t, q..., and p... or v...
+
+    Columns of positions, momenta and velocities are those called q, q1, qx, qx1, q_anything and so on, unless
+    the layout names others. Columns are separated by commas, semicolons or tabs.
+
+    Raises:
+        DataError: naming line and column of a cell that is no finite number, or what is missing.
+    """
+    names, columns = _columns(path)
+    owned = {name for field in ("t", "trajectory", "mass") for name in layout.of(field)}
+    chosen = {field: _chosen(field, names, layout, owned) for field in _STATES}
+    time, label = layout.of("t")[0], layout.of("trajectory")[0]
+    fast = "v" if chosen["v"] and not chosen["p"] else "p"
+    there = {time: time in columns, "q...": bool(chosen["q"]), f"{fast}...": bool(chosen[fast])}
+    if missing := [name for name, found in there.items() if not found]:
+        raise DataError(
+            "NR107",
+            f"{path}: no column {', '.join(missing)} among {', '.join(names)}; expected t, positions q..., "
+            "momenta p... (or velocities v... with masses): name them, such as --map q=x,y",
+        )
+    numbers = {
+        name: _numbers(columns[name], name, path)
+        for name in dict.fromkeys([time, *chosen["q"], *chosen[fast]])
+    }
+    rows = _rows_of(columns.get(label), len(numbers[time]))
+    q, p = (np.stack([numbers[name] for name in chosen[field]], axis=-1) for field in ("q", fast))
+    arrays = padded([(numbers[time][own], q[own], p[own]) for own in rows])
+    raw = {"q": arrays.q, fast: arrays.p, "t": arrays.t}
+    if arrays.mask is not None:
+        raw["mask"] = arrays.mask
+    called = [*chosen["q"], *(chosen[fast] if fast == "p" else (f"p_{name}" for name in chosen["q"]))]
+    plain = Layout(mass=layout.mass, split=layout.split)
+    return assembled(raw, plain, {"coordinates": called}, str(path))
+
+
+def _columns(path: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Names in order, and cells by name."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            head = file.readline(_LONGEST_LINE)
+            delimiter = max(",;\t", key=head.count)
+            names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
+            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise unreadable(path, "table", error, "write UTF-8 text with a line of names first") from None
+    if len(set(names)) < len(names) or not all(names):
+        raise DataError(
+            "NR117",
+            f"{path}: the first line is {', '.join(names)[:200] or 'empty'}; expected one name a column",
+        )
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(names):
+            raise DataError(
+                "NR117",
+                f"{path}: line {number} has {len(row)} cells; expected {len(names)}, one for each name",
+            )
+    if not rows:
+        raise DataError("NR103", f"{path}: no line below the names; expected one for each state")
+    return names, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _chosen(field: str, names: Sequence[str], layout: Layout, owned: set[str]) -> list[str]:
+    """Columns of a field: those that the layout names, or those whose names begin with it."""
+    if field in layout.names:
+        return list(layout.of(field)) if set(layout.of(field)) <= set(names) else []
+    others = owned | {name for other in _STATES if other in layout.names for name in layout.of(other)}
+    return [name for name in names if re.fullmatch(_DEFAULT.format(field), name) and name not in others]
+
+
+def _numbers(cells: list[str], name: str, path: Path) -> np.ndarray:
+    """A column as float64."""
+    try:
+        values = np.array(cells, dtype=np.float64)
+    except ValueError:
+        values = np.array([_number(cell) for cell in cells])
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(
+            "NR105",
+            f"{path}: line {row + 2}, column {name}: {cells[row]!r} ({int(bad.sum())} cells there are no "
+            "finite numbers): remove those lines, and cut there with --split-at-gaps",
+        )
+    return values
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return np.nan
+
+
+def _rows_of(labels: list[str] | None, count: int) -> list[np.ndarray]:
+    """Rows of each trajectory in the order of the table; all of one where no column says."""
+    if labels is None:
+        return [np.arange(count)]
+    _, first, place = np.unique(np.array(labels), return_index=True, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    groups = np.split(order, np.cumsum(np.bincount(place))[:-1])
+    return [groups[i] for i in np.argsort(first)]

@@ -1,0 +1,109 @@
+"""zarr groups, in a folder or a zip archive, with the extra ``zarr``."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noethers_razor.data.layout import Layout, assembled
+from noethers_razor.data.readers.base import (
+    extra,
+    parsed_metadata,
+    require_plausible,
+    require_safe_archive,
+    unreadable,
+)
+from noethers_razor.data.trajectories import Trajectories
+from noethers_razor.errors import DataError, UsageError
+
+_CODECS = {
+    *("zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "blosc", "shuffle", "delta", "crc32c", "crc32"),
+    *("bytes", "endian", "transpose", "sharding_indexed", "fixedscaleoffset", "quantize", "bitround"),
+}
+"""Those that make numbers: others may make objects, as the one that reads pickles does."""
+_REMEDY = "write plain arrays q, p, t with zarr"
+_DOCUMENTS = (".zarray", ".zmetadata", "zarr.json")
+_LARGEST_DOCUMENT = 2**20
+
+
+def read_zarr(path: Path, layout: Layout) -> Trajectories:
+    """Trajectories from arrays q, p (or v and mass), t and optionally mask; attribute metadata (JSON).
+
+    Raises:
+        DataError: when it cannot be read; codecs that make objects are refused before any array is opened.
+        UsageError: without zarr.
+    """
+    library = extra("zarr", "zarr", "reading zarr")
+    try:
+        if path.is_file():
+            require_safe_archive(path)
+        for name, text in _documents(path):
+            require_numbers(name, text, path)
+        store: Any = library.storage.ZipStore(path, mode="r") if path.is_file() else path
+        try:
+            group = library.open_group(store, mode="r")
+            raw = {name: _array(group, name, path) for name in layout.wanted if name in group}
+            others = [name for name in group if name not in raw]
+            text = group.attrs.get("metadata", "{}")
+        finally:
+            if path.is_file():
+                store.close()
+    except (DataError, UsageError):
+        raise
+    except Exception as error:
+        # Damaged stores reach all kinds of errors in the library.
+        raise unreadable(path, "zarr group", error, _REMEDY) from None
+    metadata = text if isinstance(text, dict) else parsed_metadata(text, path)
+    return assembled(raw, layout, metadata, str(path), others)
+
+
+def _array(group: Any, name: str, path: Path) -> np.ndarray:
+    array = group[name]
+    if not hasattr(array, "dtype"):
+        raise DataError("NR108", f"{path}: {name} is a group; expected an array")
+    if array.dtype.kind not in "biuf":
+        raise DataError("NR101", f"{path}: {name} holds {array.dtype}; expected real numbers")
+    require_plausible(path, array.size * array.dtype.itemsize, array.nbytes_stored())
+    return np.asarray(array[...])
+
+
+def _documents(path: Path) -> Iterator[tuple[str, str]]:
+    """Names and texts of what describes arrays."""
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.is_symlink():
+                raise DataError("NR114", f"{file} is a link; links in a store are not followed")
+            if file.name in _DOCUMENTS and file.stat().st_size <= _LARGEST_DOCUMENT:
+                yield str(file.relative_to(path)), file.read_text("utf-8")
+        return
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename.rpartition("/")[2] in _DOCUMENTS and member.file_size <= _LARGEST_DOCUMENT:
+                yield member.filename, archive.read(member).decode("utf-8")
+
+
+def require_numbers(name: str, text: str, path: Path) -> None:
+    """Refuse a description of arrays that names a codec of anything but numbers.
+
+    Raises:
+        DataError: naming the codec.
+    """
+    stack = [json.loads(text)]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, list):
+            stack += value
+        elif isinstance(value, dict):
+            stack += value.values()
+            steps = [value.get("compressor"), *(value.get("filters") or []), *(value.get("codecs") or [])]
+            for step in filter(None, steps):
+                codec = str(step.get("id") or step.get("name")).removeprefix("numcodecs.")
+                if codec not in _CODECS:
+                    raise DataError(
+                        "NR114", f"{path}: {name} names codec {codec!r}; expected one for plain numbers"
+                    )

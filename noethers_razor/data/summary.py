@@ -1,0 +1,142 @@
+"""What trajectories are like: numbers, lengths, steps, spreads, and what to keep in mind."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from noethers_razor.data.gaps import GAP
+
+_FEW = 200
+_FLAT = 1e-9
+_ROUNDED = 1e-5
+_TURN = 1.0
+"""Radians of motion in a step from which on it is long."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Numbers of a data set.
+
+    Args:
+        trajectories, states, transitions: how many.
+        lengths: (2,) fewest and most states of a trajectory.
+        step: (3,) shortest, median and longest time between neighbouring states.
+        span: (2,) first and last time.
+        coordinates: names.
+        mean, spread: (M,) over all states.
+        warnings: what to keep in mind.
+    """
+
+    trajectories: int
+    states: int
+    transitions: int
+    lengths: tuple[int, int]
+    step: tuple[float, float, float]
+    span: tuple[float, float]
+    coordinates: list[str]
+    mean: np.ndarray
+    spread: np.ndarray
+    warnings: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        found = dataclasses.asdict(self)
+        return {**found, "mean": self.mean.tolist(), "spread": self.spread.tolist()}
+
+    def __str__(self) -> str:
+        fewest, most = self.lengths
+        each = f"{most}" if fewest == most else f"{fewest} to {most}"
+        shortest, median, longest = self.step
+        even = longest - shortest <= 1e-6 * median
+        steps = f"{median:.6g}" if even else f"{shortest:.4g} to {longest:.4g}, median {median:.4g}"
+        width = max(map(len, self.coordinates))
+        lines = [
+            f"{self.trajectories} trajectories of {each} states, {len(self.mean) // 2} degrees of freedom",
+            f"{self.transitions} transitions, time between states {steps}, from {self.span[0]:.6g} to "
+            f"{self.span[1]:.6g}",
+            *(
+                f"{name:<{width}}  mean {mean:.4g}, spread {spread:.4g}"
+                for name, mean, spread in zip(self.coordinates, self.mean, self.spread, strict=True)
+            ),
+        ]
+        return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
+
+
+def summary_of(times: np.ndarray, states: np.ndarray, present: np.ndarray, coordinates: list[str]) -> Summary:
+    """Of times (trajectory, time), states (trajectory, time, M) and which of them exist."""
+    both = present[:, 1:] & present[:, :-1]
+    steps = np.diff(times, axis=1)[both]
+    observed, lengths = states[present], present.sum(axis=1)
+    mean, spread = observed.mean(axis=0), observed.std(axis=0)
+    moved = (states[:, 1:] - states[:, :-1])[both]
+    own = times[present]
+    return Summary(
+        trajectories=len(states),
+        states=len(observed),
+        transitions=len(steps),
+        lengths=(int(lengths.min()), int(lengths.max())),
+        step=(float(steps.min()), float(np.median(steps)), float(steps.max())),
+        span=(float(own.min()), float(own.max())),
+        coordinates=coordinates,
+        mean=mean,
+        spread=spread,
+        warnings=[
+            *_about_size(len(steps), states.shape[2]),
+            *_about_coordinates(coordinates, mean, spread, moved),
+            *_about_steps(steps, moved, spread),
+            *_about_copies(states, present),
+        ],
+    )
+
+
+def _about_size(transitions: int, dim: int) -> list[str]:
+    enough = max(_FEW, 10 * dim)
+    if transitions >= enough:
+        return []
+    return [f"{transitions} transitions; with fewer than {enough} little can be told"]
+
+
+def _about_coordinates(
+    names: list[str], mean: np.ndarray, spread: np.ndarray, moved: np.ndarray
+) -> list[str]:
+    found = []
+    size = np.maximum(np.abs(mean), np.finfo(float).tiny)
+    for name, own, average, deviation in zip(names, size, mean, spread, strict=True):
+        if deviation <= _FLAT * own:
+            found.append(f"{name} does not move: nothing can be told of how H depends on it")
+        elif deviation < _ROUNDED * own:
+            found.append(
+                f"{name} is {average:.6g} and varies by {deviation:.2g}: numbers of 32 bits round that away; "
+                "store 64, or subtract the mean"
+            )
+    still = np.mean(np.all(moved == 0, axis=1))
+    if still > 0:
+        found.append(f"{100 * still:.2g} % of the transitions are between equal states: held values?")
+    return found
+
+
+def _about_steps(steps: np.ndarray, moved: np.ndarray, spread: np.ndarray) -> list[str]:
+    found = []
+    median = float(np.median(steps))
+    if steps.max() > GAP * median:
+        found.append(
+            f"steps of up to {steps.max():.4g}, the usual one is {median:.4g}: the longest sets the number "
+            "of integrator steps of all; split at gaps (split_at_gaps, --split-at-gaps)"
+        )
+    turned = np.sqrt(np.mean((moved / np.where(spread > 0, spread, 1.0)) ** 2))
+    if turned > _TURN:
+        found.append(
+            f"states move by {turned:.2g} spreads in a step: much happens between them; sample more often"
+        )
+    return found
+
+
+def _about_copies(states: np.ndarray, present: np.ndarray) -> list[str]:
+    filled = np.where(present[..., None], states, 0.0).reshape(len(states), -1)
+    copies = len(states) - len(np.unique(filled, axis=0))
+    if not copies:
+        return []
+    return [f"{copies} trajectories are copies of others: intervals take them for independent; remove them"]
