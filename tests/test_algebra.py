@@ -131,3 +131,14 @@ def test_what_commutes_as_a_whole_is_named_though_noise_leaves_its_brackets_open
     copies = [1.2 * c, 0.55 * c]
     found = identify(np.stack([c, *copies]), np.zeros((3, 3, 6, 6)))
     assert (found.name, found.centre, found.derived) == ("u(1)^3", 3, (3, 0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_error_that_is_not_random_leaves_commuting_quantities_commuting(seed):
+    # Learned energies of three oscillators: what they are in error by is alike for all.
+    rng = np.random.default_rng(seed)
+    forms = np.stack([np.diag(np.tile(np.eye(3)[i], 2)) for i in range(3)])
+    error = rng.normal(size=(6, 6))
+    moment = np.eye(7)
+    span = span_of(forms + 0.01 * (error + error.T), 0.01 * rng.normal(size=(3, 6)), moment)
+    assert analyse(span.form[:3], span.linear[:3], moment).name == "u(1)^3"

@@ -8,7 +8,7 @@ import numpy as np
 
 from noethers_razor.conserved.forms import basis, embed, moving_combinations
 from noethers_razor.mechanics import symplectic_form
-from noethers_razor.symmetry.lie import Invariants, identify
+from noethers_razor.symmetry.lie import Invariants, abelian, identify
 
 _CLOSED = 0.1
 """Largest relative closure defect at which structure constants are read at all."""
@@ -127,14 +127,19 @@ def _analysed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algeb
     noise = _noise_of(form, linear, moment, left) if count > 1 else 0.0
     copies = _perturbed(form, linear, moment, noise)
     stack = np.stack([structure, *(_brackets(*copy, moment)[0] for copy in copies)])
-    j = symplectic_form(form.shape[-1])
-    action = np.stack([j @ f for f in (form, *(copy[0] for copy in copies))])
-    invariants = identify(stack, action)
     # Commuting quantities have brackets that are all error: judged against the quantities themselves.
     lengths = np.linalg.norm(embed(form, linear, moment), axis=1)
     size = np.linalg.norm(flat, axis=1)
+    relative = float(np.sqrt(np.mean((size / np.outer(lengths, lengths).ravel()) ** 2)))
+    inside, outside = (float(np.linalg.norm(a, 2)) for a in (structure.reshape(-1, count), residual))
+    if relative <= _CLOSED and inside <= max(outside, _LEAST):
+        # An error leaves the span rather than staying in it; a bracket that is none stays.
+        return Algebra(relative, noise, structure, abelian(count))
+    j = symplectic_form(form.shape[-1])
+    action = np.stack([j @ f for f in (form, *(copy[0] for copy in copies))])
+    invariants = identify(stack, action)
     if invariants.centre == count:
-        closure = float(np.sqrt(np.mean((size / np.outer(lengths, lengths).ravel()) ** 2)))
+        closure = relative
     else:
         closure = float(np.linalg.norm(residual) / np.linalg.norm(size))
     if closure > _CLOSED:

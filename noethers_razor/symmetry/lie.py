@@ -179,31 +179,37 @@ def identify(structure: np.ndarray, action: np.ndarray) -> Invariants:
         centre = g.centraliser(g.whole, "the centre")
         found = dataclasses.replace(found, centre=centre.shape[2])
         if centre.shape[2] == g.size:
-            return _abelian(found)
+            return abelian(g.size)
         derived = g.series(True, "the derived series")
         found = dataclasses.replace(found, derived=tuple(a.shape[2] for a in derived))
         lower = g.series(False, "the lower central series")
         found = dataclasses.replace(found, lower_central=tuple(a.shape[2] for a in lower))
         found = dataclasses.replace(found, signature=_signature(g.killing, "the Killing form", g.level))
-        orthogonal = _rows(_contracted("sia,sij->saj", derived[1], g.killing), g.size)
-        radical = _kernel(orthogonal, "the radical", g.level) if derived[1].shape[2] else g.whole
+        radical = _radical(g, derived)
         found = dataclasses.replace(found, radical=radical.shape[2])
         return _named(g, found, centre, derived, radical, action)
     except Unclear as reason:
         return dataclasses.replace(found, open=f"noise leaves {reason} open")
 
 
-def _abelian(found: Invariants) -> Invariants:
+def abelian(r: int) -> Invariants:
     """Where everything is central nothing else is left to decide."""
-    r = found.dimension
-    return dataclasses.replace(
-        found,
+    return Invariants(
+        dimension=r,
+        centre=r,
         derived=(r, 0),
         lower_central=(r, 0),
         signature=(0, 0, r),
         radical=r,
         name=_circles(r),
     )
+
+
+def _radical(g: _Stack, derived: list[np.ndarray]) -> np.ndarray:
+    """Bases of what the Killing form makes orthogonal to all brackets (Cartan); of all that is solvable."""
+    if not derived[-1].shape[2]:
+        return g.whole
+    return _kernel(_rows(_contracted("sia,sij->saj", derived[1], g.killing), g.size), "the radical", g.level)
 
 
 def _circles(count: int) -> str:
