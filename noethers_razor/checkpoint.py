@@ -19,8 +19,6 @@ from noethers_razor.errors import RunFolderError, UsageError
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"
 """Folder in that of a run while it is not finished."""
-SETTINGS = "settings"
-"""Folder in that of checkpoints, with a document of this name."""
 
 
 def require_free(folder: Path, *, overwrite: bool) -> None:

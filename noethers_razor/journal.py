@@ -26,6 +26,7 @@ from noethers_razor.errors import RunFolderError, UsageError
 SECONDS = 10.0
 """Between two records of a training that goes on."""
 _ARRAYS, _DOCUMENT, _JOB = "state.npz", "state.json", "job"
+NOTES = "notes"
 _KEPT = 2
 """Records of a call that has not ended: should the newest be damaged, there is one before it."""
 
@@ -56,12 +57,12 @@ class Journal:
     """Records of the calls of one computation in a folder.
 
     Args:
-        folder: made when missing; one that holds records is gone on with, see `begin`.
+        folder: made when the computation begins; one that holds records is gone on with, see `begin`.
         seconds: between two records of a call that goes on; 0 keeps each.
         tell: for what a user should know of: records that are damaged or not of this computation.
+        notes: JSON values that are kept beside the records, in the folder `NOTES`.
     Raises:
         UsageError: when the folder is a file.
-        OSError: when it cannot be made.
     """
 
     def __init__(
@@ -69,23 +70,36 @@ class Journal:
         folder: str | os.PathLike[str],
         seconds: float = SECONDS,
         tell: Callable[[str], None] = _tell,
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder, self.seconds, self.tell = Path(folder), seconds, tell
+        self.folder, self.seconds, self.tell, self._notes = Path(folder), seconds, tell, notes
         self._calls, self._job = 0, ""
+        self._whole: Journal | None = None
         if self.folder.is_file():
             raise UsageError(f"{self.folder} is a file; expected a folder for checkpoints")
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def part(self, name: str) -> Journal:
         """The journal of a part of the computation, in a folder below."""
-        return Journal(self.folder / name, self.seconds, self.tell)
+        part = Journal(self.folder / name, self.seconds, self.tell)
+        part._whole = self
+        return part
+
+    def _make(self) -> None:
+        """The folder, and the notes in it."""
+        if self._whole is not None:
+            self._whole._make()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._notes is not None and not (self.folder / NOTES).is_dir():
+            write_folder(self.folder / NOTES, documents={f"{NOTES}.json": dict(self._notes)})
 
     def begin(self, job: dict[str, Any]) -> None:
         """Say what the computation depends on, as JSON values by name.
 
         Raises:
             UsageError: when the folder holds records of another one; says what differs.
+            OSError: when the folder cannot be made.
         """
+        self._make()
         self._calls, job = 0, json.loads(json.dumps(job))
         self._job = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
         for left in self.folder.glob(".*"):

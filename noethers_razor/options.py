@@ -16,6 +16,7 @@ from noethers_razor.errors import UsageError
 
 if TYPE_CHECKING:
     from noethers_razor.conserved import ConservedFamily
+    from noethers_razor.data.trajectories import Trajectories
     from noethers_razor.systems.base import System
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -89,6 +90,68 @@ def build_system(
         except ValueError:
             raise UsageError(f"--parameter {text!r}; expected a JSON value such as 2 or [1,1.5]") from None
     return build(name, {"n": n, "dim": dim}, **values)
+
+
+def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that `load_data` reads."""
+    for option in (
+        click.option(
+            "--split-at-gaps",
+            type=float,
+            is_flag=False,
+            flag_value=5.0,
+            default=None,
+            metavar="[STEPS]",
+            help="Cut trajectories where time decreases, states are missing, or a step is so many times the "
+            "usual one; 5 without a number.",
+        ),
+        click.option(
+            "--mass",
+            default=None,
+            metavar="M[,M,...]",
+            help="Masses, so that velocities become momenta: of each degree of freedom, each body, or all.",
+        ),
+        click.option(
+            "--axes",
+            default=None,
+            metavar="AXIS,AXIS,...",
+            help="Order of the axes of arrays, such as time,body,dim.  [default: trajectory,time,dof]",
+        ),
+        click.option(
+            "--map",
+            "names",
+            multiple=True,
+            metavar="FIELD=NAME[,NAME...]",
+            help="Where a field is in the file, such as q=x,y or v=velocity; fields are q, p, v, t, mass, "
+            "mask, trajectory. May be repeated.",
+        ),
+        click.option(
+            "--format",
+            "suffix",
+            default=None,
+            metavar="SUFFIX",
+            help="Format of the file where its name does not say, such as csv.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+LAYOUT = ("suffix", "names", "axes", "mass", "split_at_gaps")
+
+
+def load_data(file: Path, settings: dict[str, Any]) -> Trajectories:
+    """Trajectories of a file where flags say they are; takes its flags out of the settings."""
+    from noethers_razor.data.layout import AXES, Layout, parsed_names
+    from noethers_razor.data.readers import load_trajectories
+
+    suffix, names, axes, mass, split = (settings.pop(name) for name in LAYOUT)
+    try:
+        masses = tuple(float(part) for part in mass.split(",")) if mass else ()
+    except ValueError:
+        raise UsageError(f"--mass {mass!r}; expected numbers such as 1,1,2") from None
+    order = tuple(part.strip() for part in axes.split(",")) if axes else AXES
+    return load_trajectories(file, Layout(parsed_names(names), order, masses, split), suffix=suffix)
 
 
 _OWNER = {"degree": "polynomial", "terms": "polynomial", "units": "neural", "layers": "neural"}
@@ -205,12 +268,13 @@ def settings_of_checkpoint(context: click.Context, run: Path, settings: dict[str
     """
     from click.core import ParameterSource
 
-    from noethers_razor.checkpoint import CHECKPOINTS, SETTINGS, read_folder
+    from noethers_razor.checkpoint import CHECKPOINTS, read_folder
+    from noethers_razor.journal import NOTES
 
-    home = run / CHECKPOINTS / SETTINGS
+    home = run / CHECKPOINTS / NOTES
     if not home.is_dir():
         return settings
-    kept = read_folder(home, document=f"{SETTINGS}.json")[1]
+    kept = read_folder(home, document=f"{NOTES}.json")[1]
     kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
     for name in kept.keys() & settings.keys():
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE

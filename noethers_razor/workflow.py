@@ -13,11 +13,9 @@ import numpy as np
 from noethers_razor import plot
 from noethers_razor.checkpoint import (
     CHECKPOINTS,
-    SETTINGS,
     is_finished,
     is_unfinished,
     require_target,
-    write_folder,
 )
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, thinned
@@ -102,9 +100,7 @@ def train(
         else:
             if overwrite:
                 shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-            journal = Journal(folder / CHECKPOINTS, checkpoint_seconds)
-            if not (journal.folder / SETTINGS).is_dir():
-                write_folder(journal.folder / SETTINGS, documents={f"{SETTINGS}.json": dict(settings or {})})
+            journal = Journal(folder / CHECKPOINTS, checkpoint_seconds, notes=settings)
             result = fit_seeds(
                 data, seeds=seeds, conserved=family, config=config, watch=watch, journal=journal
             )[0]

@@ -45,6 +45,7 @@ LAYERS = {
     "runs": 8.7,
     "progress": 8,
     "options": 8.5,
+    "commands": 8.8,
     "cli": 9,
     "__init__": 9,
 }

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from noethers_razor import cli, options
+from noethers_razor.commands import training
 from noethers_razor.config import FitConfig
-from noethers_razor.journal import Journal
 from noethers_razor.systems import SYSTEMS, Oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
@@ -281,7 +281,7 @@ def test_interrupt_is_exit_code_130(run, files, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("noethers_razor.workflow.fit_seeds", interrupted)
+    monkeypatch.setattr("noethers_razor.training.Trainer.train", interrupted)
     code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", "--seed", "1", *TINY)
     assert code == 130 and f"what was done is in {tmp_path / 'r'}: pass --resume" in err
     code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", *TINY)
@@ -295,7 +295,7 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        patch.setattr(Journal, "begin", stop)
+        patch.setattr("noethers_razor.training.Trainer.train", stop)
         assert run(*words, "--seed", "5", "--conserved", "3", *TINY)[0] == 130
     code, _, err = run(*words, "--resume", "--width", "9")
     assert code == 2 and "--width 9 with --resume, but the fit was begun with 8" in err
@@ -327,7 +327,7 @@ def test_help_on_every_level_loads_no_jax(words):
 
 
 def test_every_setting_is_a_flag_with_text_and_default():
-    flags = {option.name: option for option in cli.fit.params}
+    flags = {option.name: option for option in training.fit.params}
     for field in dataclasses.fields(FitConfig):
         option = flags[field.name]
         assert option.help and option.default == field.default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -123,7 +124,7 @@ def _required(raw: Mapping[str, Any], layout: Layout, source: str, others: Seque
         raise DataError(
             "NR107",
             f"{source}: no array {', '.join(missing)} among "
-            f"{', '.join(sorted([*raw, *others])) or 'none'}; expected q, p and t (momenta p, not "
+            f"{', '.join(sorted(map(str, [*raw, *others]))) or 'none'}; expected q, p and t (momenta p, not "
             "velocities; or velocities v with masses): name them, such as --map p=momenta",
         )
     return fast
@@ -151,7 +152,7 @@ def _placed(raw: Mapping[str, np.ndarray], layout: Layout, field: str) -> tuple[
     array = array.transpose([axes.index(axis) for axis in (*outer, *inner)])
     if "trajectory" not in axes:
         array = array[None]
-    return array.reshape(*array.shape[:2], -1), array.shape[2:]
+    return array.reshape(*array.shape[:2], math.prod(array.shape[2:])), array.shape[2:]
 
 
 def _by_time(array: np.ndarray, layout: Layout) -> np.ndarray:

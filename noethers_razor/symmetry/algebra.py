@@ -8,7 +8,8 @@ import numpy as np
 
 from noethers_razor.conserved.forms import basis, embed, moving_combinations
 from noethers_razor.mechanics import symplectic_form
-from noethers_razor.symmetry.lie import Invariants, abelian, identify
+from noethers_razor.symmetry.invariants import Invariants, abelian
+from noethers_razor.symmetry.lie import identify
 
 _CLOSED = 0.1
 """Largest relative closure defect at which structure constants are read at all."""

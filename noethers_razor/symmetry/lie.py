@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse.linalg
 
+from noethers_razor.symmetry.invariants import Invariants, abelian, circles
 from noethers_razor.symmetry.simple import Simple, simple_name
 
 _ZERO, _CLEAR, _GAP = 2.0, 4.0, 4.0
@@ -38,37 +39,6 @@ class _Level(NamedTuple):
 
 class Unclear(Exception):
     """Noise leaves a rank open; says which."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Invariants:
-    """What characterises a Lie algebra g, as far as noise lets it be decided.
-
-    Args:
-        dimension: of g.
-        centre: dimension of the centre.
-        derived, lower_central: dimensions of the two series from g on, until they stay.
-        signature: numbers of positive, negative and zero eigenvalues of the Killing form.
-        radical: dimension of the radical; g is semisimple beside it (Levi).
-        simple: the simple ideals that commute with everything else.
-        name: such as ``u(3)``, or None.
-        open: what was left open; empty with a name.
-    """
-
-    dimension: int
-    centre: int | None = None
-    derived: tuple[int, ...] = ()
-    lower_central: tuple[int, ...] = ()
-    signature: tuple[int, int, int] | None = None
-    radical: int | None = None
-    simple: tuple[Simple, ...] = ()
-    name: str | None = None
-    open: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {**values, "simple": [part.name for part in self.simple]}
 
 
 def _rank(stack: np.ndarray, what: str, level: _Level) -> int:
@@ -192,28 +162,11 @@ def identify(structure: np.ndarray, action: np.ndarray) -> Invariants:
         return dataclasses.replace(found, open=f"noise leaves {reason} open")
 
 
-def abelian(r: int) -> Invariants:
-    """Where everything is central nothing else is left to decide."""
-    return Invariants(
-        dimension=r,
-        centre=r,
-        derived=(r, 0),
-        lower_central=(r, 0),
-        signature=(0, 0, r),
-        radical=r,
-        name=_circles(r),
-    )
-
-
 def _radical(g: _Stack, derived: list[np.ndarray]) -> np.ndarray:
     """Bases of what the Killing form makes orthogonal to all brackets (Cartan); of all that is solvable."""
     if not derived[-1].shape[2]:
         return g.whole
     return _kernel(_rows(_contracted("sia,sij->saj", derived[1], g.killing), g.size), "the radical", g.level)
-
-
-def _circles(count: int) -> str:
-    return "u(1)" if count == 1 else f"u(1)^{count}"
 
 
 def _signature(forms: np.ndarray, what: str, level: _Level) -> tuple[int, int, int]:
@@ -397,5 +350,5 @@ def _joined(
             names.append(str(part.name))
     names += others
     if flat:
-        names.append(_circles(flat))
+        names.append(circles(flat))
     return dataclasses.replace(found, name="+".join(names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,10 @@ def read_netcdf(path: Path, layout: Layout) -> Trajectories:
 
         opened(path, check)
     try:
+        # Classic files are read at once: their library maps them into memory and leaves them open.
+        source = path if wide else io.BytesIO(path.read_bytes())
         engine = "h5netcdf" if wide else "scipy"
-        with library.open_dataset(path, engine=engine, decode_cf=False, mask_and_scale=False) as data:
+        with library.open_dataset(source, engine=engine, decode_cf=False, mask_and_scale=False) as data:
             if not wide:
                 require_plausible(path, data.nbytes, path.stat().st_size)
             raw, axes = arrays_of(data, layout)

@@ -1,7 +1,13 @@
-"""Simulation archives of REBOUND, with the extra ``rebound``."""
+"""Simulation archives of REBOUND, with the extra ``rebound``.
+
+Its reader is a program in C that damaged files can bring down, so that it runs in a process of its own.
+"""
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -10,11 +16,13 @@ import numpy as np
 from noethers_razor.data.layout import Layout, assembled
 from noethers_razor.data.readers.base import extra, unreadable
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.errors import DataError
 
 _AXES = "xyz"
 _FLAT = 1e-12
 _MAGIC = b"REBOUND"
+_PATIENCE = 600
+_REMEDY = "write it with rebound"
+_MODULE = "noethers_razor.data.readers.rebound"
 
 
 def read_rebound(path: Path, layout: Layout) -> Trajectories:
@@ -26,48 +34,71 @@ def read_rebound(path: Path, layout: Layout) -> Trajectories:
         DataError: when it cannot be read, a body has no mass, or their number changes.
         UsageError: without rebound.
     """
-    library = extra("rebound", "rebound", "reading a simulation archive")
+    extra("rebound", "rebound", "reading a simulation archive")
     with path.open("rb") as file:
-        # The library aborts on some files that are none.
         if not file.read(64).startswith(_MAGIC):
-            raise unreadable(
-                path, "simulation archive", ValueError("it does not begin as one"), "write it with rebound"
-            )
-    times, q, v, mass = [], [], [], None
+            raise unreadable(path, "simulation archive", ValueError("it does not begin as one"), _REMEDY)
     try:
-        with warnings.catch_warnings():
-            # A damaged archive is only warned of.
-            warnings.simplefilter("error", RuntimeWarning)
-            archive = library.Simulationarchive(str(path))
-            for simulation in archive:
-                bodies = list(simulation.particles)[: simulation.N - simulation.N_var]
-                own = np.array([body.m for body in bodies])
-                if mass is not None and len(own) != len(mass):
-                    raise DataError(
-                        "NR103",
-                        f"{path}: {len(own)} bodies at time {simulation.t}, {len(mass)} before; expected the "
-                        "same ones throughout: cut the archive where bodies merge or leave",
-                    )
-                mass = own
-                times.append(simulation.t)
-                q.append([body.xyz for body in bodies])
-                v.append([body.vxyz for body in bodies])
-    except DataError:
-        raise
-    except Exception as error:
-        raise unreadable(path, "simulation archive", error, "write it with rebound") from None
-    if mass is None or not len(mass):
-        raise DataError("NR103", f"{path}: no bodies; expected some that move")
-    positions, velocities = np.array(q), np.array(v)
+        child = subprocess.run(
+            [sys.executable, "-m", _MODULE, str(path)], capture_output=True, timeout=_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise unreadable(path, "simulation archive", error, _REMEDY) from None
+    if child.returncode:
+        said = child.stderr.decode(errors="replace").strip().splitlines()
+        reason = said[-1] if said else f"its reader ended with {child.returncode}"
+        raise unreadable(path, "simulation archive", ValueError(reason), _REMEDY)
+    with np.load(io.BytesIO(child.stdout), allow_pickle=False) as archive:
+        times, masses, positions, velocities = (archive[name] for name in ("t", "mass", "q", "v"))
     extent = np.ptp(positions, axis=(0, 1))
     moving = np.flatnonzero((extent > _FLAT * extent.max()) | (np.abs(velocities).max(axis=(0, 1)) > 0))
-    names = [f"{_AXES[axis]}{body + 1}" for body in range(len(mass)) for axis in moving]
+    names = [f"{_AXES[axis]}{body + 1}" for body in range(masses.shape[1]) for axis in moving]
     raw = {
         "q": positions[None, :, :, moving],
         "v": velocities[None, :, :, moving],
-        "t": np.array(times),
-        "mass": np.asarray(layout.mass) if layout.mass else mass,
+        "t": times,
+        "mass": np.asarray(layout.mass) if layout.mass else masses[0],
     }
     metadata = {"coordinates": [*names, *(f"p{name}" for name in names)], "source": "REBOUND"}
     plain = Layout(axes=("trajectory", "time", "body", "dim"), split=layout.split)
     return assembled(raw, plain, metadata, str(path))
+
+
+def arrays_of(path: str) -> dict[str, np.ndarray]:
+    """Times (T,), masses (T, B), positions and velocities (T, B, 3) of an archive.
+
+    Raises:
+        ValueError: without a body, or where their number changes.
+    """
+    library = extra("rebound", "rebound", "reading a simulation archive")
+    times: list[float] = []
+    masses: list[list[float]] = []
+    q: list[list[list[float]]] = []
+    v: list[list[list[float]]] = []
+    with warnings.catch_warnings():
+        # A damaged archive is only warned of.
+        warnings.simplefilter("error", RuntimeWarning)
+        for simulation in library.Simulationarchive(path):
+            bodies = list(simulation.particles)[: simulation.N - simulation.N_var]
+            if not bodies or (masses and len(bodies) != len(masses[0])):
+                raise ValueError(f"{len(bodies)} bodies at time {simulation.t}; expected the same always")
+            times.append(simulation.t)
+            masses.append([body.m for body in bodies])
+            q.append([body.xyz for body in bodies])
+            v.append([body.vxyz for body in bodies])
+    return {"t": np.array(times), "mass": np.array(masses), "q": np.array(q), "v": np.array(v)}
+
+
+def main() -> None:
+    """Write the arrays of the archive named on the command line to standard output."""
+    try:
+        out = io.BytesIO()
+        np.savez(out, allow_pickle=False, **arrays_of(sys.argv[1]))
+    except Exception as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    sys.stdout.buffer.write(out.getvalue())
+
+
+if __name__ == "__main__":
+    main()

@@ -42,6 +42,12 @@ def read_table(path: Path, layout: Layout) -> Trajectories:
             f"{path}: no column {', '.join(missing)} among {', '.join(names)}; expected t, positions q..., "
             "momenta p... (or velocities v... with masses): name them, such as --map q=x,y",
         )
+    if len(chosen["q"]) != len(chosen[fast]):
+        raise DataError(
+            "NR102",
+            f"{path}: positions {', '.join(chosen['q'])} but {', '.join(chosen[fast])}; expected one for "
+            "each: name them, such as --map q=x,y",
+        )
     numbers = {
         name: _numbers(columns[name], name, path)
         for name in dict.fromkeys([time, *chosen["q"], *chosen[fast]])
@@ -67,7 +73,7 @@ def _columns(path: Path) -> tuple[list[str], dict[str, list[str]]]:
             rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise unreadable(path, "table", error, "write UTF-8 text with a line of names first") from None
-    if len(set(names)) < len(names) or not all(names):
+    if not names or len(set(names)) < len(names) or not all(names):
         raise DataError(
             "NR117",
             f"{path}: the first line is {', '.join(names)[:200] or 'empty'}; expected one name a column",

@@ -1,0 +1,113 @@
+"""Irregular times and unequal lengths: whether U(3) is still found.
+
+Run as `python -m experiments.irregular`. Times between states are drawn from U[.05, .4], lengths from 5 to
+80 states; the comparison has the same number of transitions of .2 in trajectories of 51 states.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import noethers_razor as nr
+from experiments.pipeline import data_seed
+from experiments.tables import markdown, named, parser, spread, write
+from noethers_razor import host
+from noethers_razor.systems import Oscillators
+
+SYSTEM = Oscillators(n=3)
+_COUNT = 200
+NOISES = (0.0, 0.03)
+
+
+def exact(start: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """States (T, 6) of unit oscillators from a start (6,)."""
+    q, p = np.split(start, 2)
+    cos, sin = np.cos(times)[:, None], np.sin(times)[:, None]
+    return np.concatenate([q * cos + p * sin, p * cos - q * sin], axis=1)
+
+
+def irregular(seed: int, noise: float) -> nr.Trajectories:
+    """Trajectories of 5 to 80 states at irregular times."""
+    generator = np.random.default_rng(data_seed(seed))
+    pieces = []
+    for _ in range(_COUNT):
+        count = int(generator.integers(5, 81))
+        times = np.concatenate([[0.0], np.cumsum(generator.uniform(0.05, 0.4, count - 1))])
+        states = exact(generator.normal(size=6), times)
+        states += noise * generator.normal(size=states.shape)
+        pieces.append((times, states[:, :3], states[:, 3:]))
+    return nr.Trajectories.of_pieces(pieces)
+
+
+def regular(seed: int, noise: float) -> nr.Trajectories:
+    """As many transitions of one length."""
+    count = round(irregular(seed, noise).transitions().total / 50)
+    return SYSTEM.simulate(data_seed(seed), n_trajectories=count, n_steps=50, dt=0.2, noise=noise)
+
+
+CASES = {"irregular": irregular, "regular": regular}
+
+
+def one_run(data: nr.Trajectories, seed: int) -> dict[str, Any]:
+    """The defaults."""
+    result = nr.fit(data, seed=seed)
+    report = nr.find_symmetries(result, SYSTEM)
+    return {
+        "transitions": data.transitions().total,
+        "rank": report.rank,
+        "algebra": report.algebra,
+        "parallelness": float(np.min(report.parallelness)),
+        "largest_angle": report.largest_angle,
+        "negative_elbo": -result.elbo,
+        "seconds": result.metrics["seconds_total"],
+    }
+
+
+def main() -> None:
+    options = parser("irregular times and unequal lengths").parse_args()
+    host.prepare()
+    runs: dict[str, Any] = {}
+    rows = []
+    for noise in NOISES:
+        for name, make in CASES.items():
+            done = runs[f"{name}, noise {noise:g}"] = []
+            for seed in range(1, options.seeds + 1):
+                done.append(one_run(make(seed, noise), seed))
+                print(name, noise, seed, done[-1], flush=True)
+            rows.append(
+                [
+                    f"{name}, noise {noise:g}",
+                    spread([run["transitions"] for run in done], 5),
+                    ", ".join(str(run["rank"]) for run in done),
+                    named([run["algebra"] for run in done]),
+                    spread([run["parallelness"] for run in done], 5),
+                    spread([run["largest_angle"] for run in done]),
+                    spread([run["seconds"] for run in done]),
+                ]
+            )
+    write(
+        options.out,
+        "irregular",
+        title="Three oscillators: times between states from U[.05, .4], 5 to 80 states a trajectory",
+        command=f"python -m experiments.irregular --seeds {options.seeds}",
+        table=markdown(
+            [
+                "data",
+                "transitions",
+                "found, each seed",
+                "algebra",
+                "smallest parallelness",
+                "largest angle (degrees)",
+                "seconds",
+            ],
+            rows,
+        ),
+        remarks="Regular: as many transitions, .2 apart, in trajectories of 51 states.\n",
+        runs=runs,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of the program; heavy imports happen inside them."""

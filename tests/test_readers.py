@@ -1,0 +1,314 @@
+"""Files of all formats: what is read, the same from each; what is refused, with its code."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import noethers_razor as nr
+from experiments.refusals import CASES, GOOD, HEADER, hdf5, npz, rows, table
+from noethers_razor.data.gaps import split_arrays
+from noethers_razor.data.layout import Layout, parsed_names
+from noethers_razor.data.readers import READERS, base, load_trajectories
+from noethers_razor.errors import DataError, UsageError
+from noethers_razor.options import LAYOUT, load_data
+from noethers_razor.systems import Oscillators
+
+DATA = Oscillators(n=2).simulate(0, n_trajectories=5, n_steps=9)
+FLAGS = {"axes": "--axes", "mass": "--mass"}
+
+
+def flags(given=()):
+    """Settings of a command line that has these flags alone."""
+    found = dict.fromkeys(LAYOUT) | {"names": ()}
+    for name, flag in FLAGS.items():
+        if flag in given:
+            found[name] = given[given.index(flag) + 1]
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files_that_cannot_be_used_are_refused_with_their_code(name, tmp_path):
+    case = CASES[name]
+    path = case.write(tmp_path)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    with pytest.raises(DataError, match=rf"^{case.code} .*d\.") as refusal:
+        load_data(path, flags(case.flags))
+    assert "\n" not in str(refusal.value)
+    # Place, then reason or value, then what to do or what is expected.
+    assert len(refusal.value.problems) >= 1 and any(mark in str(refusal.value) for mark in (";", ": "))
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
+
+
+def test_there_are_fifty_kinds_of_files_that_cannot_be_used():
+    assert len(CASES) >= 50
+    assert len({case.code for case in CASES.values()}) >= 14
+
+
+GOOD_FILES = {"npz": npz(), "csv": table(HEADER, *rows()), "h5": hdf5(lambda file, folder: None)}
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "set", "cut", "insert", "remove"]), st.floats(0, 1), st.integers(0, 255)
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def mutated(content, changes):
+    content = bytearray(content)
+    for kind, place, value in changes:
+        at = int(place * max(len(content) - 1, 0))
+        if kind == "cut":
+            del content[at:]
+        elif kind == "insert":
+            content[at:at] = bytes([value]) * (1 + value % 16)
+        elif content and kind == "remove":
+            del content[at : at + 1 + value % 16]
+        elif content:
+            content[at] = value if kind == "set" else content[at] ^ (1 << value % 8)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(("suffix", "count"), [("npz", 250), ("csv", 200), ("h5", 150)])
+def test_mutations_of_a_valid_file_are_read_or_refused(suffix, count, tmp_path):
+    path = GOOD_FILES[suffix](tmp_path)
+    content = path.read_bytes()
+
+    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(changes=CHANGES)
+    def mutate(changes):
+        path.write_bytes(mutated(content, changes))
+        try:
+            data = load_trajectories(path)
+        except DataError as refusal:
+            assert refusal.code.startswith("NR1") and "\n" not in str(refusal)
+        else:
+            assert np.isfinite(data.observed()).all()
+
+    mutate()
+
+
+def as_csv(path, data, delimiter=","):
+    lines = [delimiter.join(["trajectory", "t", *data.coordinates])]
+    for i in range(data.count):
+        for k in np.flatnonzero(data.present[i]):
+            numbers = [data.times[i, k], *data.states[i, k]]
+            lines.append(delimiter.join([f"run {i}", *(repr(float(v)) for v in numbers)]))
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_variant(name, folder):
+    """The same data in another form: (path, layout)."""
+    import h5py
+
+    arrays = {"q": DATA.q, "p": DATA.p, "t": DATA.t}
+    path, layout = folder / "d.npz", Layout()
+    match name:
+        case "32 bits":
+            arrays = {key: value.astype(np.float32) for key, value in arrays.items()}
+        case "Fortran order":
+            arrays = {key: np.asfortranarray(value) for key, value in arrays.items()}
+        case "times of each trajectory":
+            arrays["t"] = np.tile(DATA.t, (DATA.count, 1))
+        case "padded":
+            arrays = {key: np.pad(arrays[key], ((0, 0), (0, 3), (0, 0))) for key in "qp"}
+            arrays["t"] = np.append(DATA.t, DATA.t[-1] + np.arange(1.0, 4.0))
+            arrays["mask"] = np.tile(np.arange(13) < 10, (DATA.count, 1))
+        case "other names":
+            arrays = {"position": DATA.q, "momentum": DATA.p, "when": DATA.t}
+            layout = Layout(parsed_names(["q=position", "p=momentum", "t=when"]))
+        case "time first":
+            arrays = {"q": DATA.q.transpose(1, 2, 0), "p": DATA.p.transpose(1, 2, 0), "t": DATA.t}
+            layout = Layout(axes=("time", "dof", "trajectory"))
+        case "coordinates apart":
+            arrays = {f"x{i}": DATA.q[..., i] for i in range(2)} | {f"y{i}": DATA.p[..., i] for i in range(2)}
+            arrays["t"] = DATA.t
+            layout = Layout(parsed_names(["q=x0,x1", "p=y0,y1"]))
+        case "velocities and masses":
+            arrays = {"q": DATA.q, "v": DATA.p / [2.0, 4.0], "t": DATA.t, "mass": np.array([2.0, 4.0])}
+    if name == "csv":
+        as_csv(folder / "d.csv", DATA)
+        return folder / "d.csv", layout
+    if name == "tsv":
+        as_csv(folder / "d.tsv", DATA, "\t")
+        return folder / "d.tsv", layout
+    if name == "HDF5":
+        with h5py.File(folder / "d.h5", "w") as file:
+            for key, value in arrays.items():
+                file.create_dataset(f"run/{key}", data=value, compression="gzip")
+        return folder / "d.h5", Layout({key: (f"run/{key}",) for key in arrays})
+    if name.startswith("netCDF"):
+        DATA.to_xarray().transpose("dof", ...).to_netcdf(
+            folder / "d.nc", engine="scipy" if "classic" in name else "h5netcdf"
+        )
+        return folder / "d.nc", layout
+    if name.startswith("zarr"):
+        import zarr
+
+        store = folder / "d.zarr"
+        if "zip" in name:
+            store = zarr.storage.ZipStore(folder / "d.zip", mode="w")
+        group = zarr.open_group(store, mode="w", zarr_format=2 if "2" in name else 3)
+        for key, value in arrays.items():
+            group.create_array(key, data=value)
+        if "zip" in name:
+            store.close()
+        return folder / ("d.zip" if "zip" in name else "d.zarr"), layout
+    np.savez(path, **arrays)
+    return path, layout
+
+
+VARIANTS = [
+    *("plain", "32 bits", "Fortran order", "times of each trajectory", "padded", "other names", "time first"),
+    *("coordinates apart", "velocities and masses", "csv", "tsv", "HDF5", "netCDF", "netCDF classic"),
+    *("zarr 2", "zarr 3", "zarr zip"),
+]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_same_data_are_the_same_from_every_file(name, tmp_path):
+    data = load_trajectories(*write_variant(name, tmp_path))
+    assert data.q.dtype == np.float64
+    np.testing.assert_allclose(data.observed(), DATA.observed(), atol=1e-6)
+    ours, theirs = DATA.transitions(), data.transitions()
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-6)
+    if name not in ("32 bits", "velocities and masses"):
+        assert data.digest == DATA.digest
+
+
+def test_unequal_lengths_come_from_tables(tmp_path):
+    pieces = [(t, DATA.q[i, : len(t)], DATA.p[i, : len(t)]) for i, t in enumerate((DATA.t[:4], DATA.t[:9]))]
+    data = nr.Trajectories.of_pieces(pieces, {"coordinates": ["x", "y", "px", "py"]})
+    as_csv(tmp_path / "d.csv", data)
+    layout = Layout(parsed_names(["q=x,y", "p=px,py"]))
+    again = load_trajectories(tmp_path / "d.csv", layout)
+    assert again.digest == data.digest
+    assert again.coordinates == ["x", "y", "px", "py"]
+    assert data.present.sum(axis=1).tolist() == [4, 9]
+    assert data.transitions().total == 11
+
+
+def test_pieces_must_fit_each_other():
+    with pytest.raises(DataError, match=r"NR102 .*piece 1 has t \(3,\), q \(4, 2\)"):
+        nr.Trajectories.of_pieces([(t, DATA.q[0, :4], DATA.p[0, :4]) for t in (DATA.t[:4], DATA.t[:3])])
+    with pytest.raises(DataError, match=r"NR103 .*no piece"):
+        nr.Trajectories.of_pieces([])
+
+
+def test_bodies_in_space_have_a_mass_each(tmp_path):
+    rng = np.random.default_rng(0)
+    q, v = rng.normal(size=(2, 4, 10, 3, 2))
+    np.savez(tmp_path / "d.npz", x=q, v=v, t=np.arange(10.0), m=np.array([1.0, 2.0, 3.0]))
+    names = parsed_names(["q=x", "mass=m"])
+    data = load_trajectories(tmp_path / "d.npz", Layout(names, ("trajectory", "time", "body", "dim")))
+    np.testing.assert_allclose(data.p, (v * np.array([1.0, 2.0, 3.0])[:, None]).reshape(4, 10, 6))
+    assert data.metadata["mass"] == [1, 1, 2, 2, 3, 3]
+    # Without axes of bodies it is not known which coordinate is whose.
+    np.savez(
+        tmp_path / "d.npz", x=q.reshape(4, 10, 6), v=v.reshape(4, 10, 6), t=np.arange(10.0), m=np.ones(3)
+    )
+    with pytest.raises(DataError, match=r"NR112 .*3 masses for 6 .*trajectory,time,body,dim"):
+        load_trajectories(tmp_path / "d.npz", Layout(names))
+    data = load_trajectories(tmp_path / "d.npz", Layout(names, mass=(2.0,)))
+    np.testing.assert_allclose(data.p, 2 * v.reshape(4, 10, 6))
+
+
+def test_a_simulation_archive_gives_momenta(tmp_path):
+    import rebound
+
+    simulation = rebound.Simulation()
+    simulation.add(m=1.0)
+    simulation.add(m=1e-3, x=1.0, vy=1.0)
+    simulation.move_to_com()
+    simulation.save_to_file(str(tmp_path / "d.bin"), interval=0.25, delete_file=True)
+    simulation.integrate(6.0)
+    data = load_trajectories(tmp_path / "d.bin")
+    assert (data.count, data.dof) == (1, 4)
+    assert data.coordinates[:4] == ["x1", "y1", "x2", "y2"]
+    # Momenta of the centre of mass vanish; angular momentum is constant.
+    x1, y1, x2, y2, px1, py1, px2, py2 = data.states[0].T
+    np.testing.assert_allclose(px1 + px2, 0, atol=1e-15)
+    turning = x1 * py1 - y1 * px1 + x2 * py2 - y2 * px2
+    np.testing.assert_allclose(turning, turning[0], rtol=1e-10)
+    assert turning[0] > 1e-4
+
+
+def test_gaps_are_cut():
+    t = np.concatenate([np.arange(5.0), 100 + np.arange(4.0), [0.0, 1.0]])
+    q = np.arange(22.0).reshape(1, 11, 2)
+    with pytest.raises(DataError, match=r"NR104 .*split at the jumps"):
+        nr.Trajectories(q, q, t)
+    cut = nr.Trajectories(*split_arrays(q, q, t, None))
+    assert cut.present.sum(axis=1).tolist() == [5, 4, 2]
+    assert cut.transitions().duration.max() == 1.0
+    mask = np.ones((1, 11), bool)
+    mask[0, 2] = False
+    whole = nr.Trajectories(q[:, :9], q[:, :9], t[:9], mask[:, :9])
+    assert whole.split_at_gaps().present.sum(axis=1).tolist() == [2, 2, 4]
+    assert whole.split_at_gaps(1000.0).count == 2
+
+
+def test_summary_says_what_to_keep_in_mind():
+    rng = np.random.default_rng(0)
+    q = rng.normal(size=(4, 30, 2))
+    q[..., 1] = 1e6 + 1e-3 * rng.normal(size=(4, 30))
+    p = rng.normal(size=(4, 30, 2))
+    p[..., 1] = 3.0
+    q[3], p[3], p[0, 5], q[0, 5] = q[2], p[2], p[0, 4], q[0, 4]
+    t = np.arange(30.0)
+    t[20:] += 50
+    found = nr.Trajectories(q, p, t).summary()
+    text = str(found)
+    assert text.startswith("4 trajectories of 30 states, 2 degrees of freedom")
+    for words in (
+        "116 transitions; with fewer than 200",
+        "p2 does not move",
+        "q2 is 1e+06 and varies by 0.001: numbers of 32 bits",
+        "between equal states",
+        "steps of up to 51, the usual one is 1",
+        "states move by",
+        "1 trajectories are copies",
+    ):
+        assert words in text, words
+    assert json.loads(json.dumps(found.as_json(), allow_nan=False))["transitions"] == 116
+    assert not DATA.summary().warnings or "with fewer than" in DATA.summary().warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ({"names": {"x": ("q",)}}, "field 'x'; expected one of q, p, v"),
+        ({"axes": ("dof",)}, "axes dof; expected each once, time among them"),
+        ({"axes": ("time", "time")}, "expected each once"),
+        ({"split": 1.0}, "split at gaps of 1.0 usual steps; expected more than 1"),
+    ],
+)
+def test_layouts_that_cannot_be_are_refused(layout, message):
+    with pytest.raises(UsageError, match=message):
+        Layout(**layout)
+    with pytest.raises(UsageError, match="'q'; expected FIELD=NAME"):
+        parsed_names(["q"])
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    with pytest.raises(UsageError, match=r"reading HDF5 needs h5py_no; install noethers_razor\[hdf5\]"):
+        base.extra("h5py_no", "hdf5", "reading HDF5")
+
+
+def test_every_reader_is_registered_once():
+    assert set(READERS) == {".npz", ".csv", ".tsv", ".h5", ".hdf5", ".nc", ".zarr", ".zip", ".bin"}
+
+
+def test_a_file_of_another_name_is_read_as_what_it_is_said_to_be(tmp_path):
+    as_csv(tmp_path / "d.txt", DATA)
+    assert load_trajectories(tmp_path / "d.txt", suffix="csv").digest == DATA.digest
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.writestr("nothing", "")
+    with pytest.raises(DataError, match=r"NR10[78]"):
+        load_trajectories(tmp_path / "d.zip")
+    assert GOOD["q"].shape[0] == 6
