@@ -89,6 +89,13 @@ def test_all_problems_come_in_one_message():
         Trajectories(**broken, source="runs")
 
 
+def test_problems_are_told_without_raising():
+    broken = arrays(q=changed(Q, (0, 0, 0), np.nan), t=T[::-1].copy())
+    found = Trajectories.validate(broken["q"], broken["p"], broken["t"])
+    assert [problem.code for problem in found] == ["NR105", "NR104"]
+    assert Trajectories.validate(Q, Q, T) == []
+
+
 def test_masked_states_may_hold_anything():
     broken = changed(changed(Q, (1, 2, 0), np.nan), (2, 4, 1), np.inf)
     times = changed(np.tile(T, (3, 1)), (2, 4), 0.0)

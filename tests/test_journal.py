@@ -59,6 +59,8 @@ def test_an_interrupted_fit_ends_as_it_would_have(tmp_path):
             stops += 1
     assert stops >= 2
     assert model(fitted) == model(whole)
+    saved = [one.save(tmp_path / name) / "model.npz" for one, name in ((fitted, "a"), (whole, "b"))]
+    assert saved[0].read_bytes() == saved[1].read_bytes()
     assert fitted.elbo == whole.elbo
     assert [row.negative_elbo for row in fitted.history] == [row.negative_elbo for row in whole.history]
     assert fitted.metrics["steps"] == whole.metrics["steps"]

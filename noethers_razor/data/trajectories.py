@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from noethers_razor.data.checks import problems
+from noethers_razor.data.checks import Problem, problems
 from noethers_razor.data.gaps import GAP, padded, split_arrays
 from noethers_razor.data.summary import Summary, summary_of
 from noethers_razor.errors import DataError, UsageError
@@ -62,16 +62,27 @@ class Trajectories:
     source: str = "trajectories"
 
     def __post_init__(self) -> None:
-        arrays = {name: np.asarray(getattr(self, name)) for name in ("q", "p", "t")}
-        mask = None if self.mask is None else np.asarray(self.mask)
-        found = problems(arrays["q"], arrays["p"], arrays["t"], mask, self.metadata)
+        found = self.validate(self.q, self.p, self.t, self.mask, self.metadata)
         if found:
             (code, text), *others = found
             raise DataError(code, f"{self.source}: {text}", others)
-        for name, array in arrays.items():
+        for name in ("q", "p", "t"):
             # One precision and order, so that the same numbers are the same data wherever they came from.
-            object.__setattr__(self, name, np.ascontiguousarray(array, dtype=np.float64))
-        object.__setattr__(self, "mask", None if mask is None else mask.astype(bool))
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", np.asarray(self.mask).astype(bool))
+
+    @staticmethod
+    def validate(
+        q: np.ndarray,
+        p: np.ndarray,
+        t: np.ndarray,
+        mask: np.ndarray | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> list[Problem]:
+        """Everything that arrays would be refused for, as codes and sentences; empty when they are usable."""
+        there = None if mask is None else np.asarray(mask)
+        return problems(np.asarray(q), np.asarray(p), np.asarray(t), there, metadata or {})
 
     @classmethod
     def of_pieces(
@@ -109,6 +120,12 @@ class Trajectories:
     def count(self) -> int:
         """Number of trajectories."""
         return self.q.shape[0]
+
+    @property
+    def mass(self) -> np.ndarray | None:
+        """Masses (dof,) where the metadata say them."""
+        mass = self.metadata.get("mass")
+        return None if mass is None else np.asarray(mass, np.float64)
 
     @property
     def coordinates(self) -> list[str]:
