@@ -31,6 +31,17 @@ from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
 Report = SymmetryReport | FunctionReport
 
 
+def _save(result: Result, folder: Path) -> None:
+    """Into a folder whose checkpoints are left where it cannot be written."""
+    try:
+        result.save(folder, overwrite=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(
+            f"{folder}: the fit is done and cannot be saved ({reason}): make room, and pass --resume"
+        ) from None
+
+
 def figures_of(report: Report, result: Result) -> dict[str, Any]:
     """File name -> figure: training, spectrum, generators."""
     titles = [f"C{i + 1} = {text}" for i, text in enumerate(report.formulas)]
@@ -105,7 +116,7 @@ def train(
                 data, seeds=seeds, conserved=family, config=config, watch=watch, journal=journal
             )[0]
             # Saved before it is analysed, so that no error in the report can lose the fit.
-            result.save(folder, overwrite=True)
+            _save(result, folder)
         report = find_symmetries(result)
         result.save(
             folder,

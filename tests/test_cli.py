@@ -1,6 +1,7 @@
 """The command line: the whole path on a tiny fit, and one clear line with an exit code for wrong use."""
 
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
@@ -301,6 +302,14 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
     assert code == 2 and "--width 9 with --resume, but the fit was begun with 8" in err
     code, _, err = run(*words, "--resume", "--overwrite")
     assert code == 2 and "go on with the run, or begin anew" in err
+    with monkeypatch.context() as patch:
+
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr("noethers_razor.result.write_folder", full)
+        code, _, err = run(*words, "--resume", "--quiet")
+        assert code == 2 and "cannot be saved (No space left on device): make room, and pass --resume" in err
     assert run(*words, "--resume", "--quiet")[0] == 0
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     assert record["seed"] == 5 and record["config"]["width"] == 8
