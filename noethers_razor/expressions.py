@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -34,7 +35,31 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
-_LONGEST, _DEEPEST = 500, 50
+_LONGEST, _DEEPEST, _LARGEST_POWER = 500, 50, 100
+
+
+def _constant(node: ast.expr) -> float | None:
+    """The value of what depends on no coordinate, in floating point; None of other things.
+
+    Raises:
+        UsageError: where it is not finite.
+    """
+    value: float | None = None
+    try:
+        match node:
+            case ast.Constant(value=int() | float() as number):
+                value = float(number)
+            case ast.UnaryOp(op=ast.USub(), operand=inner) if (own := _constant(inner)) is not None:
+                value = -own
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+                first, second = _constant(left), _constant(right)
+                if first is not None and second is not None:
+                    value = float(_BINARY[type(op)](first, second))
+    except (ArithmeticError, TypeError):
+        value = math.inf
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"{ast.unparse(node)!r} is no finite number")
+    return value
 
 
 def _reader(node: ast.expr, names: Sequence[str], depth: int = 0) -> _Read:
@@ -43,6 +68,7 @@ def _reader(node: ast.expr, names: Sequence[str], depth: int = 0) -> _Read:
         raise UsageError(f"more than {_DEEPEST} levels of brackets")
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            _constant(node)
             return lambda at, library: library.number(number)
         case ast.Name(id=name) if name in names:
             place = list(names).index(name)
@@ -53,6 +79,10 @@ def _reader(node: ast.expr, names: Sequence[str], depth: int = 0) -> _Read:
             negated = _reader(inner, names, depth + 1)
             return lambda at, library: -negated(at, library)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            _constant(node)
+            power = _constant(right) if isinstance(op, ast.Pow) else None
+            if power is not None and abs(power) > _LARGEST_POWER:
+                raise UsageError(f"power {power:g}; expected at most {_LARGEST_POWER}")
             first, second = _reader(left, names, depth + 1), _reader(right, names, depth + 1)
             return lambda at, library: _BINARY[type(op)](first(at, library), second(at, library))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in NAMES:

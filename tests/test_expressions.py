@@ -62,6 +62,11 @@ def test_formulas_have_derivatives(x64):
         ("q1 + True", "expected numbers, coordinates"),
         ("q1 +" * 200 + "q1", "characters; expected at most 500"),
         ("-" * 100 + "q1", "more than 50 levels"),
+        ("q1*9^9^9", "is no finite number"),
+        ("q1^1000", "power 1000; expected at most 100"),
+        ("1e400*q1", "is no finite number"),
+        ("q1/(1 - 1)*2 + 1/0", "is no finite number"),
+        ("q1*(0-8)^0.5", "is no finite number"),
     ],
 )
 def test_what_is_no_formula_is_refused(text, message):

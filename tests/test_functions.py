@@ -161,6 +161,19 @@ def test_toda_is_read_up_to_functions():
     assert len(report.formulas) == 3
 
 
+def test_names_of_terms_say_what_they_are(x64):
+    coordinates, terms = ["q1", "p1"], ["q1*p1", "2**q1", "q1^2", "exp(q1)"]
+    states = np.random.default_rng(0).normal(size=(3, 2))
+    dictionary = dictionary_of(coordinates, terms, 3, states, np.eye(2))
+    assert len(set(dictionary.names)) == len(dictionary.names)
+    values = dictionary.values(states)
+    for i, name in enumerate(dictionary.names):
+        exact = symbolic(name, coordinates)
+        for state, value in zip(states.tolist(), values[:, i], strict=True):
+            at = dict(zip(symbols(coordinates), state, strict=True))
+            assert float(exact.subs(at)) == pytest.approx(value, rel=1e-10), name
+
+
 def test_nothing_is_read_where_nothing_fits():
     states = np.random.default_rng(0).normal(size=(200, 4))
     dictionary = dictionary_of(["q1", "q2", "p1", "p2"], [], 2, states, np.eye(4))

@@ -22,6 +22,7 @@ from noethers_razor.symmetry.formulas import (
     readable,
     shifted,
     sparse_basis,
+    symbolic_form,
 )
 from noethers_razor.symmetry.report import find_symmetries
 from noethers_razor.symmetry.span import angles_of, largest_angle, parallelness, span_of
@@ -194,6 +195,13 @@ def known_fit(system, error, seed):
         dictionary_terms=[],
         quadratic_forms=lambda: frame.quadratic_into(form, linear),
         slopes=np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(data.observed()))),
+    )
+
+
+def test_small_numbers_stay_in_expressions():
+    form = np.diag([1e-10, 2.0])
+    assert str(symbolic_form(form, np.array([0.0, 4e-10]), ["q", "p"], np.zeros(2))) == (
+        "p**2 + 4.0e-10*p + 5.0e-11*q**2"
     )
 
 

@@ -102,6 +102,28 @@ def test_noise_known_badly_of_some_coordinates_costs_no_trust():
     assert found.trusted.all()
 
 
+@pytest.mark.parametrize("dt", [0.2, 0.4, 0.7])
+def test_a_false_admixture_is_not_trusted_however_often_it_is_sampled(dt):
+    # Of four times the noise; a few samples a period make an oscillation white from one state to the next.
+    rng = np.random.default_rng(0)
+    turn = np.outer(np.arange(50) * dt, (2.0, 2.7))[None]
+    q, p = rng.normal(size=(2, 100, 1, 2))
+    path = np.concatenate([q * np.cos(turn) + p * np.sin(turn), p * np.cos(turn) - q * np.sin(turn)], axis=-1)
+    states = (path + 0.05 * rng.normal(size=path.shape)).reshape(-1, 4)
+    tracks = Tracks(states, np.repeat(np.arange(100), 50), 0.2**2 * np.eye(4))
+    form = np.stack([np.diag([1.0, 0, 1, 0]), np.diag([-0.6, 1.0, 0.6, 1.0])])
+    rows = orthonormal(embed(form, np.zeros((2, 4)), second_moment(states)))
+    found = uncertainty_of_span(rows, second_moment(states), tracks)
+    assert found.trusted.tolist() == [True, False]
+
+
+def test_of_two_states_nothing_is_told_by_whiteness():
+    tracks = tracks_of((1.0, 1.3), noise=0.02, count=1000, steps=2)
+    tracks = tracks._replace(noise=16 * tracks.noise)
+    found = uncertainty_of_span(rows_of(U2, tracks), second_moment(tracks.states), tracks)
+    assert found.trusted.tolist() == [True, True, False, False]
+
+
 def test_data_in_which_everything_is_noise_leave_everything_open():
     rng = np.random.default_rng(0)
     still = np.repeat(rng.normal(size=(40, 4)), 20, axis=0)

@@ -131,10 +131,11 @@ def _analysed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algeb
     # Commuting quantities have brackets that are all error: judged against the quantities themselves.
     lengths = np.linalg.norm(embed(form, linear, moment), axis=1)
     size = np.linalg.norm(flat, axis=1)
-    relative = float(np.sqrt(np.mean((size / np.outer(lengths, lengths).ravel()) ** 2)))
+    shares = size / np.outer(lengths, lengths).ravel()
+    relative = float(np.sqrt(np.mean(shares**2)))
     inside, outside = (float(np.linalg.norm(a, 2)) for a in (structure.reshape(-1, count), residual))
-    if relative <= _CLOSED and inside <= max(outside, _LEAST):
-        # An error leaves the span rather than staying in it; a bracket that is none stays.
+    if shares.max() <= _CLOSED and inside <= max(outside, _LEAST):
+        # Errors go in all directions, of which most leave the span; brackets of an algebra stay.
         return Algebra(relative, noise, structure, abelian(count))
     j = symplectic_form(form.shape[-1])
     action = np.stack([j @ f for f in (form, *(copy[0] for copy in copies))])

@@ -104,7 +104,7 @@ def dictionary_of(
 
     with jax.enable_x64(True):
         slopes = np.asarray(jax.jit(jax.vmap(jax.jacfwd(terms_of)))(jnp.asarray(states, jnp.float64)))
-    variables = [*coordinates, *(f"({term})" if any(c in term for c in "+-/ ") else term for term in terms)]
+    variables = [*coordinates, *(f"({term})" if any(c in term for c in "+-*/^ ") else term for term in terms)]
     powers = exponents(len(variables), degree)
     names = ["*".join(_power(variables[i], p) for i, p in enumerate(row) if p) for row in powers]
     return Dictionary(names, slopes @ back, values)

@@ -118,7 +118,7 @@ def _number(value: float) -> Any:
     """For SymPy: rational where rounding made it a small fraction."""
     sympy = require_sympy()
     near = Fraction(float(value)).limit_denominator(_LARGEST_DENOMINATOR)
-    exact = abs(float(near) - value) < 1e-9
+    exact = abs(float(near) - value) <= 1e-9 * abs(value)
     return sympy.Rational(near.numerator, near.denominator) if exact else sympy.Float(float(value))
 
 

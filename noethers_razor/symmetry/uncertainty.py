@@ -41,9 +41,9 @@ _ALIKE = 0.05
 _BEYOND, _HARDLY = 1.15, 0.01
 """Deviation from which on, in units of that of the most constant quantity, data show that a quantity varies,
 and in units of that of random ones up to which that does not matter."""
-_SMOOTH = 1.15
-"""Deviation along trajectories from which on it is no white noise, in units of half the mean squared change
-from state to state (von Neumann 1941)."""
+_WHITE, _LAGS, _FEWEST_STATES = 1.15, 6, 8
+"""What varies by no more than this factor more or less than its changes over 1 to so many states say is white
+noise, where trajectories have at least so many states."""
 _CREDITED = 0.5
 """Largest share of the variance of the draws that training is credited with."""
 Values = Callable[[np.ndarray], np.ndarray]
@@ -60,8 +60,8 @@ class Uncertainty:
         constant: (rank,) share of draws in which each varies by no more than 1.5 times the noise, and by
             less than nineteen of twenty random quadratic observables of one displacement.
         trusted: (rank,) whether the share makes it a discovery at a false-discovery rate of 5 %, false being
-            what is not constant in that sense (Benjamini, Hochberg 1995), and nothing shows that it varies
-            by more than the noise.
+            what is not constant in that sense (Benjamini, Hochberg 1995), and it does not vary by clearly
+            more than the most constant one, unless as white noise does.
         credible: number of quadratic observables that vary by no more than the noise.
         rows: (rank, E) embedded vectors of the quantities; None for functions.
         angle: (3,) degrees, the largest principal angle to be expected between the learned span and the true
@@ -154,19 +154,6 @@ class _Draws:
         varies = self.mean(centred(values, self.tracks.track) ** 2, free=True)
         return np.sqrt(varies / np.maximum(self.mean((shaken - values) ** 2), 1e-300))
 
-    def smoothness(self, values: np.ndarray) -> np.ndarray:
-        """Deviations (draws, k) along trajectories in units of changes from state to state.
-
-        What is constant but for noise has 1, whatever the noise.
-        """
-        track = self.tracks.track
-        varies = self.mean(centred(values, track) ** 2, free=True)
-        changes = np.zeros_like(values)
-        near = np.flatnonzero(track[1:] == track[:-1])
-        # Sums over a trajectory of one pair less than states: in the same units as its degrees of freedom.
-        changes[near] = (values[near + 1] - values[near]) ** 2 / 2
-        return np.sqrt(varies / np.maximum(self.mean(changes, free=True), 1e-300))
-
     def scatters(self, values: np.ndarray) -> Iterator[np.ndarray]:
         """Squares and products (k, k) along trajectories of values (N, k), of each draw, up to a factor."""
         off = centred(values, self.tracks.track)
@@ -189,22 +176,42 @@ def discoveries(p: np.ndarray, rate: float = FALSE_DISCOVERY_RATE) -> np.ndarray
     return found
 
 
-def _judged(own: np.ndarray, smooth: np.ndarray, other: np.ndarray, credible: int) -> Uncertainty:
+def is_white(values: np.ndarray, track: np.ndarray) -> np.ndarray:
+    """Which of values (N, k) vary along tracks as white noise does, whatever its size (von Neumann 1941).
+
+    Half the mean squared change over any number of states is then the variance. What is slow changes less
+    over few states; what oscillates changes less or more over some number of them.
+    """
+    _, count = np.unique(track, return_counts=True)
+    if np.median(count) < _FEWEST_STATES:
+        return np.zeros(values.shape[1], bool)
+    total, free = scatter(values, track)
+    variance = np.maximum(np.diag(total) / free, 1e-300)
+    white = np.ones(values.shape[1], bool)
+    for lag in range(1, _LAGS + 1):
+        near = np.flatnonzero(track[lag:] == track[:-lag])
+        change = np.mean((values[near + lag] - values[near]) ** 2, axis=0) / 2
+        ratio = np.sqrt(variance / np.maximum(change, 1e-300))
+        white &= (ratio <= _WHITE) & (ratio >= 1.0 / _WHITE)
+    return white
+
+
+def _judged(own: np.ndarray, white: np.ndarray, other: np.ndarray, credible: int) -> Uncertainty:
     """From deviations over the noise (draws, r) of quantities and (draws, R) of random observables.
 
     Args:
-        smooth: (draws, r), see `_Draws.smoothness`.
+        white: (r,), see `is_white`.
     """
     order = np.argsort(np.median(own, axis=0), kind="stable")
-    own, smooth = own[:, order], smooth[:, order]
+    own, white = own[:, order], white[order]
     alike = np.mean(other[:, None, :] <= own[:, :, None], axis=2)
     missed = np.sum((own > DOUBT) | (alike >= _ALIKE), axis=0)
     deviation = _interval(own)
     # Noise that was taken for larger than it is hides what varies: the most constant quantity tells. But of
-    # some coordinates it may be known better than of others; what varies does so smoothly.
+    # some coordinates it may be known better than of others: what is white is noise all the same.
     least = min(1.0, deviation[0, 1])
     varies = (deviation[:, 0] > _BEYOND * least) & (deviation[:, 1] > _HARDLY * np.median(other))
-    varies &= _interval(smooth)[:, 0] > _SMOOTH
+    varies &= ~white
     trusted = discoveries((missed + 1.0) / (len(own) + 1.0)) & ~varies
     return Uncertainty(len(own), deviation, 1.0 - missed / len(own), trusted, credible)
 
@@ -232,7 +239,7 @@ def _uncertainty_of(values: Values, observables: Observables, tracks: Tracks) ->
     other = draws.over_noise(inside @ random, observables.values(shaken) @ random)
     held = held_out_defects(inside, tracks.track, inside.shape[1])
     varied = np.append(np.flatnonzero(held > DOUBT * tracks.deviation), len(held))
-    return _judged(own, draws.smoothness(along), other, int(varied[0]))
+    return _judged(own, is_white(along, tracks.track), other, int(varied[0]))
 
 
 def uncertainty_of_span(vectors: np.ndarray, moment: np.ndarray, tracks: Tracks) -> Uncertainty:
