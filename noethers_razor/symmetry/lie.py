@@ -20,6 +20,9 @@ from noethers_razor.symmetry.simple import Simple, simple_name
 _ZERO, _CLEAR, _GAP = 2.0, 4.0, 4.0
 """Multiples of the noise up to which a singular value is zero, from which on it is none, and the ratio that
 parts what lies between from either."""
+_FAR, _WIDE = 10.0, 25.0
+"""Multiples of the noise up to which a singular value may still be zero, where all others are so many times as
+large: errors of learned generators prefer some directions."""
 _FLOOR = 1e-7
 """What counts as zero without noise; generators are of unit size."""
 _TRIES = 12
@@ -54,7 +57,13 @@ def _nonzero(values: np.ndarray, noise: float, what: str, level: _Level) -> np.n
     What lies between is zero, or not, when a wide gap parts it from the others.
     """
     noise = max(noise, level.noise)
-    zero, clear = values <= max(_ZERO * noise, _FLOOR), values >= max(_CLEAR * noise, _FLOOR)
+    far = values >= max(_FAR * noise, _FLOOR)
+    clear = values >= max(_CLEAR * noise, _FLOOR)
+    near = clear & ~far
+    others = values[far].min() if far.any() else level.size
+    if near.any() and others >= _WIDE * values[near].max():
+        return np.asarray(far)
+    zero = values <= max(_ZERO * noise, _FLOOR)
     between = ~zero & ~clear
     if not between.any():
         return np.asarray(clear)
