@@ -183,6 +183,39 @@ def _unwritten(file: Any, folder: Path) -> None:
     file.create_dataset("q", (1000, 1000, 1000), "f8", chunks=True)
 
 
+def _large_chunk(file: Any, folder: Path) -> None:
+    """A small array in a chunk of 800 MB."""
+    del file["q"]
+    file.create_dataset("q", data=GOOD["q"], chunks=(1000, 1000, 100), maxshape=(None,) * 3, compression=9)
+
+
+def _netcdf_with_link(folder: Path) -> Path:
+    import h5py
+
+    path = _netcdf()(folder)
+    with h5py.File(folder / "other.h5", "w") as other:
+        other["x"] = 1.0
+    with h5py.File(path, "a") as file:
+        file["elsewhere"] = h5py.ExternalLink(str(folder / "other.h5"), "/x")
+    return path
+
+
+def _long_description(store: Path) -> None:
+    _pickling(store)
+    document = store / "q" / ".zarray"
+    document.write_text(document.read_text() + " " * 2**20)
+
+
+def _zarr_large_chunk(folder: Path) -> Path:
+    import zarr
+
+    group = zarr.open_group(folder / "d.zarr", mode="w", zarr_format=3)
+    for name in ("q", "p"):
+        group.create_array(name, shape=SHAPE, dtype="f8", chunks=(100, 1000, 1000))
+    group.create_array("t", data=GOOD["t"])
+    return folder / "d.zarr"
+
+
 def _no_momenta(file: Any, folder: Path) -> None:
     del file["p"]
 
@@ -314,6 +347,9 @@ CASES: dict[str, Case] = {
     "table with a name twice": Case(table("t,q1,q1,p1,p2,x", *rows()), "NR117"),
     "table of names alone": Case(table(HEADER), "NR103"),
     "table without momenta": Case(table("trajectory,t,q1,q2,a,b", *rows()), "NR107"),
+    "table with columns that do not go together": Case(table("trajectory,t,q1,q2,p1,p3", *rows()), "NR102"),
+    "table with a column of masses": Case(table("mass,t,q1,q2,p1,p2", *rows()), "NR112"),
+    "metadata with a number that is none": Case(npz(metadata=np.array('{"dt": NaN}')), "NR108"),
     "table out of order": Case(table(HEADER, *rows()[::-1]), "NR104"),
     "table that is no text": Case(_bytes("d.csv", b"\xff\xfe\x00t,q,p\n\x80"), "NR108"),
     "empty table": Case(_bytes("d.csv", b""), "NR117"),
@@ -324,12 +360,16 @@ CASES: dict[str, Case] = {
     "HDF5 group for an array": Case(hdf5(_group), "NR108"),
     "HDF5 text for an array": Case(hdf5(_text), "NR101"),
     "HDF5 array that was never written": Case(hdf5(_unwritten), "NR113"),
+    "HDF5 array in a chunk far larger than it": Case(hdf5(_large_chunk), "NR113"),
     "HDF5 without momenta": Case(hdf5(_no_momenta), "NR107"),
     "HDF5 cut short": Case(_damaged(hdf5(lambda file, folder: None), _cut), "NR108"),
     "netCDF cut short": Case(_damaged(_netcdf(), _cut), "NR108"),
     "classic netCDF cut short": Case(_damaged(_netcdf(engine="scipy"), _cut), "NR108"),
+    "netCDF with a link to another file": Case(_netcdf_with_link, "NR114"),
     "netCDF without times": Case(_netcdf(lambda data: data.drop_vars("t")), "NR107"),
     "zarr with a codec that unpickles": Case(_zarr(_pickling), "NR114"),
+    "zarr with a description of a megabyte": Case(_zarr(_long_description), "NR114"),
+    "zarr array in a chunk far larger than it": Case(_zarr_large_chunk, "NR113"),
     "zarr with a link": Case(_zarr(_linked), "NR114"),
     "zarr without positions": Case(_zarr(_without("q")), "NR107"),
     "zarr with a chunk cut short": Case(_zarr(_chunk_cut), "NR108"),

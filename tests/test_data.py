@@ -326,11 +326,19 @@ def test_metadata_may_be_missing(tmp_path):
     assert load_trajectories(tmp_path / "orbits.npz").metadata == {}
 
 
-def test_metadata_that_is_no_json_is_not_saved_in_part(tmp_path):
-    data = Trajectories(**arrays(), metadata={"made by": object()})
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        data.save(tmp_path / "orbits.npz")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        ({"made by": object()}, "NR115"),
+        ({"dt": float("nan")}, "NR115"),
+        ({"mass": "heavy"}, "NR112"),
+        ({"mass": [1.0]}, "NR112"),
+        ({"coordinates": ["a", "b", "c", "d\x1b[31m"]}, "NR115"),
+    ],
+)
+def test_metadata_that_cannot_be_kept_are_refused(metadata, code):
+    with pytest.raises(DataError, match=f"^{code} "):
+        Trajectories(**arrays(), metadata=metadata)
 
 
 def test_saved_metadata_is_json_text(tmp_path):

@@ -238,6 +238,89 @@ def test_a_simulation_archive_gives_momenta(tmp_path):
     assert turning[0] > 1e-4
 
 
+def test_a_folder_of_data_runs_no_code(tmp_path, monkeypatch):
+    CASES["body without mass"].write(tmp_path)
+    (tmp_path / "rebound.py").write_text("open('trace', 'w')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"^NR112 "):
+        load_trajectories("d.bin")
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("order", [("t", "q2", "q1", "p1", "p2"), ("p2", "q1", "t", "p1", "q2")])
+def test_momenta_of_a_table_go_with_their_positions(order, tmp_path):
+    values = {name: 10 * i + np.arange(4.0) for i, name in enumerate(("t", "q1", "q2", "p1", "p2"))}
+    lines = [",".join(order), *(",".join(str(values[name][k]) for name in order) for k in range(4))]
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    data = load_trajectories(tmp_path / "d.csv")
+    for i, name in enumerate(data.coordinates):
+        np.testing.assert_array_equal(data.states[0, :, i], values[name])
+    assert [name[1] for name in data.coordinates[:2]] == [name[1] for name in data.coordinates[2:]]
+
+
+@pytest.mark.parametrize("header", ["t,q1,q_error,p1,p_value", "t,q1,q2,p1,p3"])
+def test_columns_that_do_not_go_together_are_refused(header, tmp_path):
+    (tmp_path / "d.csv").write_text("\n".join([header, "0,1,2,3,4", "1,2,3,4,5"]))
+    with pytest.raises(DataError, match=r"^NR102 .*expected one for each"):
+        load_trajectories(tmp_path / "d.csv")
+
+
+def test_lines_are_counted_as_editors_do(tmp_path):
+    (tmp_path / "d.csv").write_text("t,q,p\n\n0,1,2\n\n1,x,2\n")
+    with pytest.raises(DataError, match=r"^NR105 .*line 5, column q: 'x'"):
+        load_trajectories(tmp_path / "d.csv")
+
+
+def test_inner_axes_of_momenta_must_be_those_of_positions(tmp_path):
+    np.savez(tmp_path / "d.npz", q=np.ones((4, 5, 3, 2)), p=np.ones((4, 5, 2, 3)), t=np.arange(5.0))
+    with pytest.raises(DataError, match=r"^NR102 .*inner axes \(3, 2\) but p \(2, 3\)"):
+        load_trajectories(tmp_path / "d.npz", Layout(axes=("trajectory", "time", "body", "dim")))
+
+
+def test_what_is_named_goes_before_what_happens_to_be_there(tmp_path):
+    np.savez(
+        tmp_path / "d.npz", q=DATA.q, p=0 * DATA.p, w=DATA.p, t=DATA.t, m1=np.array([2.0]), m2=np.array([4.0])
+    )
+    data = load_trajectories(tmp_path / "d.npz", Layout(parsed_names(["v=w", "mass=m1,m2"])))
+    np.testing.assert_allclose(data.p, DATA.p * [2.0, 4.0])
+    with pytest.raises(UsageError, match="both p and v are named"):
+        Layout(parsed_names(["v=w", "p=p"]))
+    with pytest.raises(UsageError, match="t = a, b; expected one name"):
+        Layout(parsed_names(["t=a,b"]))
+
+
+def test_packed_netcdf_is_unpacked_and_its_dimensions_are_not_guessed(tmp_path):
+    x = DATA.to_xarray()
+    for name in "qp":
+        x[name].encoding = {"dtype": "int16", "scale_factor": 1e-3, "_FillValue": -32768}
+    x.to_netcdf(tmp_path / "d.nc", engine="h5netcdf")
+    np.testing.assert_allclose(load_trajectories(tmp_path / "d.nc").states, DATA.states, atol=6e-4)
+    # Bodies and axes in another order for momenta.
+    q = DATA.q.reshape(5, 10, 2, 1)
+    import xarray
+
+    turned = xarray.Dataset(
+        {
+            "q": (("trajectory", "time", "body", "axis"), q),
+            "p": (("axis", "time", "body", "trajectory"), DATA.p.reshape(5, 10, 2, 1).transpose(3, 1, 2, 0)),
+            "t": ("time", DATA.t),
+        }
+    )
+    turned.to_netcdf(tmp_path / "d.nc", engine="h5netcdf")
+    assert load_trajectories(tmp_path / "d.nc").digest == DATA.digest
+    x.rename(trajectory="run").to_netcdf(tmp_path / "d.nc", engine="h5netcdf")
+    with pytest.raises(DataError, match=r"^NR102 .*dimensions run, time, dof; expected trajectory, time"):
+        load_trajectories(tmp_path / "d.nc")
+
+
+def test_flags_that_a_format_has_no_use_for_are_refused(tmp_path):
+    as_csv(tmp_path / "d.csv", DATA)
+    with pytest.raises(UsageError, match="--axes with a table"):
+        load_trajectories(tmp_path / "d.csv", Layout(axes=("time", "dof")))
+    with pytest.raises(DataError, match=r"^NR107 .*no column run"):
+        load_trajectories(tmp_path / "d.csv", Layout(parsed_names(["trajectory=run"])))
+
+
 def test_gaps_are_cut():
     t = np.concatenate([np.arange(5.0), 100 + np.arange(4.0), [0.0, 1.0]])
     q = np.arange(22.0).reshape(1, 11, 2)

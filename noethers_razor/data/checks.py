@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,16 +98,32 @@ def _time_problems(t: np.ndarray, present: np.ndarray) -> list[Problem]:
     if not first:
         return []
     more = f", {bad_count} places in all" if bad_count > 1 else ""
-    remedy = "sort by time, or split at the jumps: split_at_gaps, --split-at-gaps"
+    remedy = (
+        "sort by time, name what tells trajectories apart, or split at the jumps: split_at_gaps, "
+        "--split-at-gaps"
+    )
     return [Problem("NR104", f"{first}{more}): {remedy}")]
 
 
 def _metadata_problems(metadata: dict[str, Any], dof: int) -> list[Problem]:
+    try:
+        json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return [Problem("NR115", f"metadata are no JSON ({error}): leave out what is none")]
+    mass = metadata.get("mass")
+    if mass is not None and (
+        not isinstance(mass, list)
+        or len(mass) != dof
+        or not all(isinstance(m, int | float) and 0 < m < np.inf for m in mass)
+    ):
+        return [
+            Problem("NR112", f"mass in the metadata is {str(mass)[:60]}; expected {dof} positive numbers")
+        ]
     names = metadata.get("coordinates")
     if names is None:
         return []
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        return [Problem("NR115", f"coordinates are {str(names)[:60]!r}; expected a list of {2 * dof} names")]
+    if not isinstance(names, list) or not all(isinstance(n, str) and n and n.isprintable() for n in names):
+        return [Problem("NR115", f"coordinates are {str(names)[:60]!r}; expected {2 * dof} printable names")]
     if len(names) != 2 * dof or len(set(names)) < len(names):
         return [
             Problem(

@@ -49,7 +49,12 @@ class Layout:
             raise UsageError(
                 f"axes {','.join(self.axes)}; expected each once, time among them, such as {','.join(AXES)}"
             )
-        if self.split is not None and not self.split > 1:
+        for field in ("t", "mask", "trajectory"):
+            if len(self.of(field)) > 1:
+                raise UsageError(f"{field} = {', '.join(self.of(field))}; expected one name")
+        if {"p", "v"} <= set(self.names):
+            raise UsageError("both p and v are named; momenta are either given or made of velocities")
+        if self.split is not None and not 1 < self.split < math.inf:
             raise UsageError(f"split at gaps of {self.split} usual steps; expected more than 1")
 
     def of(self, field: str) -> tuple[str, ...]:
@@ -116,7 +121,10 @@ def _required(raw: Mapping[str, Any], layout: Layout, source: str, others: Seque
     Raises:
         DataError: when positions, times or both of these are missing.
     """
-    fast = next((field for field in ("p", "v") if not _missing(raw, layout, field)), None)
+    # What was named goes before what happens to be there.
+    order = ("v", "p") if "v" in layout.names else ("p", "v")
+    fast = next((field for field in order if not _missing(raw, layout, field)), None)
+    fast = None if "v" in layout.names and fast == "p" else fast
     missing = [name for field in ("q", "t") for name in _missing(raw, layout, field)]
     if fast is None:
         missing += [name for name in layout.of("v" if "v" in layout.names else "p") if name not in raw]
@@ -178,10 +186,12 @@ def assembled(
     """
     fast = _required(raw, layout, source, others)
     q, shape = _placed(raw, layout, "q")
-    p, _ = _placed(raw, layout, fast)
+    p, other = _placed(raw, layout, fast)
+    if other != shape and q.shape == p.shape:
+        raise DataError("NR102", f"{source}: q has inner axes {shape} but {fast} {other}; expected the same")
     given = np.asarray(layout.mass) if layout.mass else None
     if given is None and not _missing(raw, layout, "mass"):
-        given = np.asarray(raw[layout.of("mass")[0]])
+        given = np.concatenate([np.atleast_1d(raw[name]) for name in layout.of("mass")])
     mass = None if given is None else masses_of(given, shape, source)
     if fast == "v":
         if mass is None:

@@ -88,6 +88,7 @@ def summary_of(times: np.ndarray, states: np.ndarray, present: np.ndarray, coord
             *_about_coordinates(coordinates, mean, spread, moved),
             *_about_steps(steps, moved, spread),
             *_about_copies(states, present),
+            *_about_mask(present),
         ],
     )
 
@@ -132,6 +133,15 @@ def _about_steps(steps: np.ndarray, moved: np.ndarray, spread: np.ndarray) -> li
             f"states move by {turned:.2g} spreads in a step: much happens between them; sample more often"
         )
     return found
+
+
+def _about_mask(present: np.ndarray) -> list[str]:
+    # Places behind the end of a shorter trajectory are not missing.
+    inside = np.flip(np.maximum.accumulate(np.flip(present, axis=1), axis=1), axis=1)
+    share = 1.0 - present.sum() / max(inside.sum(), 1)
+    if share <= 0.5:
+        return []
+    return [f"{100 * share:.0f} % of the states are masked: is True where they are there?"]
 
 
 def _about_copies(states: np.ndarray, present: np.ndarray) -> list[str]:

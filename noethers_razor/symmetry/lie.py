@@ -21,8 +21,8 @@ _ZERO, _CLEAR, _GAP = 2.0, 4.0, 4.0
 """Multiples of the noise up to which a singular value is zero, from which on it is none, and the ratio that
 parts what lies between from either."""
 _FAR, _WIDE = 10.0, 25.0
-"""Multiples of the noise up to which a singular value may still be zero, where all others are so many times as
-large: errors of learned generators prefer some directions."""
+"""Multiples of the noise up to which a singular value may still be zero, where all others are so many times
+as large: errors of learned generators prefer some directions."""
 _FLOOR = 1e-7
 """What counts as zero without noise; generators are of unit size."""
 _TRIES = 12

@@ -44,7 +44,11 @@ def load_trajectories(
     """
     file = Path(path)
     kind = file.suffix.lower() if suffix is None else f".{suffix.lower().lstrip('.')}"
-    if not file.exists():
+    try:
+        there = file.exists()
+    except OSError as error:
+        raise DataError("NR109", f"{str(file)[:200]}: {error.strerror}; check the path") from None
+    if not there:
         raise DataError("NR109", f"{file}: no such file; check the path")
     if kind not in READERS:
         raise DataError("NR110", f"{file}: unknown format {kind!r}; expected one of {', '.join(READERS)}")

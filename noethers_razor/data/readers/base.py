@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from noethers_razor.data.layout import Layout
+from noethers_razor.data.layout import AXES, Layout
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError, UsageError
 
@@ -31,6 +31,19 @@ def extra(module: str, name: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise UsageError(f"{what} needs {module}; install noethers_razor[{name}]") from None
+
+
+def require_unused(layout: Layout, fields: Sequence[str], what: str) -> None:
+    """Refuse flags that a format has no use for.
+
+    Raises:
+        UsageError: naming one.
+    """
+    for field in fields:
+        if field in layout.names:
+            raise UsageError(f"--map {field}=... with {what}, where it is known; leave it out")
+    if layout.axes != AXES:
+        raise UsageError(f"--axes with {what}, which has none; leave it out")
 
 
 def unreadable(path: Path, what: str, error: BaseException, remedy: str) -> DataError:
@@ -79,8 +92,14 @@ def parsed_metadata(text: Any, path: Path) -> dict[str, Any]:
     Raises:
         DataError: when it is no JSON object.
     """
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
     try:
-        metadata = json.loads(str(text))
+        # C and MATLAB write text of fixed length, as bytes.
+        text = text.decode("utf-8") if isinstance(text, bytes) else str(text)
+        metadata = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise unreadable(path, "file: its metadata are no JSON", error, "write a JSON object") from None
     if not isinstance(metadata, dict):

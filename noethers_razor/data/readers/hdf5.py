@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,31 @@ def require_plain(file: Any, name: str, path: Path) -> Any:
         DataError: for links to other places and files, virtual datasets, text, and absurd sizes.
     """
     library = extra("h5py", "hdf5", "reading HDF5")
+    place = followed(file, name, path)
+    if not isinstance(place, library.Dataset):
+        raise DataError("NR108", f"{path}: {name} is a group; expected an array")
+    if place.external or place.is_virtual:
+        raise DataError("NR114", f"{path}: {name} lies in other files, which are not read: copy it here")
+    if place.dtype.kind not in "biuf":
+        raise DataError("NR101", f"{path}: {name} holds {place.dtype}; expected real numbers")
+    # A chunk is read as a whole, however little of it belongs to the array.
+    size = max(place.size, math.prod(place.chunks or (0,)))
+    require_plausible(path, size * place.dtype.itemsize, place.id.get_storage_size())
+    return place
+
+
+def followed(file: Any, name: str, path: Path) -> Any:
+    """What is at a path of names, None where nothing is; links are not followed.
+
+    Raises:
+        DataError: where a link leads elsewhere.
+    """
+    library = extra("h5py", "hdf5", "reading HDF5")
     place = file
-    for part in name.strip("/").split("/"):
-        link = place.get(part, getlink=True)
+    for part in filter(None, name.split("/")):
+        link = place.get(part, getlink=True) if isinstance(place, library.Group) else None
+        if link is None:
+            return None
         if not isinstance(link, library.HardLink):
             raise DataError(
                 "NR114",
@@ -51,16 +74,21 @@ def require_plain(file: Any, name: str, path: Path) -> Any:
                 "copy the array into the file",
             )
         place = place[part]
-    if not isinstance(place, library.Dataset):
-        raise DataError("NR108", f"{path}: {name} is a group; expected an array")
-    if place.external or place.is_virtual:
-        raise DataError(
-            "NR114", f"{path}: {name} lies in other files, which are not read: copy it into this one"
-        )
-    if place.dtype.kind not in "biuf":
-        raise DataError("NR101", f"{path}: {name} holds {place.dtype}; expected real numbers")
-    require_plausible(path, place.size * place.dtype.itemsize, place.id.get_storage_size())
     return place
+
+
+def require_no_links(file: Any, path: Path) -> None:
+    """Refuse a file that leads elsewhere anywhere: for libraries that follow what they find."""
+
+    def look(group: Any) -> None:
+        for name in group:
+            place = followed(group, name, path)
+            if hasattr(place, "keys"):
+                look(place)
+            elif hasattr(place, "dtype") and place.dtype.kind in "biuf":
+                require_plain(group, name, path)
+
+    look(file)
 
 
 def read_hdf5(path: Path, layout: Layout) -> Trajectories:
@@ -73,19 +101,13 @@ def read_hdf5(path: Path, layout: Layout) -> Trajectories:
     """
 
     def read(file: Any) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
-        raw = {name: require_plain(file, name, path)[()] for name in layout.wanted if _there(file, name)}
+        raw = {
+            name: require_plain(file, name, path)[()]
+            for name in layout.wanted
+            if followed(file, name, path) is not None
+        }
         text = file.attrs.get("metadata", "{}")
         return raw, parsed_metadata(text, path), [name for name in file if name not in raw]
 
     raw, metadata, others = opened(path, read)
     return assembled(raw, layout, metadata, str(path), others)
-
-
-def _there(file: Any, name: str) -> bool:
-    """Whether a link of this path exists, wherever it leads."""
-    place, _, last = name.strip("/").rpartition("/")
-    for part in filter(None, place.split("/")):
-        if file.get(part, getclass=True, getlink=True) is None or part not in file:
-            return False
-        file = file[part]
-    return hasattr(file, "keys") and last in set(file.keys())

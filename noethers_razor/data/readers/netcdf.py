@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from noethers_razor.data.layout import Layout, assembled
+from noethers_razor.data.layout import AXES, Layout, assembled
 from noethers_razor.data.readers.base import extra, parsed_metadata, require_plausible, unreadable
-from noethers_razor.data.readers.hdf5 import opened, require_plain
+from noethers_razor.data.readers.hdf5 import opened, require_no_links
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError, UsageError
 
@@ -34,12 +33,7 @@ def read_netcdf(path: Path, layout: Layout) -> Trajectories:
     with path.open("rb") as file:
         wide = file.read(4) == _HDF5
     if wide:
-
-        def check(file: Any) -> None:
-            for name in layout.wanted & set(file.keys()):
-                require_plain(file, name, path)
-
-        opened(path, check)
+        opened(path, lambda file: require_no_links(file, path))
     try:
         # Classic files are read at once: their library maps them into memory and leaves them open.
         source = path if wide else io.BytesIO(path.read_bytes())
@@ -47,7 +41,7 @@ def read_netcdf(path: Path, layout: Layout) -> Trajectories:
         with library.open_dataset(source, engine=engine, decode_cf=False, mask_and_scale=False) as data:
             if not wide:
                 require_plausible(path, data.nbytes, path.stat().st_size)
-            raw, axes = arrays_of(data, layout)
+            raw, axes = arrays_of(data, layout, path)
             text = data.attrs.get("metadata", "{}")
             others = [str(name) for name in data.variables if name not in raw]
     except (DataError, UsageError):
@@ -59,21 +53,40 @@ def read_netcdf(path: Path, layout: Layout) -> Trajectories:
     return assembled(raw, layout, parsed_metadata(text, path), str(path), others)
 
 
-def arrays_of(data: Any, layout: Layout) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Wanted variables of an xarray data set as arrays, and the order of the axes of positions."""
-    raw, axes = {}, layout.axes
-    for name in layout.wanted:
-        if name not in data.variables:
-            continue
+def arrays_of(data: Any, layout: Layout, path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Wanted variables of an xarray data set as arrays, and the order of the axes of positions.
+
+    Raises:
+        DataError: where dimensions have other names and no order was said.
+    """
+    raw, axes, inner = {}, layout.axes, None
+    for name in sorted(layout.wanted & set(map(str, data.variables))):
         variable = data.variables[name]
         dims = [str(dim) for dim in variable.dims]
         if {"trajectory", "time"} <= set(dims):
-            variable = variable.transpose("trajectory", "time", ...)
-            if len(dims) > 2:
-                axes = _named(variable.dims)
-        raw[name] = np.asarray(variable.values)
+            rest = [dim for dim in dims if dim not in ("trajectory", "time")]
+            # The degrees of freedom of all in one order.
+            inner = rest if rest and (inner is None or set(inner) != set(rest)) else inner
+            variable = variable.transpose("trajectory", "time", *(inner if rest and inner else rest))
+            axes = ("trajectory", "time", *rest) if rest else axes
+        elif "time" in dims and len(dims) > 2 and layout.axes == AXES:
+            raise DataError(
+                "NR102",
+                f"{path}: {name} has dimensions {', '.join(dims)}; expected trajectory, time and others: say "
+                f"which is which, such as --axes {','.join('time' if d == 'time' else 'dof' for d in dims)}",
+            )
+        raw[name] = _unpacked(variable)
     return raw, axes
 
 
-def _named(dims: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(str(dim) for dim in dims)
+def _unpacked(variable: Any) -> np.ndarray:
+    """Numbers of a variable that is stored as others (CF conventions, 8.1); its fill value is none."""
+    values, notes = np.asarray(variable.values), variable.attrs
+    missing = [notes[key] for key in ("_FillValue", "missing_value") if key in notes]
+    scaled = {"scale_factor", "add_offset"} & set(notes)
+    absent = np.zeros(values.shape, bool)
+    for value in missing:
+        absent |= values == value
+    if scaled:
+        values = values * float(notes.get("scale_factor", 1.0)) + float(notes.get("add_offset", 0.0))
+    return np.where(absent, np.nan, values) if absent.any() else values

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from noethers_razor.data.layout import Layout, assembled
-from noethers_razor.data.readers.base import extra, unreadable
+from noethers_razor.data.readers.base import extra, require_unused, unreadable
 from noethers_razor.data.trajectories import Trajectories
 
 _AXES = "xyz"
@@ -35,12 +35,17 @@ def read_rebound(path: Path, layout: Layout) -> Trajectories:
         UsageError: without rebound.
     """
     extra("rebound", "rebound", "reading a simulation archive")
+    require_unused(layout, ("q", "p", "v", "t", "mask", "trajectory"), "a simulation archive")
     with path.open("rb") as file:
         if not file.read(64).startswith(_MAGIC):
             raise unreadable(path, "simulation archive", ValueError("it does not begin as one"), _REMEDY)
     try:
+        # -P: what lies in the folder of the data is not imported.
         child = subprocess.run(
-            [sys.executable, "-m", _MODULE, str(path)], capture_output=True, timeout=_PATIENCE, check=False
+            [sys.executable, "-P", "-m", _MODULE, str(path.resolve())],
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise unreadable(path, "simulation archive", error, _REMEDY) from None

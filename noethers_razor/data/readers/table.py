@@ -11,7 +11,7 @@ import numpy as np
 
 from noethers_razor.data.gaps import padded
 from noethers_razor.data.layout import Layout, assembled
-from noethers_razor.data.readers.base import unreadable
+from noethers_razor.data.readers.base import require_unused, unreadable
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError
 
@@ -30,11 +30,20 @@ def read_table(path: Path, layout: Layout) -> Trajectories:
     Raises:
         DataError: naming line and column of a cell that is no finite number, or what is missing.
     """
-    names, columns = _columns(path)
+    require_unused(layout, (), "a table")
+    lines, columns = _columns(path)
+    names = list(columns)
+    if "mass" in columns and not layout.mass:
+        raise DataError(
+            "NR112", f"{path}: a column mass is not read, of a body it is one number; give it with --mass"
+        )
+    for field in ("trajectory", "mass"):
+        if field in layout.names and layout.of(field)[0] not in columns:
+            raise DataError("NR107", f"{path}: no column {layout.of(field)[0]} among {', '.join(names)}")
     owned = {name for field in ("t", "trajectory", "mass") for name in layout.of(field)}
     chosen = {field: _chosen(field, names, layout, owned) for field in _STATES}
     time, label = layout.of("t")[0], layout.of("trajectory")[0]
-    fast = "v" if chosen["v"] and not chosen["p"] else "p"
+    fast = "v" if "v" in layout.names or (chosen["v"] and not chosen["p"]) else "p"
     there = {time: time in columns, "q...": bool(chosen["q"]), f"{fast}...": bool(chosen[fast])}
     if missing := [name for name, found in there.items() if not found]:
         raise DataError(
@@ -42,14 +51,9 @@ def read_table(path: Path, layout: Layout) -> Trajectories:
             f"{path}: no column {', '.join(missing)} among {', '.join(names)}; expected t, positions q..., "
             "momenta p... (or velocities v... with masses): name them, such as --map q=x,y",
         )
-    if len(chosen["q"]) != len(chosen[fast]):
-        raise DataError(
-            "NR102",
-            f"{path}: positions {', '.join(chosen['q'])} but {', '.join(chosen[fast])}; expected one for "
-            "each: name them, such as --map q=x,y",
-        )
+    chosen[fast] = _paired(chosen["q"], chosen[fast], layout, fast, path)
     numbers = {
-        name: _numbers(columns[name], name, path)
+        name: _numbers(columns[name], name, path, lines)
         for name in dict.fromkeys([time, *chosen["q"], *chosen[fast]])
     }
     rows = _rows_of(columns.get(label), len(numbers[time]))
@@ -63,14 +67,36 @@ def read_table(path: Path, layout: Layout) -> Trajectories:
     return assembled(raw, plain, {"coordinates": called}, str(path))
 
 
-def _columns(path: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """Names in order, and cells by name."""
+def _paired(q: list[str], other: list[str], layout: Layout, field: str, path: Path) -> list[str]:
+    """Momenta or velocities in the order of their positions: q2, q1 go with p2, p1.
+
+    Raises:
+        DataError: where they do not go together.
+    """
+    if layout.names.keys() & {"q", field}:
+        same = len(q) == len(other)
+    else:
+        same = {name[1:] for name in q} == {name[1:] for name in other}
+        other = [field + name[1:] for name in q]
+    if not same:
+        raise DataError(
+            "NR102",
+            f"{path}: positions {', '.join(q)} but {', '.join(other)}; expected one for each: name them, "
+            "such as --map q=x,y",
+        )
+    return other
+
+
+def _columns(path: Path) -> tuple[list[int], dict[str, list[str]]]:
+    """Numbers of the lines, and cells by name."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             head = file.readline(_LONGEST_LINE)
             delimiter = max(",;\t", key=head.count)
             names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+            reader = csv.reader(file, delimiter=delimiter)
+            # The first line was read before.
+            rows = [(reader.line_num + 1, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise unreadable(path, "table", error, "write UTF-8 text with a line of names first") from None
     if not names or len(set(names)) < len(names) or not all(names):
@@ -78,7 +104,7 @@ def _columns(path: Path) -> tuple[list[str], dict[str, list[str]]]:
             "NR117",
             f"{path}: the first line is {', '.join(names)[:200] or 'empty'}; expected one name a column",
         )
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         if len(row) != len(names):
             raise DataError(
                 "NR117",
@@ -86,7 +112,8 @@ def _columns(path: Path) -> tuple[list[str], dict[str, list[str]]]:
             )
     if not rows:
         raise DataError("NR103", f"{path}: no line below the names; expected one for each state")
-    return names, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    cells = dict(zip(names, map(list, zip(*(row for _, row in rows), strict=True)), strict=True))
+    return [number for number, _ in rows], cells
 
 
 def _chosen(field: str, names: Sequence[str], layout: Layout, owned: set[str]) -> list[str]:
@@ -97,7 +124,7 @@ def _chosen(field: str, names: Sequence[str], layout: Layout, owned: set[str]) -
     return [name for name in names if re.fullmatch(_DEFAULT.format(field), name) and name not in others]
 
 
-def _numbers(cells: list[str], name: str, path: Path) -> np.ndarray:
+def _numbers(cells: list[str], name: str, path: Path, lines: list[int]) -> np.ndarray:
     """A column as float64."""
     try:
         values = np.array(cells, dtype=np.float64)
@@ -108,7 +135,7 @@ def _numbers(cells: list[str], name: str, path: Path) -> np.ndarray:
         row = int(np.argmax(bad))
         raise DataError(
             "NR105",
-            f"{path}: line {row + 2}, column {name}: {cells[row]!r} ({int(bad.sum())} cells there are no "
+            f"{path}: line {lines[row]}, column {name}: {cells[row]!r} ({int(bad.sum())} cells there are no "
             "finite numbers): remove those lines, and cut there with --split-at-gaps",
         )
     return values

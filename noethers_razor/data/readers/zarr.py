@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,8 @@ def _array(group: Any, name: str, path: Path) -> np.ndarray:
         raise DataError("NR108", f"{path}: {name} is a group; expected an array")
     if array.dtype.kind not in "biuf":
         raise DataError("NR101", f"{path}: {name} holds {array.dtype}; expected real numbers")
-    require_plausible(path, array.size * array.dtype.itemsize, array.nbytes_stored())
+    pieces = [array.size, math.prod(array.chunks), math.prod(array.shards or (0,))]
+    require_plausible(path, max(pieces) * array.dtype.itemsize, array.nbytes_stored())
     return np.asarray(array[...])
 
 
@@ -78,13 +80,22 @@ def _documents(path: Path) -> Iterator[tuple[str, str]]:
         for file in sorted(path.rglob("*")):
             if file.is_symlink():
                 raise DataError("NR114", f"{file} is a link; links in a store are not followed")
-            if file.name in _DOCUMENTS and file.stat().st_size <= _LARGEST_DOCUMENT:
+            if file.name in _DOCUMENTS:
+                _require_short(file.stat().st_size, file)
                 yield str(file.relative_to(path)), file.read_text("utf-8")
         return
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if member.filename.rpartition("/")[2] in _DOCUMENTS and member.file_size <= _LARGEST_DOCUMENT:
+            if member.filename.rpartition("/")[2] in _DOCUMENTS:
+                _require_short(member.file_size, path)
                 yield member.filename, archive.read(member).decode("utf-8")
+
+
+def _require_short(size: int, path: Path) -> None:
+    if size > _LARGEST_DOCUMENT:
+        raise DataError(
+            "NR114", f"{path}: a description of {size} bytes; expected {_LARGEST_DOCUMENT} at most"
+        )
 
 
 def require_numbers(name: str, text: str, path: Path) -> None:
