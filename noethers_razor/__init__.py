@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     )
     from noethers_razor.fitting import fit, fit_seeds
     from noethers_razor.journal import Journal
-    from noethers_razor.result import Prediction, Result, load
+    from noethers_razor.prediction import Prediction
+    from noethers_razor.result import Result, load
     from noethers_razor.symmetry.function_report import FunctionReport
     from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
 
@@ -47,7 +48,7 @@ _WHERE = {
     "NoSymmetry": "conserved",
     "NoetherError": "errors",
     "Polynomial": "conserved",
-    "Prediction": "result",
+    "Prediction": "prediction",
     "Quadratic": "conserved",
     "QuadraticForm": "conserved",
     "Result": "result",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from noethers_razor.data.readers.base import require_safe_archive
 from noethers_razor.errors import RunFolderError, UsageError
 
 MANIFEST = "manifest.json"
@@ -58,6 +59,10 @@ def require_target(folder: Path, *, overwrite: bool, resume: bool) -> None:
     """
     if overwrite and resume:
         raise UsageError("--resume with --overwrite; go on with the run, or begin anew")
+    # Folders of runs appear by a rename: what cannot be renamed is told before any training.
+    if folder.is_symlink() or folder.resolve() == Path.cwd() or os.path.ismount(folder):
+        raise UsageError(f"{folder} is a link, this very folder, or a file system; choose a folder in one")
+    recover(folder)
     if is_unfinished(folder) and not (overwrite or resume):
         raise UsageError(
             f"folder {folder} holds an unfinished fit; pass --resume to go on with it, or --overwrite"
@@ -103,6 +108,17 @@ def write_folder(
     return target
 
 
+def recover(folder: Path) -> None:
+    """Put back a run that was set aside by a write that did not end, and remove what that had written."""
+    beside = folder.resolve().parent
+    if folder.exists() or not beside.is_dir():
+        return
+    for old in sorted(beside.glob(f".{folder.name}.old.*")):
+        if is_finished(old) or is_unfinished(old):
+            old.replace(folder)
+            return
+
+
 def _swap(new: Path, target: Path) -> None:
     """Put a finished folder in place; an old run there is removed last."""
     if not target.is_dir():
@@ -135,12 +151,15 @@ def read_folder(
             raise RunFolderError(f"{source}: {MANIFEST} lists no {name}; the run is incomplete, fit again")
     for name, digest in named.items():
         path = source / Path(name).name
+        if path.is_symlink():
+            raise RunFolderError(f"{path} is a link; expected a file of the run's own")
         if not path.is_file():
             raise RunFolderError(f"{path} is missing; restore it or fit again")
         if _digest(path) != digest:
             raise RunFolderError(f"{path} differs from its checksum in {MANIFEST}; restore it or fit again")
     loaded = {}
     if arrays is not None:
+        require_safe_archive(source / arrays)
         with np.load(source / arrays, allow_pickle=False) as archive:
             loaded = {name: archive[name] for name in archive.files}
     return loaded, json.loads((source / document).read_text())

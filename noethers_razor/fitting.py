@@ -23,7 +23,7 @@ from noethers_razor.history import Estimate, Watcher
 from noethers_razor.journal import Journal
 from noethers_razor.judgement import Judge, active_slopes
 from noethers_razor.model import Batch, initial_params
-from noethers_razor.result import Result, build_model, precision
+from noethers_razor.result import Result, build_model, precision, versions
 from noethers_razor.stages import Control, Joint, Propose, ShortenOrbits, Stage, WithoutSymmetry
 from noethers_razor.state import FitState
 from noethers_razor.symmetry.span import largest_angle
@@ -210,7 +210,7 @@ def _fit(
         )
     substeps = config.substeps or suggested_substeps(frame, transitions)
     if journal is not None:
-        journal.begin(_job(data, family, config, seed))
+        journal.begin(_job(data, family, config, seed), _circumstances())
     with precision(config.dtype):
         batch = to_batch(frame, transitions, config.dtype)
         base = jax.random.key(seed)
@@ -257,6 +257,11 @@ def _job(data: Trajectories, family: ConservedFamily, config: FitConfig, seed: i
         "seed": seed,
         **dataclasses.asdict(config),
     }
+
+
+def _circumstances() -> dict[str, Any]:
+    """What the last digits of a fit depend on besides."""
+    return {"backend": jax.default_backend(), "devices": jax.local_device_count(), **versions()}
 
 
 def _require_defined(terms: Sequence[str], data: Trajectories) -> None:

@@ -84,22 +84,24 @@ class Journal:
         part._whole = self
         return part
 
-    def _make(self) -> None:
-        """The folder, and the notes in it."""
+    def make(self) -> None:
+        """The folder, and the notes in it: from now on there is something to go on with."""
         if self._whole is not None:
-            self._whole._make()
+            self._whole.make()
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._notes is not None and not (self.folder / NOTES).is_dir():
             write_folder(self.folder / NOTES, documents={f"{NOTES}.json": dict(self._notes)})
 
-    def begin(self, job: dict[str, Any]) -> None:
+    def begin(self, job: dict[str, Any], circumstances: dict[str, Any] | None = None) -> None:
         """Say what the computation depends on, as JSON values by name.
 
+        Args:
+            circumstances: what its last digits may depend on besides: told where it differs.
         Raises:
             UsageError: when the folder holds records of another one; says what differs.
             OSError: when the folder cannot be made.
         """
-        self._make()
+        self.make()
         self._calls, job = 0, json.loads(json.dumps(job))
         self._job = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
         for left in self.folder.glob(".*"):
@@ -107,15 +109,18 @@ class Journal:
             shutil.rmtree(left, ignore_errors=True)
         home = self.folder / _JOB
         try:
-            known = read_folder(home, document=_DOCUMENT)[1] if home.is_dir() else None
+            kept = read_folder(home, document=_DOCUMENT)[1] if home.is_dir() else None
+            known, before = (None, None) if kept is None else (kept["job"], kept["circumstances"])
         except RunFolderError as error:
             # What it depends on is also in every record.
             self.tell(f"{error}; written anew")
             shutil.rmtree(home, ignore_errors=True)
-            known = None
+            known = before = None
         if known is None:
-            write_folder(home, documents={_DOCUMENT: job})
+            write_folder(home, documents={_DOCUMENT: {"job": job, "circumstances": circumstances or {}}})
             return
+        if before != (circumstances or {}):
+            self.tell(f"begun under {before}, going on under {circumstances}: last digits may differ")
         differing = sorted(name for name in job.keys() | known.keys() if job.get(name) != known.get(name))
         if differing:
             name = differing[0]

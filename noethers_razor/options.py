@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from noethers_razor.config import FitConfig
-from noethers_razor.errors import UsageError
+from noethers_razor.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
     from noethers_razor.conserved import ConservedFamily
@@ -75,8 +75,8 @@ def build_system(
     cls = system_class(name)
     values: dict[str, Any] = {}
     saved = (metadata or {}).get("system", {})
-    if isinstance(saved, dict) and saved.get("name") == cls.name:
-        values |= saved.get("parameters", {})
+    known = saved.get("parameters") if isinstance(saved, dict) and saved.get("name") == cls.name else None
+    values |= known if isinstance(known, dict) else {}
     size = flags_of(cls).get("n")
     if n is not None and size is not None and values.get(size) != n:
         # Parameters of another number of bodies do not carry over.
@@ -264,7 +264,7 @@ def settings_of_checkpoint(context: click.Context, run: Path, settings: dict[str
 
     Raises:
         UsageError: naming a flag that differs.
-        RunFolderError: when they were changed.
+        RunFolderError: when those of a finished run were changed.
     """
     from click.core import ParameterSource
 
@@ -272,15 +272,24 @@ def settings_of_checkpoint(context: click.Context, run: Path, settings: dict[str
     from noethers_razor.journal import NOTES
 
     home = run / CHECKPOINTS / NOTES
-    if not home.is_dir():
+    try:
+        # Of a run that is finished they are in its own folder.
+        source = home if home.is_dir() else run if (run / f"{NOTES}.json").is_file() else None
+        if source is None:
+            return settings
+        kept = read_folder(source, document=f"{NOTES}.json")[1]
+    except RunFolderError as error:
+        if source == run:
+            raise
+        click.echo(f"{error}; going on with the flags given", err=True)
         return settings
-    kept = read_folder(home, document=f"{NOTES}.json")[1]
     kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+    flags = {option.name: option.opts[0] for option in context.command.params}
     for name in kept.keys() & settings.keys():
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if given and settings[name] != kept[name]:
             raise UsageError(
-                f"--{name.replace('_', '-')} {settings[name]} with --resume, but the fit was begun with "
-                f"{kept[name]}; leave the flag out, or begin anew"
+                f"{flags[name]} {settings[name]} with --resume, but the fit was begun with {kept[name]}; "
+                "leave the flag out, or begin anew"
             )
     return {**settings, **kept}

@@ -10,12 +10,35 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from noethers_razor import integrators
 from noethers_razor._types import Array, Key
 from noethers_razor.hamiltonian import field_of
 from noethers_razor.history import FlatParams
 from noethers_razor.model import Model, conserved_of
+
+
+class Prediction(NamedTuple):
+    """Rollouts in data units, from B starts over T times.
+
+    Args:
+        t: times (T,) or (B, T).
+        mean: (B, T, M), of the posterior-mean Hamiltonian.
+        samples: (W, B, T, M), of W Hamiltonians drawn from the posterior.
+        energy_drift: (B,), largest change of the posterior-mean energy along ``mean``, relative to the
+            standard deviation of energy over the held-out states.
+    """
+
+    t: np.ndarray
+    mean: np.ndarray
+    samples: np.ndarray
+    energy_drift: np.ndarray
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation over posterior samples (B, T, M)."""
+        return self.samples.std(axis=0)
 
 
 class PosteriorDraws(NamedTuple):

@@ -10,7 +10,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from noethers_razor.hamiltonian import network_function
 from noethers_razor.history import FlatParams, Row
 from noethers_razor.mechanics import energy_drift
 from noethers_razor.model import Likelihood, Model, OrbitSampling, conserved_of
+from noethers_razor.prediction import Prediction
 
 FORMAT = 2
 _DRAWS = 32
@@ -43,28 +44,6 @@ def precision(dtype: str) -> Iterator[None]:
             yield
     else:
         yield
-
-
-class Prediction(NamedTuple):
-    """Rollouts in data units, from B starts over T times.
-
-    Args:
-        t: times (T,) or (B, T).
-        mean: (B, T, M), of the posterior-mean Hamiltonian.
-        samples: (W, B, T, M), of W Hamiltonians drawn from the posterior.
-        energy_drift: (B,), largest change of the posterior-mean energy along ``mean``, relative to the
-            standard deviation of energy over the held-out states.
-    """
-
-    t: np.ndarray
-    mean: np.ndarray
-    samples: np.ndarray
-    energy_drift: np.ndarray
-
-    @property
-    def deviation(self) -> np.ndarray:
-        """Standard deviation over posterior samples (B, T, M)."""
-        return self.samples.std(axis=0)
 
 
 def build_model(
@@ -353,8 +332,22 @@ def load(folder: str | os.PathLike[str]) -> Result:
         RunFolderError: when the folder is incomplete, was changed, or is of another format.
     """
     arrays, record = read_folder(folder, arrays=_MODEL_FILE, document=_RUN_FILE)
-    if record.get("format") != FORMAT:
-        raise RunFolderError(f"{folder}: run format {record.get('format')!r}; this version reads {FORMAT}")
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else record
+        raise RunFolderError(f"{folder}: run format {str(found)[:40]}; this version reads {FORMAT}")
+    try:
+        return _restored(arrays, record)
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(
+            f"{folder}: {_RUN_FILE} or {_MODEL_FILE} lack what a run has ({type(error).__name__}: {error}); "
+            "restore them or fit again"
+        ) from None
+
+
+def _restored(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Result:
+    """From what a run folder holds."""
     config = FitConfig(**record["config"])
     frame = Frame(
         arrays["frame/centre"], arrays["frame/matrix"], record["frame_time"], arrays["frame/noise_scale"]

@@ -23,18 +23,20 @@ from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import Interrupted, UsageError
 from noethers_razor.fitting import fit_seeds
 from noethers_razor.history import Watcher
-from noethers_razor.journal import SECONDS, Journal
-from noethers_razor.result import Prediction, Result, load, versions
+from noethers_razor.journal import NOTES, SECONDS, Journal
+from noethers_razor.prediction import Prediction
+from noethers_razor.result import Result, load, versions
 from noethers_razor.symmetry.function_report import FunctionReport
 from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
 
 Report = SymmetryReport | FunctionReport
+_REPORT = "symmetry.json"
 
 
-def _save(result: Result, folder: Path) -> None:
+def _save(result: Result, folder: Path, documents: dict[str, Any]) -> None:
     """Into a folder whose checkpoints are left where it cannot be written."""
     try:
-        result.save(folder, overwrite=True)
+        result.save(folder, overwrite=True, documents=documents)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(
@@ -103,30 +105,38 @@ def train(
     require_target(folder, overwrite=overwrite, resume=resume)
     # Drawing is slow to import, and training leaves the time for it.
     threading.Thread(target=plot.load, daemon=True).start()
+    documents = {f"{NOTES}.json": dict(settings or {}), "command.json": command}
     try:
         if resume and is_finished(folder) and not is_unfinished(folder):
             result = load(folder)
             if result.metadata.get("sha256") != data.digest:
                 raise UsageError(f"{folder} holds a finished fit of other data; choose another folder")
+            if (folder / _REPORT).is_file():
+                return result, find_symmetries(result)
         else:
-            if overwrite:
-                shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             journal = Journal(folder / CHECKPOINTS, checkpoint_seconds, notes=settings)
+            if overwrite:
+                shutil.rmtree(journal.folder, ignore_errors=True)
+            if is_finished(folder):
+                # Stopped before its first record, what is asked for is still this fit and not the one there.
+                journal.make()
             result = fit_seeds(
                 data, seeds=seeds, conserved=family, config=config, watch=watch, journal=journal
             )[0]
             # Saved before it is analysed, so that no error in the report can lose the fit.
-            _save(result, folder)
+            _save(result, folder, documents)
         report = find_symmetries(result)
         result.save(
             folder,
             overwrite=True,
-            documents={"symmetry.json": report.as_json(), "command.json": command},
+            documents={_REPORT: report.as_json(), **documents},
             texts={"README.md": _card(result, report)},
         )
         write_figures(folder, figures_of(report, result))
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; what was done is in {folder}: pass --resume to go on") from None
+        kept = is_finished(folder) or is_unfinished(folder)
+        done = f"what was done is in {folder}: pass --resume to go on" if kept else "nothing was kept yet"
+        raise Interrupted(f"interrupted; {done}") from None
     return result, report
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from noethers_razor.checkpoint import MANIFEST, read_folder, require_free, write_folder
+from noethers_razor.checkpoint import MANIFEST, read_folder, require_free, require_target, write_folder
 from noethers_razor.errors import RunFolderError, UsageError
 
 ARRAYS = {"params/0/mean": np.arange(6.0).reshape(2, 3), "states": np.float32([[1.5, -2.0]])}
@@ -140,3 +140,27 @@ def test_a_failed_write_leaves_everything_as_it_was(parts, error, message, run):
         write_folder(run, **(whole | parts), overwrite=True)
     assert read(run)[1] == RECORD
     assert [path.name for path in run.parent.iterdir()] == ["run"]
+
+
+def test_what_cannot_be_renamed_is_refused_before_training(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "there")
+    for folder in (tmp_path / "link", tmp_path / "there"):
+        with pytest.raises(UsageError, match="choose a folder in one"):
+            require_target(folder, overwrite=False, resume=False)
+
+
+def test_a_run_that_a_write_set_aside_is_put_back(run, tmp_path):
+    run.replace(tmp_path / ".run.old.abc")
+    require_target(tmp_path / "run", overwrite=False, resume=True)
+    assert read(tmp_path / "run")[1] == RECORD
+
+
+def test_links_in_a_run_are_not_followed(run, tmp_path):
+    content = (run / "model.npz").read_bytes()
+    (run / "model.npz").unlink()
+    (tmp_path / "elsewhere.npz").write_bytes(content)
+    (run / "model.npz").symlink_to(tmp_path / "elsewhere.npz")
+    with pytest.raises(RunFolderError, match="is a link"):
+        read(run)

@@ -315,8 +315,19 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
     assert record["seed"] == 5 and record["config"]["width"] == 8
     assert not (tmp_path / "r" / "checkpoints").exists()
     # What is finished is reported again, and only of the same data.
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").iterdir()}
     code, out, _ = run(*words, "--resume")
     assert code == 0 and "conserved quantit" in out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").iterdir()} == before
+    code, _, err = run(*words, "--resume", "--term", "q1")
+    assert code == 2 and "--term" in err and "with --resume" in err
+    # A run that was saved and not yet reported knows its settings still.
+    record = dict(manifest := json.loads((tmp_path / "r" / "manifest.json").read_text()))
+    record.pop("symmetry.json")
+    (tmp_path / "r" / "symmetry.json").unlink()
+    (tmp_path / "r" / "manifest.json").write_text(json.dumps(record))
+    assert run(*words, "--resume")[0] == 0
+    assert (tmp_path / "r" / "symmetry.json").is_file() and "symmetry.json" in manifest
     other = tmp_path / "other.npz"
     Oscillators(n=2).simulate(2, n_trajectories=24, n_steps=8).save(other)
     code, _, err = run("fit", other, "--out", files / "r", "--resume")

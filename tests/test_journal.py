@@ -144,6 +144,15 @@ def damaged(path, generator, cut):
         path.write_bytes(content)
 
 
+def test_other_circumstances_are_told_and_do_not_stop(tmp_path, told):
+    journal = Journal(tmp_path, 0.0, told.append)
+    journal.begin(JOB, {"devices": 2})
+    journal.call("training", INPUTS).keep({}, {}, ended=True)
+    journal.begin(JOB, {"devices": 1})
+    assert "begun under {'devices': 2}, going on under {'devices': 1}: last digits may differ" in told[0]
+    assert journal.call("training", INPUTS).found().ended
+
+
 @pytest.mark.parametrize("cut", [False, True], ids=["200 bits", "20 cuts"])
 def test_damage_never_passes_in_silence(cut, tmp_path):
     generator, silent, fallen_back = np.random.default_rng(0), 0, 0

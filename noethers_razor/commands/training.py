@@ -70,6 +70,8 @@ def fit(
     require_target(out, overwrite=overwrite, resume=resume)
     if resume:
         settings = settings_of_checkpoint(context, out, settings)
+    if resume and not (is_finished(out) or is_unfinished(out)):
+        click.echo(f"nothing to go on with in {out}; beginning", err=True)
     # A run that is finished is only reported again.
     done = resume and is_finished(out) and not is_unfinished(out)
     settings["seed"] = first = 0 if done else seed_or_drawn(settings["seed"])
