@@ -10,6 +10,7 @@ import click
 
 from noethers_razor.commands.shared import names_of_systems, text_of_summary
 from noethers_razor.config import FitConfig
+from noethers_razor.errors import Interrupted
 from noethers_razor.options import (
     LAYOUT,
     build_family,
@@ -128,17 +129,20 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     test = system.simulate(seed, n_trajectories=50, n_steps=50, stream="test")
     out.mkdir(exist_ok=True)
     data.save(out / "data.npz", overwrite=overwrite)
-    with Progress(quiet=False) as progress:
-        result, _ = train(
-            data,
-            out / "run",
-            Quadratic(15),
-            [seed],
-            FitConfig(steps=steps),
-            overwrite=overwrite,
-            command=sys.argv[1:],
-            watch=progress,
-        )
+    try:
+        with Progress(quiet=False) as progress:
+            result, _ = train(
+                data,
+                out / "run",
+                Quadratic(15),
+                [seed],
+                FitConfig(steps=steps),
+                overwrite=overwrite,
+                command=sys.argv[1:],
+                watch=progress,
+            )
+    except Interrupted:
+        raise Interrupted("interrupted; a demo begins anew, with --overwrite") from None
     report = find_symmetries(result, system)
     comparison = follow(result, test, 32)
     figures = figures_of(report, result)
