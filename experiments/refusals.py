@@ -184,9 +184,9 @@ def _unwritten(file: Any, folder: Path) -> None:
 
 
 def _large_chunk(file: Any, folder: Path) -> None:
-    """A small array in a chunk of 800 MB."""
+    """A small array in a chunk of 80 MB."""
     del file["q"]
-    file.create_dataset("q", data=GOOD["q"], chunks=(1000, 1000, 100), maxshape=(None,) * 3, compression=9)
+    file.create_dataset("q", data=GOOD["q"], chunks=(1000, 100, 100), maxshape=(None,) * 3, compression=9)
 
 
 def _netcdf_with_link(folder: Path) -> Path:
