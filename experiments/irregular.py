@@ -21,11 +21,11 @@ _COUNT = 200
 NOISES = (0.0, 0.03)
 
 
-def exact(start: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """States (T, 6) of unit oscillators from a start (6,)."""
-    q, p = np.split(start, 2)
-    cos, sin = np.cos(times)[:, None], np.sin(times)[:, None]
-    return np.concatenate([q * cos + p * sin, p * cos - q * sin], axis=1)
+def turned(states: np.ndarray, times: np.ndarray | float) -> np.ndarray:
+    """States (..., M) of unit oscillators after times that go with their other axes, exactly."""
+    q, p = np.split(states, 2, axis=-1)
+    cos, sin = np.cos(times), np.sin(times)
+    return np.concatenate([q * cos + p * sin, p * cos - q * sin], axis=-1)
 
 
 def irregular(seed: int, noise: float) -> nr.Trajectories:
@@ -35,7 +35,7 @@ def irregular(seed: int, noise: float) -> nr.Trajectories:
     for _ in range(_COUNT):
         count = int(generator.integers(5, 81))
         times = np.concatenate([[0.0], np.cumsum(generator.uniform(0.05, 0.4, count - 1))])
-        states = exact(generator.normal(size=6), times)
+        states = turned(generator.normal(size=6), times[:, None])
         states += noise * generator.normal(size=states.shape)
         pieces.append((times, states[:, :3], states[:, 3:]))
     return nr.Trajectories.of_pieces(pieces)

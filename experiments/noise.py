@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import noethers_razor as nr
+from experiments.irregular import turned
 from experiments.pipeline import data_seed
 from experiments.tables import markdown, parser, spread, write
 from noethers_razor import host
@@ -22,18 +23,11 @@ KINDS = {"in x'": (0.0, 1.0), "in x": (1.0, 0.0), "in both": (1.0, 1.0)}
 NOISES = (0.01, 0.05, 0.1)
 
 
-def turned(states: np.ndarray) -> np.ndarray:
-    """States (..., 4) after a time dt, exactly."""
-    q, p = np.split(states, 2, axis=-1)
-    cos, sin = np.cos(_DT), np.sin(_DT)
-    return np.concatenate([q * cos + p * sin, p * cos - q * sin], axis=-1)
-
-
 def pairs(seed: int, before: float, after: float) -> nr.Trajectories:
     """Pairs with noise of these deviations on the first and on the second state."""
     generator = np.random.default_rng(data_seed(seed))
     start = generator.normal(size=(_PAIRS, 4))
-    path = np.stack([start, turned(start)], axis=1)
+    path = np.stack([start, turned(start, _DT)], axis=1)
     path += np.array([before, after])[:, None] * generator.normal(size=path.shape)
     return nr.Trajectories(path[..., :2], path[..., 2:], np.array([0.0, _DT]))
 

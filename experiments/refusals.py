@@ -6,7 +6,6 @@ Run as `python -m experiments.refusals`: each file goes through `noethers-razor 
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 import struct
 import subprocess
@@ -286,6 +285,8 @@ def _folder(folder: Path) -> Path:
     return folder / "d.npz"
 
 
+_PICKLE = b"\x80\x04\x95\n\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01q\x94K\x01s."
+"""{"q": 1} as Python writes it."""
 _TIMES = GOOD["t"]
 _EACH = np.tile(_TIMES, (SHAPE[0], 1))
 CASES: dict[str, Case] = {
@@ -324,7 +325,7 @@ CASES: dict[str, Case] = {
     "unknown format": Case(_bytes("d.dat", b"1 2 3"), "NR110"),
     "empty file": Case(_bytes("d.npz", b""), "NR108"),
     "text called .npz": Case(_bytes("d.npz", b"q,p,t\n1,2,3\n"), "NR108"),
-    "pickle called .npz": Case(_bytes("d.npz", pickle.dumps({"q": 1})), "NR108"),
+    "pickle called .npz": Case(_bytes("d.npz", _PICKLE), "NR108"),
     "archive cut short": Case(_damaged(npz(), _cut), "NR108"),
     "archive with a changed bit": Case(_damaged(npz(), _flipped), "NR108"),
     "archive without momenta": Case(npz(p=None), "NR107"),

@@ -51,6 +51,11 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / CHECKPOINTS).is_dir()
 
 
+def is_done(folder: Path) -> bool:
+    """Whether a folder holds a run and nothing to go on with."""
+    return is_finished(folder) and not is_unfinished(folder)
+
+
 def require_target(folder: Path, *, overwrite: bool, resume: bool) -> None:
     """Refuse a folder that a fit cannot be written into, or gone on with.
 
@@ -109,7 +114,7 @@ def write_folder(
 
 
 def recover(folder: Path) -> None:
-    """Put back a run that was set aside by a write that did not end, and remove what that had written."""
+    """Put back a run that was set aside by a write that did not end."""
     beside = folder.resolve().parent
     if folder.exists() or not beside.is_dir():
         return

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from noethers_razor._types import Array
 from noethers_razor.errors import UsageError
+from noethers_razor.extras import extra
 
 NAMES = ("exp", "log", "sqrt", "sin", "cos", "tan", "tanh", "arctan2", "abs")
 """Functions that a formula may call."""
@@ -132,11 +133,7 @@ def require_sympy() -> Any:
     Raises:
         UsageError: without SymPy.
     """
-    try:
-        import sympy
-    except ImportError as error:
-        raise UsageError("expressions need SymPy; install noethers_razor[symbolic]") from error
-    return sympy
+    return extra("sympy", "symbolic", "an expression")
 
 
 def symbols(names: Sequence[str]) -> list[Any]:

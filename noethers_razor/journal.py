@@ -162,13 +162,10 @@ class Journal:
             return None
         return Record(arrays, document["own"], path.name.endswith(Call.END))
 
-    def _remove(self, paths: list[Path]) -> None:
-        for path in paths:
-            shutil.rmtree(path, ignore_errors=True)
-
     def forget(self, number: str, keep: int) -> None:
         """Remove all but the newest records of a call."""
-        self._remove(self.records_of(number)[keep:])
+        for path in self.records_of(number)[keep:]:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class Call:

@@ -13,6 +13,7 @@ import numpy as np
 from noethers_razor import plot
 from noethers_razor.checkpoint import (
     CHECKPOINTS,
+    is_done,
     is_finished,
     is_unfinished,
     require_target,
@@ -107,7 +108,7 @@ def train(
     threading.Thread(target=plot.load, daemon=True).start()
     documents = {f"{NOTES}.json": dict(settings or {}), "command.json": command}
     try:
-        if resume and is_finished(folder) and not is_unfinished(folder):
+        if resume and is_done(folder):
             result = load(folder)
             if result.metadata.get("sha256") != data.digest:
                 raise UsageError(f"{folder} holds a finished fit of other data; choose another folder")
@@ -187,18 +188,12 @@ def kept_trajectories(result: Result, most: int) -> Trajectories | None:
     if tracks is None or tracks.time is None:
         return None
     labels = thinned(np.unique(tracks.track), most)
-    length = max(int(np.sum(tracks.track == label)) for label in labels)
-    states = np.zeros((len(labels), length, result.frame.dim))
-    times, mask = np.zeros((len(labels), length)), np.zeros((len(labels), length), bool)
-    for row, label in enumerate(labels):
+    pieces = []
+    for label in labels:
         own = tracks.track == label
-        count = int(own.sum())
-        states[row, :count], mask[row, :count] = result.frame.out_of(tracks.states[own]), True
-        time = tracks.time[own] * result.frame.time
-        # Times of places without a state have only to increase.
-        times[row] = np.concatenate([time, time[-1] + 1.0 + np.arange(length - count)])
-    q, p = np.split(states, 2, axis=-1)
-    return Trajectories(q, p, times, mask, result.metadata, "trajectories of the run")
+        states = result.frame.out_of(tracks.states[own])
+        pieces.append((tracks.time[own] * result.frame.time, *np.split(states, 2, axis=-1)))
+    return Trajectories.of_pieces(pieces, result.metadata, "trajectories of the run")
 
 
 def _with_first_state(data: Trajectories) -> tuple[Trajectories, np.ndarray]:

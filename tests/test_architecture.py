@@ -15,6 +15,7 @@ PACKAGE = ROOT.name
 LAYERS = {
     "_types": 0,
     "errors": 0,
+    "extras": 0.5,
     "host": 0,
     "expressions": 1,
     "mechanics": 1,

@@ -12,8 +12,9 @@ import noethers_razor as nr
 from experiments.refusals import CASES, GOOD, HEADER, hdf5, npz, rows, table
 from noethers_razor.data.gaps import split_arrays
 from noethers_razor.data.layout import Layout, parsed_names
-from noethers_razor.data.readers import READERS, base, load_trajectories
+from noethers_razor.data.readers import READERS, load_trajectories
 from noethers_razor.errors import DataError, UsageError
+from noethers_razor.extras import extra
 from noethers_razor.options import LAYOUT, load_data
 from noethers_razor.systems import Oscillators
 
@@ -380,7 +381,7 @@ def test_layouts_that_cannot_be_are_refused(layout, message):
 
 def test_a_missing_extra_is_named(monkeypatch):
     with pytest.raises(UsageError, match=r"reading HDF5 needs h5py_no; install noethers_razor\[hdf5\]"):
-        base.extra("h5py_no", "hdf5", "reading HDF5")
+        extra("h5py_no", "hdf5", "reading HDF5")
 
 
 def test_every_reader_is_registered_once():

@@ -1,4 +1,4 @@
-"""Commands for data: simulate, check, convert."""
+"""Commands for data: simulate, planets, check, convert."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from noethers_razor.commands.shared import names_of_systems, require_writable
-from noethers_razor.errors import DataError, UsageError
+from noethers_razor.errors import DataError
 from noethers_razor.options import (
     build_system,
     layout_options,
@@ -48,8 +48,7 @@ def simulate(
     **settings: Any,
 ) -> None:
     """Simulate trajectories of SYSTEM in float64 and store them."""
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; choose another name or pass --overwrite")
+    require_writable(out, overwrite=overwrite)
     data = build_system(system, n, dim, parameters).simulate(seed_or_drawn(seed), **settings)
     path = data.save(out, overwrite=overwrite)
     click.echo(f"{path}: {data.count} trajectories x {data.q.shape[1]} states, {data.dof} degrees of freedom")
@@ -64,14 +63,12 @@ def check(file: Path, as_json: bool, **place: Any) -> None:
     try:
         summary = load_data(file, place).summary()
     except DataError as error:
-        if not as_json and len(error.problems) == 1:
-            raise
-        found = [{"code": code, "text": text} for code, text in error.problems]
         if as_json:
+            found = [{"code": code, "text": text} for code, text in error.problems]
             click.echo(json.dumps({"problems": found}))
         else:
-            for one in found:
-                click.echo(f"noethers-razor: {one['code']} {one['text']}", err=True)
+            for code, text in error.problems:
+                click.echo(f"noethers-razor: {code} {text}", err=True)
         sys.exit(error.exit_code)
     click.echo(json.dumps({"problems": [], **summary.as_json()}) if as_json else f"{file}: {summary}")
 

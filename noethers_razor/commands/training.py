@@ -63,7 +63,7 @@ def fit(
     **settings: Any,
 ) -> None:
     """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
-    from noethers_razor.checkpoint import is_finished, is_unfinished, require_target
+    from noethers_razor.checkpoint import is_done, is_finished, is_unfinished, require_target
     from noethers_razor.conserved import KnownQuadratic
     from noethers_razor.progress import Progress
     from noethers_razor.workflow import train
@@ -74,7 +74,7 @@ def fit(
     if resume and not (is_finished(out) or is_unfinished(out)):
         click.echo(f"nothing to go on with in {out}; beginning", err=True)
     # A run that is finished is only reported again.
-    done = resume and is_finished(out) and not is_unfinished(out)
+    done = resume and is_done(out)
     settings["seed"] = first = 0 if done else seed_or_drawn(settings["seed"])
     kept = dict(settings)
     oracle, n, dim, parameters = (settings.pop(name) for name in ("oracle", "n", "dim", "parameters"))

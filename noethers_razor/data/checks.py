@@ -78,25 +78,22 @@ def _value_problems(q: np.ndarray, p: np.ndarray, present: np.ndarray) -> list[P
 
 
 def _time_problems(t: np.ndarray, present: np.ndarray) -> list[Problem]:
-    times = np.broadcast_to(t, present.shape).astype(np.float64)
-    # Of the states that are there, the order counts: a missing one between them changes nothing.
-    both = present[:, 1:] & present[:, :-1]
-    if not both.any():
+    if not (present[:, 1:] & present[:, :-1]).any():
         return [Problem("NR103", "no two neighbouring states are present; expected at least one transition")]
-    bad_count, first = 0, ""
-    for i, (row, there) in enumerate(zip(times, present, strict=True)):
-        index = np.flatnonzero(there)
-        steps = np.diff(row[index])
-        bad = ~((steps > 0) & np.isfinite(steps))
-        bad_count += int(bad.sum())
-        if bad.any() and not first:
-            before, after = index[int(np.argmax(bad))], index[int(np.argmax(bad)) + 1]
-            first = (
-                f"t is not increasing: t[{after}] = {row[after]:.10g} after t[{before}] = {row[before]:.10g} "
-                f"(trajectory {i}"
-            )
-    if not first:
+    # Of the states that are there, the order counts: a missing one between them changes nothing.
+    row, place = np.nonzero(present)
+    times = np.broadcast_to(t, present.shape)[row, place].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        steps = np.diff(times)
+    bad = (row[1:] == row[:-1]) & ~((steps > 0) & np.isfinite(steps))
+    if not bad.any():
         return []
+    i = int(np.argmax(bad))
+    first = (
+        f"t is not increasing: t[{place[i + 1]}] = {times[i + 1]:.10g} after t[{place[i]}] = {times[i]:.10g} "
+        f"(trajectory {row[i]}"
+    )
+    bad_count = int(bad.sum())
     more = f", {bad_count} places in all" if bad_count > 1 else ""
     remedy = (
         "sort by time, name what tells trajectories apart, or split at the jumps: split_at_gaps, "

@@ -16,6 +16,7 @@ from noethers_razor.data.checks import Problem, problems
 from noethers_razor.data.gaps import GAP, padded, split_arrays
 from noethers_razor.data.summary import Summary, summary_of
 from noethers_razor.errors import DataError, UsageError
+from noethers_razor.extras import extra
 
 
 class Transitions(NamedTuple):
@@ -194,10 +195,7 @@ class Trajectories:
         Raises:
             UsageError: without xarray.
         """
-        try:
-            import xarray
-        except ImportError:
-            raise UsageError("to_xarray needs xarray; install noethers_razor[netcdf]") from None
+        xarray = extra("xarray", "netcdf", "to_xarray")
         axes = ("trajectory", "time", "dof")
         variables = {"q": (axes, self.q), "p": (axes, self.p), "t": (axes[2 - self.t.ndim : 2], self.t)}
         if self.mask is not None:

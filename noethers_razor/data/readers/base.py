@@ -1,17 +1,17 @@
-"""What readers share: extras that may be missing, files that cannot be read, archives that are not safe."""
+"""What readers share: files that cannot be read, archives that are not safe, flags of no use."""
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from noethers_razor.data.layout import AXES, Layout
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.errors import DataError, UsageError
+from noethers_razor.errors import DataError, NoetherError, UsageError
 
 Reader = Callable[[Path, Layout], Trajectories]
 """(file, where things are in it) -> trajectories."""
@@ -19,18 +19,6 @@ Reader = Callable[[Path, Layout], Trajectories]
 _SMALL = 2**26
 _MOST_RATIO = 100
 """Bytes in a file per byte stored, from which on more than 64 MiB are no measurements."""
-
-
-def extra(module: str, name: str, what: str) -> Any:
-    """A module of an extra.
-
-    Raises:
-        UsageError: when it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise UsageError(f"{what} needs {module}; install noethers_razor[{name}]") from None
 
 
 def require_unused(layout: Layout, fields: Sequence[str], what: str) -> None:
@@ -50,6 +38,21 @@ def unreadable(path: Path, what: str, error: BaseException, remedy: str) -> Data
     """The error for a file that a library cannot read: its first line, and what to do."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DataError("NR108", f"{path}: not a readable {what} ({reason[:200]}): {remedy}")
+
+
+@contextlib.contextmanager
+def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Turn whatever a library raises inside the block into a refusal: damaged files reach all kinds of it.
+
+    Raises:
+        DataError: see `unreadable`; errors of this package's own go through.
+    """
+    try:
+        yield
+    except NoetherError:
+        raise
+    except Exception as error:
+        raise unreadable(path, what, error, remedy) from None
 
 
 def require_plausible(path: Path, size: int, stored: int) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from noethers_razor.data.layout import Layout, assembled
-from noethers_razor.data.readers.base import extra, parsed_metadata, require_plausible, unreadable
+from noethers_razor.data.readers.base import parsed_metadata, reading, require_plausible
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.errors import DataError, UsageError
+from noethers_razor.errors import DataError
+from noethers_razor.extras import extra
 
 _REMEDY = "write plain arrays q, p, t with h5py"
 
@@ -25,24 +26,17 @@ def opened(path: Path, read: Callable[[Any], Any]) -> Any:
         UsageError: without h5py.
     """
     library = extra("h5py", "hdf5", "reading HDF5")
-    try:
-        with library.File(path, "r") as file:
-            return read(file)
-    except (DataError, UsageError):
-        raise
-    except Exception as error:
-        # Damaged files reach all kinds of errors in the library.
-        raise unreadable(path, "HDF5 file", error, _REMEDY) from None
+    with reading(path, "HDF5 file", _REMEDY), library.File(path, "r") as file:
+        return read(file)
 
 
-def require_plain(file: Any, name: str, path: Path) -> Any:
+def require_plain(place: Any, name: str, path: Path) -> Any:
     """A dataset of numbers that is all in this file.
 
     Raises:
-        DataError: for links to other places and files, virtual datasets, text, and absurd sizes.
+        DataError: for groups, datasets in other files, text, and absurd sizes.
     """
     library = extra("h5py", "hdf5", "reading HDF5")
-    place = followed(file, name, path)
     if not isinstance(place, library.Dataset):
         raise DataError("NR108", f"{path}: {name} is a group; expected an array")
     if place.external or place.is_virtual:
@@ -86,7 +80,7 @@ def require_no_links(file: Any, path: Path) -> None:
             if hasattr(place, "keys"):
                 look(place)
             elif hasattr(place, "dtype") and place.dtype.kind in "biuf":
-                require_plain(group, name, path)
+                require_plain(place, name, path)
 
     look(file)
 
@@ -102,9 +96,9 @@ def read_hdf5(path: Path, layout: Layout) -> Trajectories:
 
     def read(file: Any) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
         raw = {
-            name: require_plain(file, name, path)[()]
+            name: require_plain(place, name, path)[()]
             for name in layout.wanted
-            if followed(file, name, path) is not None
+            if (place := followed(file, name, path)) is not None
         }
         text = file.attrs.get("metadata", "{}")
         return raw, parsed_metadata(text, path), [name for name in file if name not in raw]

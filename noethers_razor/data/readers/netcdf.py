@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from noethers_razor.data.layout import AXES, Layout, assembled
-from noethers_razor.data.readers.base import extra, parsed_metadata, require_plausible, unreadable
+from noethers_razor.data.readers.base import parsed_metadata, reading, require_plausible
 from noethers_razor.data.readers.hdf5 import opened, require_no_links
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.errors import DataError, UsageError
+from noethers_razor.errors import DataError
+from noethers_razor.extras import extra
 
 _HDF5 = b"\x89HDF"
 _REMEDY = "write variables q, p, t with dimensions trajectory, time, dof"
@@ -34,21 +35,15 @@ def read_netcdf(path: Path, layout: Layout) -> Trajectories:
         wide = file.read(4) == _HDF5
     if wide:
         opened(path, lambda file: require_no_links(file, path))
-    try:
-        # Classic files are read at once: their library maps them into memory and leaves them open.
-        source = path if wide else io.BytesIO(path.read_bytes())
-        engine = "h5netcdf" if wide else "scipy"
-        with library.open_dataset(source, engine=engine, decode_cf=False, mask_and_scale=False) as data:
-            if not wide:
-                require_plausible(path, data.nbytes, path.stat().st_size)
-            raw, axes = arrays_of(data, layout, path)
-            text = data.attrs.get("metadata", "{}")
-            others = [str(name) for name in data.variables if name not in raw]
-    except (DataError, UsageError):
-        raise
-    except Exception as error:
-        # Damaged files reach all kinds of errors in the library.
-        raise unreadable(path, "netCDF file", error, _REMEDY) from None
+    # Classic files are read at once: their library maps them into memory and leaves them open.
+    source = path if wide else io.BytesIO(path.read_bytes())
+    plainly = {"engine": "h5netcdf" if wide else "scipy", "decode_cf": False, "mask_and_scale": False}
+    with reading(path, "netCDF file", _REMEDY), library.open_dataset(source, **plainly) as data:
+        if not wide:
+            require_plausible(path, data.nbytes, path.stat().st_size)
+        raw, axes = arrays_of(data, layout, path)
+        text = data.attrs.get("metadata", "{}")
+        others = [str(name) for name in data.variables if name not in raw]
     layout = dataclasses.replace(layout, axes=axes)
     return assembled(raw, layout, parsed_metadata(text, path), str(path), others)
 
@@ -65,10 +60,11 @@ def arrays_of(data: Any, layout: Layout, path: Path) -> tuple[dict[str, np.ndarr
         dims = [str(dim) for dim in variable.dims]
         if {"trajectory", "time"} <= set(dims):
             rest = [dim for dim in dims if dim not in ("trajectory", "time")]
-            # The degrees of freedom of all in one order.
-            inner = rest if rest and (inner is None or set(inner) != set(rest)) else inner
-            variable = variable.transpose("trajectory", "time", *(inner if rest and inner else rest))
-            axes = ("trajectory", "time", *rest) if rest else axes
+            if rest:
+                # The degrees of freedom of all in one order.
+                inner = inner if inner and set(inner) == set(rest) else rest
+                axes = ("trajectory", "time", *inner)
+            variable = variable.transpose(*(axes if rest else axes[:2]))
         elif "time" in dims and len(dims) > 2 and layout.axes == AXES:
             raise DataError(
                 "NR102",

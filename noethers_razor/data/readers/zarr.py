@@ -13,14 +13,14 @@ import numpy as np
 
 from noethers_razor.data.layout import Layout, assembled
 from noethers_razor.data.readers.base import (
-    extra,
     parsed_metadata,
+    reading,
     require_plausible,
     require_safe_archive,
-    unreadable,
 )
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.errors import DataError, UsageError
+from noethers_razor.errors import DataError
+from noethers_razor.extras import extra
 
 _CODECS = {
     *("zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "blosc", "shuffle", "delta", "crc32c", "crc32"),
@@ -40,7 +40,7 @@ def read_zarr(path: Path, layout: Layout) -> Trajectories:
         UsageError: without zarr.
     """
     library = extra("zarr", "zarr", "reading zarr")
-    try:
+    with reading(path, "zarr group", _REMEDY):
         if path.is_file():
             require_safe_archive(path)
         for name, text in _documents(path):
@@ -54,11 +54,6 @@ def read_zarr(path: Path, layout: Layout) -> Trajectories:
         finally:
             if path.is_file():
                 store.close()
-    except (DataError, UsageError):
-        raise
-    except Exception as error:
-        # Damaged stores reach all kinds of errors in the library.
-        raise unreadable(path, "zarr group", error, _REMEDY) from None
     metadata = text if isinstance(text, dict) else parsed_metadata(text, path)
     return assembled(raw, layout, metadata, str(path), others)
 
