@@ -226,6 +226,8 @@ def test_wrong_use_is_one_line_and_an_exit_code(run, files, tmp_path, case):
     lines = [line for line in err.splitlines() if not line.startswith("seed ")]
     assert code == expected and out == ""
     assert len(lines) == 1 and lines[0].startswith("noethers-razor: ")
+    # Data are looked at before a seed is drawn and told.
+    assert expected != 3 or err.splitlines() == lines
     import re
 
     assert re.search(message, lines[0])

@@ -73,12 +73,9 @@ def fit(
         settings = settings_of_checkpoint(context, out, settings)
     if resume and not (is_finished(out) or is_unfinished(out)):
         click.echo(f"nothing to go on with in {out}; beginning", err=True)
-    # A run that is finished is only reported again.
-    done = resume and is_done(out)
-    settings["seed"] = first = 0 if done else seed_or_drawn(settings["seed"])
     kept = dict(settings)
     oracle, n, dim, parameters = (settings.pop(name) for name in ("oracle", "n", "dim", "parameters"))
-    seeds, _ = settings.pop("seeds"), settings.pop("seed")
+    seeds, seed = settings.pop("seeds"), settings.pop("seed")
     place = {name: settings.pop(name) for name in LAYOUT}
     # Wrong flags are told before any file is read.
     wanted, config = build_family(settings), FitConfig(**settings)
@@ -86,6 +83,8 @@ def fit(
     if oracle is not None:
         system = build_system(oracle, n, dim, parameters, data.metadata)
         wanted = KnownQuadratic.of(system.conserved())
+    # A run that is finished is only reported again.
+    kept["seed"] = first = 0 if resume and is_done(out) else seed_or_drawn(seed)
     with Progress(quiet) as progress:
         result, report = train(
             data,
