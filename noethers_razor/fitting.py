@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -129,7 +130,8 @@ def fit(
         TrainingDiverged: when the bound is not finite.
         UsageError: when the family does not fit the phase space, or the journal is of another fit.
     """
-    return _fit(data, seed, conserved, config or FitConfig(), stages, watch, journal)[0]
+    with journal or nullcontext():
+        return _fit(data, seed, conserved, config or FitConfig(), stages, watch, journal)[0]
 
 
 def fit_seeds(
@@ -159,14 +161,15 @@ def fit_seeds(
         return [fit(data, seed=seeds[0], conserved=conserved, config=config, watch=watch, journal=journal)]
     config, state = config or FitConfig(), None
     fits, lost = [], []
-    for seed in seeds:
-        try:
-            own = None if journal is None else journal.part(f"seed-{seed}")
-            result, state = _fit(data, seed, conserved, config, None, watch, own, state)
-        except TrainingDiverged as error:
-            lost.append((seed, error))
-        else:
-            fits.append((result, active_slopes(state)))
+    with journal or nullcontext():
+        for seed in seeds:
+            try:
+                own = None if journal is None else journal.part(f"seed-{seed}")
+                result, state = _fit(data, seed, conserved, config, None, watch, own, state)
+            except TrainingDiverged as error:
+                lost.append((seed, error))
+            else:
+                fits.append((result, active_slopes(state)))
     if not fits:
         raise lost[0][1]
     fits.sort(key=lambda one: -one[0].elbo)

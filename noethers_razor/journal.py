@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from noethers_razor.checkpoint import read_folder, write_folder
 from noethers_razor.errors import RunFolderError, UsageError
@@ -27,6 +28,7 @@ SECONDS = 10.0
 """Between two records of a training that goes on."""
 _ARRAYS, _DOCUMENT, _JOB = "state.npz", "state.json", "job"
 NOTES = "notes"
+_LOCK = "lock"
 _KEPT = 2
 """Records of a call that has not ended: should the newest be damaged, there is one before it."""
 
@@ -75,6 +77,8 @@ class Journal:
         self.folder, self.seconds, self.tell, self._notes = Path(folder), seconds, tell, notes
         self._calls, self._job = 0, ""
         self._whole: Journal | None = None
+        # Given up by the system when the process ends, however it ends.
+        self._lock = FileLock(self.folder / _LOCK, timeout=0, thread_local=False)
         if self.folder.is_file():
             raise UsageError(f"{self.folder} is a file; expected a folder for checkpoints")
 
@@ -85,12 +89,52 @@ class Journal:
         return part
 
     def make(self) -> None:
-        """The folder, and the notes in it: from now on there is something to go on with."""
+        """The folder, claimed, and the notes in it: from now on there is something to go on with.
+
+        Raises:
+            UsageError: when another process has claimed it.
+            OSError: when it cannot be made.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
         if self._whole is not None:
             self._whole.make()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            self._claim()
         if self._notes is not None and not (self.folder / NOTES).is_dir():
             write_folder(self.folder / NOTES, documents={f"{NOTES}.json": dict(self._notes)})
+
+    def _claim(self) -> None:
+        if self._lock.is_locked:
+            return
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise UsageError(
+                f"{self.folder} is being written by another process; wait for it, or choose another folder"
+            ) from None
+        except NotImplementedError:
+            self.tell(f"{self.folder} cannot be locked; see to it that no other process writes there")
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the claim to the folder."""
+        self._lock.release()
+
+    def clear(self) -> None:
+        """Remove all records of a folder that is there.
+
+        Raises:
+            UsageError: when another process has claimed it.
+        """
+        if self.folder.is_dir():
+            self._claim()
+            self.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def begin(self, job: dict[str, Any], circumstances: dict[str, Any] | None = None) -> None:
         """Say what the computation depends on, as JSON values by name.

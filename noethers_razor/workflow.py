@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -117,7 +116,7 @@ def train(
         else:
             journal = Journal(folder / CHECKPOINTS, checkpoint_seconds, notes=settings)
             if overwrite:
-                shutil.rmtree(journal.folder, ignore_errors=True)
+                journal.clear()
             if is_finished(folder):
                 # Stopped before its first record, what is asked for is still this fit and not the one there.
                 journal.make()

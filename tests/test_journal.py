@@ -15,6 +15,7 @@ from noethers_razor import journal as room
 from noethers_razor.errors import UsageError
 from noethers_razor.journal import Journal, fingerprint
 from noethers_razor.systems import Oscillators
+from noethers_razor.workflow import train
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 TINY = nr.FitConfig(steps=200, chunk=10, width=8, depth=1, orbit_samples=2, batch=16, warmup=0.5)
@@ -30,6 +31,8 @@ def told():
 def opened(folder, told, seconds=0.0, job=JOB):
     journal = Journal(folder, seconds, told.append)
     journal.begin(job)
+    # As if the process had ended.
+    journal.close()
     return journal
 
 
@@ -195,6 +198,34 @@ def test_what_was_not_finished_is_cleared_away(tmp_path, told):
     (tmp_path / ".0001-000001.abc").mkdir()
     journal.begin(JOB)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_two_do_not_write_into_one_folder(tmp_path, told):
+    first = Journal(tmp_path / "run" / "checkpoints", 0.0, told.append)
+    first.begin(JOB)
+    first.call("training", INPUTS).keep({}, {}, ended=True)
+    second = Journal(first.folder, 0.0, told.append)
+    for act in (second.make, second.clear, lambda: second.begin(JOB), second.part("seed-2").make):
+        with pytest.raises(UsageError, match="is being written by another process; wait for it, or choose"):
+            act()
+    data, overwriting = Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8), {"overwrite": True}
+    for choice in (overwriting, {"overwrite": False, "resume": True}):
+        with pytest.raises(UsageError, match="is being written by another process"):
+            train(data, tmp_path / "run", nr.NoSymmetry(), [1], TINY, command=[], **choice)
+    assert first.call("training", INPUTS) and len(first.records_of("0001")) == 1
+    first.close()
+    second.begin(JOB)
+    second.clear()
+    assert not second.folder.exists()
+
+
+def test_a_folder_that_cannot_be_locked_is_used(tmp_path, told, monkeypatch):
+    def without(self):
+        raise NotImplementedError
+
+    monkeypatch.setattr(room.FileLock, "acquire", without)
+    assert opened(tmp_path, told).call("training", INPUTS).found() is None
+    assert "cannot be locked; see to it that no other process writes there" in told[0]
 
 
 COMMAND = [sys.executable, "-m", "noethers_razor.cli"]

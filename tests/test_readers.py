@@ -327,7 +327,9 @@ def test_gaps_are_cut():
     q = np.arange(22.0).reshape(1, 11, 2)
     with pytest.raises(DataError, match=r"NR104 .*split at the jumps"):
         nr.Trajectories(q, q, t)
-    cut = nr.Trajectories(*split_arrays(q, q, t, None))
+    arrays, alone = split_arrays(q, q, t, None)
+    cut = nr.Trajectories(*arrays)
+    assert alone == 0
     assert cut.present.sum(axis=1).tolist() == [5, 4, 2]
     assert cut.transitions().duration.max() == 1.0
     mask = np.ones((1, 11), bool)
@@ -335,6 +337,11 @@ def test_gaps_are_cut():
     whole = nr.Trajectories(q[:, :9], q[:, :9], t[:9], mask[:, :9])
     assert whole.split_at_gaps().present.sum(axis=1).tolist() == [2, 2, 4]
     assert whole.split_at_gaps(1000.0).count == 2
+    mask[0, 4] = False
+    left = nr.Trajectories(q[:, :9], q[:, :9], t[:9], mask[:, :9]).split_at_gaps()
+    assert left.present.sum(axis=1).tolist() == [2, 4]
+    assert "1 of 7 states stood alone between gaps and were left out" in left.summary().warnings
+    assert left.split_at_gaps().alone == 1
 
 
 def test_summary_says_what_to_keep_in_mind():

@@ -9,6 +9,8 @@ import numpy as np
 
 GAP = 5.0
 """Times the usual step from which on the time between two states is a gap."""
+ALONE = "states_alone"
+"""In metadata: how many states a cut has left alone, and out."""
 
 
 class Arrays(NamedTuple):
@@ -39,18 +41,18 @@ def padded(pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Array
 
 def split_arrays(
     q: np.ndarray, p: np.ndarray, t: np.ndarray, mask: np.ndarray | None, gap: float = GAP
-) -> Arrays:
+) -> tuple[Arrays, int]:
     """Trajectories cut where states are missing, time decreases, or a step is ``gap`` times the usual one.
 
-    The usual step is the median of a trajectory's. Pieces of a single state are left out. Arrays that do not
-    fit each other are returned as they are, for the checks to say so.
+    The usual step is the median of a trajectory's. States that then stand alone are left out, and counted.
+    Arrays that do not fit each other are returned as they are, for the checks to say so.
     """
     fits = q.ndim == 3 and q.shape == p.shape and t.shape in (q.shape[1:2], q.shape[:2])
     if not fits or t.dtype.kind not in "fiu" or (mask is not None and mask.shape != q.shape[:2]):
-        return Arrays(q, p, t, mask)
+        return Arrays(q, p, t, mask), 0
     times = np.broadcast_to(t, q.shape[:2]).astype(np.float64)
     present = np.ones(q.shape[:2], bool) if mask is None else mask.astype(bool)
-    pieces = []
+    pieces, alone = [], 0
     for time, position, momentum, there in zip(times, q, p, present, strict=True):
         index = np.flatnonzero(there)
         steps = np.diff(time[index])
@@ -59,4 +61,5 @@ def split_arrays(
         for own in np.split(index, np.flatnonzero(apart) + 1):
             if len(own) > 1:
                 pieces.append((time[own], position[own], momentum[own]))
-    return padded(pieces) if pieces else Arrays(q, p, t, mask)
+            alone += len(own) == 1
+    return (padded(pieces), alone) if pieces else (Arrays(q, p, t, mask), 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from noethers_razor.data.gaps import split_arrays
+from noethers_razor.data.gaps import ALONE, split_arrays
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError, UsageError
 
@@ -209,5 +209,6 @@ def assembled(
         mask = mask[None] if mask.ndim == 1 else mask
     t = _by_time(raw[layout.of("t")[0]], layout)
     if layout.split is not None:
-        q, p, t, mask = split_arrays(q, p, t, mask, layout.split)
+        (q, p, t, mask), alone = split_arrays(q, p, t, mask, layout.split)
+        metadata = {**metadata, ALONE: alone}
     return Trajectories(q, p, t, mask=mask, metadata=metadata, source=source)

@@ -65,8 +65,10 @@ class Summary:
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
-def summary_of(times: np.ndarray, states: np.ndarray, present: np.ndarray, coordinates: list[str]) -> Summary:
-    """Of times (trajectory, time), states (trajectory, time, M) and which of them exist."""
+def summary_of(
+    times: np.ndarray, states: np.ndarray, present: np.ndarray, coordinates: list[str], alone: int = 0
+) -> Summary:
+    """Of times (trajectory, time), states (trajectory, time, M), which exist, and how many were left out."""
     both = present[:, 1:] & present[:, :-1]
     steps = np.diff(times, axis=1)[both]
     observed, lengths = states[present], present.sum(axis=1)
@@ -89,6 +91,7 @@ def summary_of(times: np.ndarray, states: np.ndarray, present: np.ndarray, coord
             *_about_steps(steps, moved, spread),
             *_about_copies(states, present),
             *_about_mask(present),
+            *_about_alone(alone, len(observed)),
         ],
     )
 
@@ -142,6 +145,12 @@ def _about_mask(present: np.ndarray) -> list[str]:
     if share <= 0.5:
         return []
     return [f"{100 * share:.0f} % of the states are masked: is True where they are there?"]
+
+
+def _about_alone(alone: int, kept: int) -> list[str]:
+    if not alone:
+        return []
+    return [f"{alone} of {alone + kept} states stood alone between gaps and were left out"]
 
 
 def _about_copies(states: np.ndarray, present: np.ndarray) -> list[str]:

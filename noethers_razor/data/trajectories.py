@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from noethers_razor.data.checks import Problem, problems
-from noethers_razor.data.gaps import GAP, padded, split_arrays
+from noethers_razor.data.gaps import ALONE, GAP, padded, split_arrays
 from noethers_razor.data.summary import Summary, summary_of
 from noethers_razor.errors import DataError, UsageError
 from noethers_razor.extras import extra
@@ -129,6 +129,12 @@ class Trajectories:
         return None if mass is None else np.asarray(mass, np.float64)
 
     @property
+    def alone(self) -> int:
+        """How many states cuts at gaps have left alone, and out, as the metadata say."""
+        count = self.metadata.get(ALONE)
+        return count if isinstance(count, int) else 0
+
+    @property
     def coordinates(self) -> list[str]:
         """Names of the M coordinates, positions first."""
         return coordinate_names(self.metadata, self.dof)
@@ -182,12 +188,13 @@ class Trajectories:
 
     def split_at_gaps(self, gap: float = GAP) -> Trajectories:
         """Cut where states are missing, or a step is ``gap`` times the usual one of its trajectory."""
-        q, p, t, mask = split_arrays(self.q, self.p, self.t, self.mask, gap)
-        return dataclasses.replace(self, q=q, p=p, t=t, mask=mask)
+        arrays, alone = split_arrays(self.q, self.p, self.t, self.mask, gap)
+        metadata = {**self.metadata, ALONE: self.alone + alone}
+        return type(self)(*arrays, metadata=metadata, source=self.source)
 
     def summary(self) -> Summary:
         """What the data are like, and what to keep in mind when fitting them."""
-        return summary_of(self.times, self.states, self.present, self.coordinates)
+        return summary_of(self.times, self.states, self.present, self.coordinates, self.alone)
 
     def to_xarray(self) -> Any:
         """An xarray data set with variables q, p, t and mask, which `load_trajectories` reads as netCDF.
