@@ -25,8 +25,7 @@ from noethers_razor.conserved import ConservedFamily, Neural, NoSymmetry, Polyno
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.fitting import to_batch
 from noethers_razor.history import Clock, FlatParams
-from noethers_razor.model import Batch, initial_params, prefixed
-from noethers_razor.result import build_model
+from noethers_razor.model import Batch, build_model, initial_params, prefixed
 from noethers_razor.systems import NBody, Oscillators, System
 from noethers_razor.training import Trainer
 

@@ -62,6 +62,7 @@ def stopped(
 ) -> dict[str, Any]:
     """A fit that is stopped so often, or until it ends; what the processes said and how they ended."""
     generator, codes, damaged, done = np.random.default_rng(seed), [], 0, False
+    slowest = 0.0
     for i in range(kills):
         process = started(data, run, seed, words, cache)
         try:
@@ -69,14 +70,23 @@ def stopped(
             done = True
         except subprocess.TimeoutExpired:
             process.send_signal(signals[i % len(signals)])
+            began = time.perf_counter()
             _, errors = process.communicate()
+            slowest = max(slowest, time.perf_counter() - began)
+            # One that was done, and leaving, when the signal came.
+            done = process.returncode == 0
         damaged += errors.count("damaged") + errors.count("of other numbers")
         if done:
             break
         codes.append(process.returncode)
     if not done:
         finished(started(data, run, seed, words, cache))
-    return {"stopped": len(codes), "codes": sorted(set(codes)), "refused_records": damaged}
+    return {
+        "stopped": len(codes),
+        "codes": sorted(set(codes)),
+        "refused_records": damaged,
+        "slowest": slowest,
+    }
 
 
 def one_case(system: System, words: list[str], seed: int, kills: int) -> dict[str, Any]:
@@ -102,6 +112,8 @@ def main() -> None:
     arguments = parser("interrupted fits")
     arguments.add_argument("--kills", type=int, default=3, help="most kills of one fit")
     options = arguments.parse_args()
+    # Told to ignore SIGINT, as in the background of a shell, this process would pass that on to the fits.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     runs: dict[str, Any] = {}
     rows = []
     for name, (system, words) in CASES.items():
@@ -116,6 +128,7 @@ def main() -> None:
                 f"{sum(run['identical'][0] for run in done)} of {len(done)}",
                 str(sum(run["asked"]["stopped"] for run in done)),
                 ", ".join(str(c) for c in sorted({c for run in done for c in run["asked"]["codes"]})),
+                f"{max(run['asked']['slowest'] for run in done):.2g}",
                 f"{sum(run['identical'][1] for run in done)} of {len(done)}",
                 str(sum(run[kind]["refused_records"] for run in done for kind in ("killed", "asked"))),
             ]
@@ -132,6 +145,7 @@ def main() -> None:
                 "ended bit-identical",
                 "stopped (SIGTERM, SIGINT)",
                 "exit codes",
+                "seconds from signal to exit, at most",
                 "ended bit-identical",
                 "records refused",
             ],

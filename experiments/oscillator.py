@@ -84,12 +84,10 @@ def draw(system: Oscillators, fits: dict[str, nr.Result], data: nr.Trajectories)
     """Level sets of the three Hamiltonians and the true one."""
     import jax
 
-    axis = np.linspace(-2.5, 2.5, 81)
-    q, p = np.meshgrid(axis, axis)
-    grid = np.stack([q, p], axis=-1)
-    panels = {name: result.hamiltonian(grid) for name, result in fits.items()}
-    panels["truth"] = np.asarray(jax.vmap(jax.vmap(system.hamiltonian))(grid))
-    return plot.contours(panels, 2.5, data.observed())
+    plane = plot.section(np.array([[-2.1, -2.1], [2.1, 2.1]]), 0, 1)
+    panels = {name: result.hamiltonian(plane.states) for name, result in fits.items()}
+    panels["truth"] = np.asarray(jax.vmap(jax.vmap(system.hamiltonian))(plane.states))
+    return plot.level_sets(panels, plane, data=data.observed())
 
 
 def main() -> None:

@@ -17,12 +17,14 @@ from noethers_razor.data.ephemeris import planets
 from noethers_razor.systems import Kepler
 
 WARNINGS = (
-    "Nine orbits of eccentricity 0.007 to 0.25 and of one energy, since each is in units of its own: what is "
-    "a function of the energy cannot be told from a constant, and little is said of how H depends on it. All "
-    "but Pluto's lie within 7 degrees of the ecliptic: out of the plane there is next to no motion, so that "
-    "the fit is of two dimensions (the projection shortens Mercury and Pluto by up to 0.8 and 4 percent). "
-    "Neptune and Pluto have gone 1.8 and 1.2 times round. The deviations of nine planets are no random "
-    "sample: intervals over them are nominal.\n"
+    "Nine orbits of eccentricity 0.007 to 0.25 and of one energy, since each is in units of its own: what "
+    "is a function of the energy cannot be told from a constant, and little is said of how H depends on "
+    "it. All but Pluto's lie within 7 degrees of the ecliptic: out of the plane there is next to no "
+    "motion, so that the fit is of two dimensions (the projection shortens Mercury and Pluto by up to 0.8 "
+    "and 4 percent). Angular momentum is .97 to 1 on these orbits, so that px + qy/r stands for px L + "
+    "qy/r, a component of the Laplace-Runge-Lenz vector, and py - qx/r for the other: the simpler formula "
+    "is constant to what is asked. Neptune and Pluto have gone 1.8 and 1.2 times round. The deviations of "
+    "nine planets are no random sample: intervals over them are nominal.\n"
 )
 
 

@@ -11,10 +11,11 @@ Parameters are one flat dictionary of arrays: ``posterior/<layer>/mean|row|colum
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +26,26 @@ from numpyro.infer import TraceMeanField_ELBO
 
 from noethers_razor import integrators, posterior
 from noethers_razor._types import Array, Key, Params, VectorField
+from noethers_razor.config import FitConfig
 from noethers_razor.conserved.base import ConservedFamily
-from noethers_razor.hamiltonian import NetworkFunction, field_of, orbit_hamiltonian
+from noethers_razor.data.frame import Frame
+from noethers_razor.hamiltonian import NetworkFunction, field_of, network_function, orbit_hamiltonian
 from noethers_razor.orbit import Orbit, sample_tau
 
 NOISE = "noise/log_deviation"
 
 # NumPyro keeps one stack of handlers for the process: two threads that trace at once would share their sites.
 _HANDLERS = threading.Lock()
+
+
+@contextlib.contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """float64 arithmetic inside the block when asked for; nothing is changed otherwise."""
+    if dtype == "float64":
+        with jax.enable_x64(True):
+            yield
+    else:
+        yield
 
 
 class Batch(NamedTuple):
@@ -175,6 +188,37 @@ class Model:
         """One draw of all weight matrices from the posterior."""
         keys = jax.random.split(key, self.layers)
         return [layer_distribution(params, i).sample(keys[i]) for i in range(self.layers)]
+
+
+def build_model(
+    config: FitConfig,
+    family: Any,
+    conserved_names: tuple[str, ...],
+    frame: Frame,
+    *,
+    substeps: int,
+    total: int,
+) -> Model:
+    """The model that a configuration, a family and a frame describe."""
+    dtype = jnp.dtype(config.dtype)
+    network = network_function(
+        frame.dim,
+        width=config.width,
+        depth=config.depth,
+        activation=config.activation,
+        dtype=dtype,
+    )
+    likelihood = Likelihood(
+        residual=jnp.asarray(frame.residual_matrix, dtype),
+        log_density=frame.log_density,
+        integrator=config.integrator,
+        substeps=substeps,
+        noise=None if config.noise_variance is None else float(config.noise_variance) ** 0.5,
+        floor=config.noise_floor,
+        total=total,
+    )
+    orbits = OrbitSampling(config.orbit_samples, config.measure, config.sampling)
+    return Model(network, family, conserved_names, orbits, likelihood)
 
 
 def layer_distribution(params: Params, layer: int) -> dist.MatrixNormal:

@@ -11,11 +11,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtri
 
 from noethers_razor import integrators
 from noethers_razor._types import Array, Key
 from noethers_razor.hamiltonian import field_of
 from noethers_razor.history import FlatParams
+from noethers_razor.mechanics import hamiltonian_field
 from noethers_razor.model import Model, conserved_of
 
 
@@ -39,6 +41,18 @@ class Prediction(NamedTuple):
     def deviation(self) -> np.ndarray:
         """Standard deviation over posterior samples (B, T, M)."""
         return self.samples.std(axis=0)
+
+    def coverage(self, truth: np.ndarray, levels: np.ndarray, noise: float | np.ndarray = 0.0) -> np.ndarray:
+        """Share (L,) of true states (B, T, M) after the first within central normal intervals of levels (L,).
+
+        Args:
+            noise: standard deviation of the truth's own, one or (M,), data units.
+        """
+        wide = np.sqrt(self.deviation**2 + np.asarray(noise) ** 2)[:, 1:]
+        off = np.abs(np.asarray(truth) - self.mean)[:, 1:]
+        known = np.isfinite(off)
+        reach = ndtri(0.5 + 0.5 * np.asarray(levels, np.float64))
+        return np.array([float(np.mean((off <= z * wide)[known])) for z in reach])
 
 
 class PosteriorDraws(NamedTuple):
@@ -89,6 +103,28 @@ def mean_rollout(
     """Path (T + 1, B, M) of the posterior-mean Hamiltonian from states (B, M)."""
     field = field_of(mean_energy(model, params, samples))
     return integrators.trajectory(model.likelihood.integrator, field, start, intervals, substeps)
+
+
+def flows(values: Callable[[Array], Array], count: int, start: Array, tau: Array) -> Array:
+    """States (K, T, M) at flow times (T,), from 0 on, of each of K quantities from a state (M,)."""
+    # Slow to import, and only this needs it.
+    import diffrax
+
+    def path(k: Array) -> Array:
+        field = hamiltonian_field(lambda z: values(z)[k])
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, z, _: field(z)),
+            diffrax.Tsit5(),
+            0.0,
+            tau[-1],
+            None,
+            start,
+            saveat=diffrax.SaveAt(ts=tau),
+            stepsize_controller=diffrax.PIDController(rtol=1e-5, atol=1e-6),
+        )
+        return solution.ys
+
+    return jax.lax.map(path, jnp.arange(count))
 
 
 def sample_rollouts(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import functools
 import io
 import os
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor import prediction
+from noethers_razor import markup, prediction
 from noethers_razor._types import Array, ArrayLike
 from noethers_razor.checkpoint import read_folder, write_folder
 from noethers_razor.config import FitConfig
@@ -24,57 +24,16 @@ from noethers_razor.conserved import FAMILIES, Tracks, gradients
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.trajectories import coordinate_names
 from noethers_razor.errors import RunFolderError, UsageError
-from noethers_razor.hamiltonian import network_function
+from noethers_razor.extras import extra
 from noethers_razor.history import FlatParams, Row
-from noethers_razor.mechanics import energy_drift
-from noethers_razor.model import Likelihood, Model, OrbitSampling, conserved_of
+from noethers_razor.mechanics import apply_form, energy_drift
+from noethers_razor.model import Model, build_model, conserved_of, precision
 from noethers_razor.prediction import Prediction
 
 FORMAT = 2
 _DRAWS = 32
 _ORBIT_SAMPLES = 8
 _MODEL_FILE, _RUN_FILE = "model.npz", "run.json"
-
-
-@contextlib.contextmanager
-def precision(dtype: str) -> Iterator[None]:
-    """float64 arithmetic inside the block when asked for; nothing is changed otherwise."""
-    if dtype == "float64":
-        with jax.enable_x64(True):
-            yield
-    else:
-        yield
-
-
-def build_model(
-    config: FitConfig,
-    family: Any,
-    conserved_names: tuple[str, ...],
-    frame: Frame,
-    *,
-    substeps: int,
-    total: int,
-) -> Model:
-    """The model that a configuration, a family and a frame describe."""
-    dtype = jnp.dtype(config.dtype)
-    network = network_function(
-        frame.dim,
-        width=config.width,
-        depth=config.depth,
-        activation=config.activation,
-        dtype=dtype,
-    )
-    likelihood = Likelihood(
-        residual=jnp.asarray(frame.residual_matrix, dtype),
-        log_density=frame.log_density,
-        integrator=config.integrator,
-        substeps=substeps,
-        noise=None if config.noise_variance is None else float(config.noise_variance) ** 0.5,
-        floor=config.noise_floor,
-        total=total,
-    )
-    orbits = OrbitSampling(config.orbit_samples, config.measure, config.sampling)
-    return Model(network, family, conserved_names, orbits, likelihood)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +164,58 @@ class Result:
         with precision(self.config.dtype):
             inner = np.asarray(self._into(states))
             return gradients(self.model.family, conserved_of(self.params), inner)
+
+    def generators(self, x: ArrayLike) -> np.ndarray:
+        """Fields J grad C of the learned quantities at states (..., M): (K, ..., M), data units per tau."""
+        states = np.asarray(x, np.float64)
+        inner = self.function_slopes(states.reshape(-1, self.frame.dim))
+        moved = np.asarray(apply_form(jnp.asarray(inner))) @ self.frame.inverse.T
+        return moved.reshape(len(moved), *states.shape)
+
+    def flow(self, x: ArrayLike, tau: ArrayLike) -> np.ndarray:
+        """States (K, T, M) at flow times (T,), from 0 on, along each learned quantity from a state (M,)."""
+        own, count = conserved_of(self.params), self.model.family.count
+        with precision(self.config.dtype):
+            paths = prediction.flows(
+                lambda z: self.model.family.value(own, z), count, self._into(x), jnp.asarray(tau, float)
+            )
+        return self.frame.out_of(np.asarray(paths, np.float64))
+
+    def to_arviz(self, draws: int = 200) -> Any:
+        """Posterior draws of the weights as ArviZ InferenceData; what has no spread as constant data.
+
+        Args:
+            draws: of the weights of each layer, (1, draws, out, in + 1): [W b].
+        Raises:
+            UsageError: without ArviZ.
+        """
+        with warnings.catch_warnings():
+            # Once a day it says that another version will come.
+            warnings.simplefilter("ignore", FutureWarning)
+            arviz = extra("arviz", "arviz", "to_arviz")
+        keys = jax.random.split(jax.random.key(self.seed), draws)
+        with precision(self.config.dtype):
+            weights = jax.vmap(lambda key: self.model.sample_weights(self.params, key))(keys)
+        fixed = {k: np.asarray(v) for k, v in self.params.items() if not k.startswith("posterior/")}
+        return arviz.from_dict(
+            posterior={f"weights_{i}": np.asarray(w)[None] for i, w in enumerate(weights)},
+            constant_data=fixed,
+            attrs={"seed": self.seed, "elbo_per_transition": self.elbo, **versions()},
+        )
+
+    def _repr_html_(self) -> str:
+        bounds = self.evidence.get("bounds", {})
+        values = {
+            **{f"-ELBO per transition, {name}": b["negative_elbo"] for name, b in bounds.items()},
+            "noise variance": self.metrics["noise_variance"],
+            "transitions": self.metrics["transitions"],
+            "optimiser steps": self.metrics["steps"],
+            "seconds": self.metrics["seconds_total"],
+        }
+        rows = [[name, f"{value:.6g}"] for name, value in values.items()]
+        return markup.block(
+            f"fit with family {self.model.family.name}, seed {self.seed}", [markup.table(["", ""], rows)]
+        )
 
     def predict(self, x0: ArrayLike, t: ArrayLike, *, samples: int = 32) -> Prediction:
         """Trajectories from starts, with their posterior spread.

@@ -16,6 +16,7 @@ LAYERS = {
     "_types": 0,
     "errors": 0,
     "extras": 0.5,
+    "markup": 0,
     "host": 0,
     "expressions": 1,
     "mechanics": 1,

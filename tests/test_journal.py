@@ -14,6 +14,7 @@ import noethers_razor as nr
 from noethers_razor import journal as room
 from noethers_razor.errors import UsageError
 from noethers_razor.journal import Journal, fingerprint
+from noethers_razor.progress import Progress
 from noethers_razor.systems import Oscillators
 from noethers_razor.workflow import train
 
@@ -260,3 +261,19 @@ def test_a_program_that_is_stopped_goes_on(sent, tmp_path):
     assert not (run / "checkpoints").exists()
     settings = nr.FitConfig(steps=600, chunk=10, width=8)
     assert nr.load(run).config == settings
+
+
+def test_a_signal_whose_exception_is_lost_still_stops(monkeypatch):
+    class Leaving:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    lost, before = [], signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    with Progress(quiet=True) as progress:
+        progress(None, 1)
+        Leaving()
+        assert [one.exc_type for one in lost] == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt):
+            progress(None, 1)
+    assert signal.getsignal(signal.SIGTERM) == before

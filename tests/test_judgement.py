@@ -34,8 +34,7 @@ from noethers_razor.judgement import (
     size_of,
     spectrum_cuts,
 )
-from noethers_razor.model import Batch, prefixed
-from noethers_razor.result import build_model
+from noethers_razor.model import Batch, build_model, prefixed
 from noethers_razor.state import FitState, Judgement
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.systems import CentralForce, Oscillators

@@ -1,6 +1,7 @@
 """Figures hold what they are given; how they look was judged by eye."""
 
 import numpy as np
+from PIL import Image
 
 from noethers_razor import plot
 from noethers_razor.history import Row
@@ -41,12 +42,83 @@ def test_rollouts_draw_every_coordinate():
     np.testing.assert_allclose(drawn[2].lines[0].get_ydata(), path[:, 2])
 
 
-def test_contours_shift_each_panel_to_its_minimum():
-    axis = np.linspace(-1, 1, 11)
-    energy = axis[:, None] ** 2 + axis**2
-    figure = plot.contours({"a": energy, "b": energy + 100}, 1.0)
-    first, second = (next(c.levels for c in ax.collections) for ax in figure.axes)
-    np.testing.assert_allclose(first, second)
+def test_level_sets_lie_on_the_plane_through_the_data():
+    states = np.array([[0.0, -1.0, 5.0, 0.0], [2.0, 1.0, 7.0, 0.0]])
+    plane = plot.section(states, 0, 2, points=11)
+    np.testing.assert_allclose([plane.across[0], plane.across[-1], plane.up[0]], [-0.2, 2.2, 4.8])
+    assert (plane.states[..., 1] == 0).all()
+    np.testing.assert_allclose(plane.states[3, 4, [0, 2]], [plane.across[4], plane.up[3]])
+    values = plane.states[..., 0] ** 2 + plane.states[..., 2]
+    figure = plot.level_sets({"a": values, "b": 3 * values, "still": 0 * values}, plane, ("q1", "p1"))
+    first, second, still = figure.axes
+    lines = [next(c for c in ax.collections) for ax in (first, second)]
+    np.testing.assert_allclose(3 * lines[0].levels, lines[1].levels)
+    for path, level in zip(lines[0].get_paths(), lines[0].levels, strict=True):
+        # Between the lines of the grid a contour is straight, and the function is not.
+        np.testing.assert_allclose(path.vertices[:, 0] ** 2 + path.vertices[:, 1], level, atol=0.02)
+    assert not still.collections
+
+
+def test_arrows_of_a_panel_have_the_same_longest_length():
+    state = np.array([0.0, 0.0, 2.0, 1.0, 0.5, 0.0, -0.5, 0.0])
+    rotation = np.array([0.0, 0.0, -1.0, 2.0, 0.0, 0.5, 0.0, -0.5])
+    fields = {name: plot.body_arrows(state, size * rotation) for name, size in (("a", 1.0), ("b", 1e3))}
+    figure = plot.arrows(fields, labels=("x", "y"))
+    small, large = ([np.hypot(q.U, q.V) for q in ax.collections] for ax in figure.axes)
+    for one, other in zip(small, large, strict=True):
+        np.testing.assert_allclose(one, other)
+    # Momenta as they are, one body that the rotation leaves, and both momenta turned.
+    assert [len(kind) for kind in small] == [2, 1, 2]
+    position, momentum = plot.bodies(state)
+    np.testing.assert_array_equal(position, [[0, 0], [2, 1]])
+    np.testing.assert_array_equal(momentum, [[0.5, 0], [-0.5, 0]])
+    assert plot.bodies(np.zeros((5, 18)), dim=3)[0].shape == (5, 3, 2)
+    np.testing.assert_array_equal(plot.phase_planes(state)[1], [0.0, 0.0])
+    np.testing.assert_array_equal(plot.phase_planes(state)[2], [2.0, -0.5])
+
+
+def test_a_flow_is_saved_as_gif_and_html(tmp_path):
+    tau = np.linspace(0, 1, 3)
+    path = np.stack([np.cos(tau), np.sin(tau)], axis=-1)[:, None]
+    animation = plot.flow({"a": path, "b": 2 * path}, tau)
+    animation.save(tmp_path / "flow.gif", writer="pillow")
+    with Image.open(tmp_path / "flow.gif") as picture:
+        assert picture.n_frames == 3
+    line = animation._fig.axes[1].lines[0]
+    np.testing.assert_allclose(line.get_xydata(), 2 * path[:, 0])
+    text = animation.to_jshtml()
+    assert text.count("data:image/png;base64") == 3
+    assert "http://" not in text.replace("http://www.w3.org", "")
+
+
+def test_paths_and_calibration_hold_what_they_are_given():
+    path = np.arange(12.0).reshape(3, 2, 2)
+    (ax,) = plot.paths({"rollout": path}, path + 1).axes
+    np.testing.assert_array_equal(ax.lines[2].get_xydata(), path[:, 1])
+    np.testing.assert_array_equal(ax.lines[3].get_xydata(), path[:, 1] + 1)
+    levels = np.array([0.5, 0.9])
+    (ax,) = plot.calibration(levels, {"all": np.array([0.4, 0.8])}).axes
+    np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[0.5, 0.4], [0.9, 0.8]])
+
+
+def test_convergence_leaves_out_controls_and_sets_that_were_asked_about():
+    def rows(*stages):
+        return [Row(s, step, -float(step), 0.0, 0.0, 0.1, 0, 0.0) for s in stages for step in (10, 20)]
+
+    figure = plot.convergence(
+        {
+            "none": rows("without symmetry", "control"),
+            "learned": rows("without symmetry", "joint", "control", "judgement 1 none"),
+            "brief": rows("without symmetry"),
+        }
+    )
+    lines = {line.get_label(): line.get_xdata().tolist() for line in figure.axes[0].lines}
+    assert lines == {"none": [10, 20, 30, 40], "learned": [10, 20, 30, 40], "brief": [10, 20]}
+
+
+def test_notebooks_show_a_figure_without_pyplot():
+    figure = plot.calibration(np.array([0.5]), {})
+    assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 def test_control_is_drawn_beside_the_joint_stage():

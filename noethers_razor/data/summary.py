@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from noethers_razor import markup
 from noethers_razor.data.gaps import GAP
 
 _FEW = 200
@@ -46,17 +47,31 @@ class Summary:
         found = dataclasses.asdict(self)
         return {**found, "mean": self.mean.tolist(), "spread": self.spread.tolist()}
 
-    def __str__(self) -> str:
+    def _headlines(self) -> tuple[str, str]:
         fewest, most = self.lengths
         each = f"{most}" if fewest == most else f"{fewest} to {most}"
         shortest, median, longest = self.step
         even = longest - shortest <= 1e-6 * median
         steps = f"{median:.6g}" if even else f"{shortest:.4g} to {longest:.4g}, median {median:.4g}"
-        width = max(map(len, self.coordinates))
-        lines = [
+        return (
             f"{self.trajectories} trajectories of {each} states, {len(self.mean) // 2} degrees of freedom",
             f"{self.transitions} transitions, time between states {steps}, from {self.span[0]:.6g} to "
             f"{self.span[1]:.6g}",
+        )
+
+    def _repr_html_(self) -> str:
+        first, second = self._headlines()
+        rows = [
+            [name, f"{mean:.4g}", f"{spread:.4g}"]
+            for name, mean, spread in zip(self.coordinates, self.mean, self.spread, strict=True)
+        ]
+        shown = markup.table(["coordinate", "mean", "spread"], rows)
+        return markup.block(first, [f"<p>{second}</p>", shown], self.warnings)
+
+    def __str__(self) -> str:
+        width = max(map(len, self.coordinates))
+        lines = [
+            *self._headlines(),
             *(
                 f"{name:<{width}}  mean {mean:.4g}, spread {spread:.4g}"
                 for name, mean, spread in zip(self.coordinates, self.mean, self.spread, strict=True)

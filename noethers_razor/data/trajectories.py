@@ -209,6 +209,9 @@ class Trajectories:
             variables["mask"] = (axes[:2], self.mask)
         return xarray.Dataset(variables, attrs={"metadata": json.dumps(self.metadata)})
 
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
     def __repr__(self) -> str:
         return f"Trajectories({self.count} x {self.q.shape[1]} states, {self.dof} degrees of freedom)"
 

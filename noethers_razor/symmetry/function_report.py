@@ -19,7 +19,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.mechanics import bracket_defect
 from noethers_razor.symmetry.dictionary import Formula, constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.formulas import latex
-from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, warnings_of
+from noethers_razor.symmetry.sheet import Fitted, bound_lines, html_of, numbers, warnings_of
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.symmetry.uncertainty import Uncertainty, uncertainty_of
 
@@ -100,6 +100,9 @@ class FunctionReport:
             UsageError: see `Formula.expression`.
         """
         return [formula.expression(self.coordinates) for formula in self.found]
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     def _repr_latex_(self) -> str | None:
         """The formulas as notebooks show them."""

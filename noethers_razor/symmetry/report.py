@@ -8,12 +8,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import scipy.linalg
 
+from noethers_razor._types import ArrayLike
 from noethers_razor.conserved.forms import embed
 from noethers_razor.conserved.quadratic import QuadraticForm, largest_count, stack_forms
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
-from noethers_razor.mechanics import bracket_defect
+from noethers_razor.mechanics import bracket_defect, symplectic_form
 from noethers_razor.symmetry.algebra import Algebra, analyse
 from noethers_razor.symmetry.formulas import (
     form_of,
@@ -24,7 +26,7 @@ from noethers_razor.symmetry.formulas import (
     symbolic_form,
 )
 from noethers_razor.symmetry.function_report import FunctionReport, find_functions
-from noethers_razor.symmetry.sheet import Fitted, bound_lines, numbers, true_gradient, warnings_of
+from noethers_razor.symmetry.sheet import Fitted, bound_lines, html_of, numbers, true_gradient, warnings_of
 from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
 from noethers_razor.symmetry.uncertainty import Uncertainty, uncertainty_of_span
 
@@ -133,6 +135,26 @@ class SymmetryReport:
         """
         centre = self.readable_centre
         return [symbolic_form(*own, self.coordinates, centre) for own in self.readable_forms]
+
+    def generators(self, x: ArrayLike) -> np.ndarray:
+        """Fields J grad C of the readable quantities at states (..., M), data units: (rank, ..., M)."""
+        moved = np.asarray(x, np.float64) - self.readable_centre
+        slopes = [moved @ form + linear for form, linear in self.readable_forms]
+        return np.reshape(slopes, (-1, *moved.shape)) @ symplectic_form(moved.shape[-1]).T
+
+    def flow(self, x: ArrayLike, tau: ArrayLike) -> np.ndarray:
+        """States (rank, T, M) at flow times (T,) along each readable quantity from a state (M,); exact."""
+        moved = np.append(np.asarray(x, np.float64) - self.readable_centre, 1.0)
+        times = np.asarray(tau, np.float64)[:, None, None]
+        paths = []
+        for form, linear in self.readable_forms:
+            generator = np.zeros((len(moved), len(moved)))
+            generator[:-1] = symplectic_form(len(linear)) @ np.hstack([form, linear[:, None]])
+            paths.append((scipy.linalg.expm(times * generator) @ moved)[:, :-1] + self.readable_centre)
+        return np.reshape(paths, (-1, len(times), len(moved) - 1))
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     def _repr_latex_(self) -> str | None:
         """The formulas as notebooks show them."""

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from noethers_razor import markup
 from noethers_razor._types import ArrayLike
 from noethers_razor.conserved.base import Tracks
 from noethers_razor.data.frame import Frame
+from noethers_razor.errors import UsageError
 
 AS_LEARNED = "as learned"
 """Name, among the judged sets, of the one that training has left."""
@@ -104,6 +106,25 @@ def bound_lines(bounds: dict[str, Any], seeds: list[dict[str, Any]], rank: int) 
         for label, bound in bounds.items()
     ]
     return [*lines, _spread(seeds, rank)] if seeds else lines
+
+
+def html_of(report: Any) -> str:
+    """A report as notebooks show it: headline, formulas, bounds, and the whole sheet when asked for."""
+    text = str(report)
+    try:
+        expressions = report.expressions()
+    except UsageError:
+        expressions = None
+    rows = [
+        [name, f"{bound['negative_elbo']:.3f}", f"{bound['error']:.3f}"]
+        for name, bound in report.bounds.items()
+    ]
+    parts = [
+        markup.formulas(report.formulas, expressions),
+        markup.table(["quantities", "-ELBO per transition (nats)", "error"], rows) if rows else "",
+        markup.folded("the whole sheet", text),
+    ]
+    return markup.block(text.splitlines()[0], parts, report.warnings)
 
 
 def _spread(seeds: list[dict[str, Any]], rank: int) -> str:

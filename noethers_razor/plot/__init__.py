@@ -1,0 +1,28 @@
+"""Figures from arrays: every function takes plain arrays and returns an object of matplotlib."""
+
+from noethers_razor.plot.fields import Arrows, arrows, bodies, body_arrows, flow, phase_planes
+from noethers_razor.plot.learning import convergence, curves, training
+from noethers_razor.plot.quantities import Section, generators, level_sets, section, spectrum
+from noethers_razor.plot.rollouts import calibration, paths, rollouts
+from noethers_razor.plot.style import load
+
+__all__ = [
+    "Arrows",
+    "Section",
+    "arrows",
+    "bodies",
+    "body_arrows",
+    "calibration",
+    "convergence",
+    "curves",
+    "flow",
+    "generators",
+    "level_sets",
+    "load",
+    "paths",
+    "phase_planes",
+    "rollouts",
+    "section",
+    "spectrum",
+    "training",
+]

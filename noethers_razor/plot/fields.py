@@ -1,0 +1,150 @@
+"""What generators do: arrows on points of phase space or on bodies, and animations of their flows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from noethers_razor.plot.style import BLUE, CYCLE, GREY, ORANGE, headed, open_frame, panels, square
+
+if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
+    from matplotlib.figure import Figure
+
+_LONGEST = 0.22
+"""Length of the longest arrow, as a share of the panel."""
+_SCREEN = 72
+"""Dots per inch of animations: every frame is a picture."""
+
+
+class Arrows(NamedTuple):
+    """Vectors (P, 2) at points (P, 2) of a plane, and what they are, for the legend."""
+
+    points: np.ndarray
+    vectors: np.ndarray
+    label: str = ""
+
+
+def phase_planes(states: np.ndarray) -> np.ndarray:
+    """The points (q_i, p_i), (..., n, 2), of states (..., M)."""
+    return np.stack(np.split(np.asarray(states), 2, axis=-1), axis=-1)
+
+
+def bodies(states: np.ndarray, dim: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and momenta (..., bodies, 2) of states (..., M), of more dimensions the first two.
+
+    Args:
+        states: coordinates of one body after the other, positions first.
+        dim: dimensions of space, 2 or more.
+    """
+    array = np.asarray(states)
+    halves = array.reshape(*array.shape[:-1], 2, -1, dim)[..., :2]
+    return halves[..., 0, :, :], halves[..., 1, :, :]
+
+
+def body_arrows(state: np.ndarray, velocity: np.ndarray, dim: int = 2) -> list[Arrows]:
+    """How a generator moves bodies at a state (M,): its field (M,) as arrows on positions and on momenta.
+
+    Momenta are drawn as thin arrows from their bodies; what changes them starts at their tips.
+    """
+    (position, momentum), (dq, dp) = bodies(state, dim), bodies(velocity, dim)
+    extent = float(np.ptp(position, axis=0).max()) or 1.0
+    largest = float(np.linalg.norm(momentum, axis=1).max()) or 1.0
+    drawn = momentum * (0.3 * extent / largest)
+    return [
+        Arrows(position, drawn, "momentum"),
+        Arrows(position, dq, "moves the body"),
+        Arrows(position + drawn, dp, "changes its momentum"),
+    ]
+
+
+def arrows(
+    fields: Mapping[str, Sequence[Arrows]], labels: tuple[str, str] = ("q", "p"), columns: int = 4
+) -> Figure:
+    """Generators as vector fields, a panel each: title -> arrows of one or several kinds.
+
+    The longest arrow of a panel has the same length in all: generators have no common unit. Momenta, see
+    `body_arrows`, are drawn as they are.
+    """
+    figure, axes = panels(len(fields), columns, 2.4, 2.5)
+    for ax, (title, kinds) in zip(axes.flat, fields.items(), strict=False):
+        everything = np.concatenate([kind.points for kind in kinds])
+        extent = float(np.ptp(everything, axis=0).max()) or 1.0
+        moving = [kind for kind in kinds if kind.label != "momentum"]
+        longest = max(float(np.linalg.norm(kind.vectors, axis=1).max()) for kind in moving) or 1.0
+        colours = itertools.cycle((BLUE, ORANGE))
+        for kind in kinds:
+            still = kind.label == "momentum"
+            colour = GREY if still else next(colours)
+            vectors = kind.vectors if still else kind.vectors * (_LONGEST * extent / longest)
+            seen = np.linalg.norm(vectors, axis=1) > 0.01 * _LONGEST * extent
+            ax.quiver(
+                *kind.points[seen].T,
+                *vectors[seen].T,
+                angles="xy",
+                scale_units="xy",
+                scale=1,
+                color=colour,
+                width=0.006 if still else 0.013,
+                label=kind.label or None,
+            )
+        ax.plot(*kinds[0].points.T, "o" if len(kinds[0].points) < 20 else ".", color="black", ms=4)
+        headed(ax, title)
+        square(ax, everything, _LONGEST)
+        ax.set(xlabel=labels[0], ylabel=labels[1])
+        ax.tick_params(labelsize=7)
+        open_frame(ax)
+    found: dict[str, Any] = {}
+    for ax in axes.flat:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        figure.legend(
+            found.values(), found.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False
+        )
+    return figure
+
+
+def flow(
+    points: Mapping[str, np.ndarray],
+    tau: np.ndarray,
+    labels: tuple[str, str] = ("q", "p"),
+    columns: int = 4,
+    milliseconds: int = 60,
+) -> FuncAnimation:
+    """An animation of flows, a panel each: title -> points (T, P, 2) along flow times (T,).
+
+    ``save("flow.gif", writer="pillow")`` writes a GIF, ``to_jshtml()`` gives HTML that needs nothing else.
+    """
+    from matplotlib.animation import FuncAnimation
+
+    figure, axes = panels(len(points), columns, 2.4, 2.5)
+    moving: list[tuple[Any, Any, np.ndarray]] = []
+    for ax, (title, path) in zip(axes.flat, points.items(), strict=False):
+        headed(ax, title)
+        square(ax, path, 0.08)
+        ax.set(xlabel=labels[0], ylabel=labels[1])
+        ax.tick_params(labelsize=7)
+        open_frame(ax)
+        for i in range(path.shape[1]):
+            colour = CYCLE[i % len(CYCLE)]
+            (line,) = ax.plot([], [], color=colour, lw=1)
+            (dot,) = ax.plot([], [], "o", color=colour, ms=5)
+            moving.append((line, dot, path[:, i]))
+    caption = figure.suptitle("flow time")
+    # The layout is settled once: for every frame anew it takes most of the time.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    figure.set_dpi(_SCREEN)
+
+    def frame(k: int) -> list[Any]:
+        for line, dot, path in moving:
+            line.set_data(*path[: k + 1].T)
+            dot.set_data(*path[k : k + 1].T)
+        caption.set_text(f"flow time $\\tau$ = {tau[k]:.2f}")
+        return [artist for line, dot, _ in moving for artist in (line, dot)]
+
+    return FuncAnimation(figure, frame, frames=len(tau), interval=milliseconds)

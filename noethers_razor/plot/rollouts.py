@@ -1,0 +1,93 @@
+"""Predictions beside data."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noethers_razor.plot.style import BLUE, CYCLE, GREY, ORANGE, blank, open_frame, panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def rollouts(
+    t: np.ndarray,
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    truth: np.ndarray | None,
+    names: Sequence[str],
+    columns: int = 3,
+) -> Figure:
+    """One trajectory's coordinates over time: prediction, two deviations, and the data.
+
+    Args:
+        t: times (T,).
+        mean, deviation: (T, M).
+        truth: observed states (T, M), or None.
+        names: of the M coordinates.
+    """
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    figure = blank(3.0 * columns + 0.4, 1.7 * rows + 0.6)
+    axes: Any = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    for i, (ax, name) in enumerate(zip(axes.flat, names, strict=False)):
+        low, high = mean[:, i] - 2 * deviation[:, i], mean[:, i] + 2 * deviation[:, i]
+        ax.fill_between(t, low, high, color=BLUE, alpha=0.25, lw=0, label="± 2 posterior deviations")
+        ax.plot(t, mean[:, i], color=BLUE, lw=1.5, label="posterior-mean Hamiltonian")
+        if truth is not None:
+            ax.plot(t, truth[:, i], ".", color=ORANGE, ms=4, label="data")
+        ax.set_ylabel(name)
+        open_frame(ax)
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    for ax in axes[-1]:
+        ax.set_xlabel("time")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def paths(
+    rollout: Mapping[str, np.ndarray],
+    truth: np.ndarray | None = None,
+    labels: tuple[str, str] = ("x", "y"),
+    columns: int = 4,
+) -> Figure:
+    """Paths of bodies in the plane, a panel each.
+
+    Args:
+        rollout: title -> positions (T, P, 2), see `bodies`.
+        truth: positions (T, P, 2), drawn as dots.
+    """
+    figure, axes = panels(len(rollout), columns, 2.8, 2.9, sharex=True, sharey=True)
+    for ax, (title, path) in zip(axes.flat, rollout.items(), strict=False):
+        for i in range(path.shape[1]):
+            colour = CYCLE[i % len(CYCLE)]
+            ax.plot(*path[:, i].T, color=colour, lw=1.5)
+            if truth is not None:
+                ax.plot(*truth[:, i].T, ".", color=colour, ms=4)
+        ax.set_title(title, fontsize=9)
+        ax.set(aspect="equal", xlabel=labels[0], ylabel=labels[1])
+        open_frame(ax)
+    return figure
+
+
+def calibration(levels: np.ndarray, covered: Mapping[str, np.ndarray]) -> Figure:
+    """Share of truth within central intervals of the prediction: levels (L,), name -> shares (L,).
+
+    On the diagonal intervals say what they promise; below it they are too narrow.
+    """
+    figure = blank(3.6, 3.5)
+    ax: Any = figure.subplots()
+    ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as promised")
+    for (name, shares), colour in zip(covered.items(), itertools.cycle(CYCLE)):
+        ax.plot(levels, shares, "o-", color=colour, ms=4, label=name)
+    ax.set(xlabel="level of the interval", ylabel="share of truth inside", xlim=(0, 1), ylim=(0, 1.02))
+    ax.set_aspect("equal")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    open_frame(ax)
+    return figure

@@ -1,0 +1,73 @@
+"""What all figures share: a figure without a window, colours, the look of axes."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart with any colour vision.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+PINK, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
+CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW)
+
+
+def load() -> None:
+    """Import what drawing a PNG needs, ahead of the first picture."""
+    importlib.import_module("matplotlib.backends.backend_agg")
+
+
+@functools.cache
+def _shown() -> type[Figure]:
+    """The figure that notebooks show, whether pyplot was imported or not."""
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            stream = io.BytesIO()
+            self.savefig(stream, format="png", dpi=100)
+            return stream.getvalue()
+
+    return ShownFigure
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure, inches."""
+    # One of its own belongs to no window system: safe in scripts, notebooks and threads alike.
+    return _shown()(figsize=(width, height), layout="constrained")
+
+
+def panels(count: int, columns: int, width: float, height: float, **shared: Any) -> tuple[Figure, Any]:
+    """A figure of so many axes of a size, row by row, and the array of axes; those beyond are hidden."""
+    columns = max(1, min(columns, count))
+    rows = max(1, -(-count // columns))
+    figure = blank(width * columns + 0.5, height * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False, **shared)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def open_frame(ax: Any) -> None:
+    """Without the lines above and at the right."""
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def headed(ax: Any, title: str, most: int = 34) -> None:
+    """With a title that stays within a panel."""
+    ax.set_title(title if len(title) <= most else title[: most - 1] + "…", fontsize=7.5)
+
+
+def square(ax: Any, points: Any, share: float) -> None:
+    """With limits that make a square around points (..., 2), and a share of its side more on each side."""
+    flat = points.reshape(-1, 2)
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    centre, half = 0.5 * (low + high), 0.5 * float((high - low).max())
+    half = (half or 1.0) * (1 + 2 * share)
+    ax.set(
+        xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half), aspect="equal"
+    )
