@@ -4,18 +4,34 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench reproduce clean
+.PHONY: demo test slow lint docs notebooks bench reproduce clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/noethers-razor demo --out demo --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+
+# Whole fits that take half a minute and more; CI runs them too.
+slow: $(STAMP)
+	$(BIN)/python -m pytest --numprocesses 2 --dist load -m slow
+
+# The site, in site/; a warning is an error.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Runs all notebooks; NOTEBOOKS is where they are built, with their outputs.
+NOTEBOOKS ?= notebooks
+notebooks: $(STAMP)
+	mkdir -p $(NOTEBOOKS)
+	for source in notebooks/*.py; do \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupytext --quiet --to ipynb --execute \
+	    --output $(NOTEBOOKS)/$$(basename $$source .py).ipynb $$source || exit 1; done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -52,10 +68,10 @@ else
 	$(BIN)/python -m experiments.coverage
 	$(BIN)/python -m experiments.irregular
 	$(BIN)/python -m experiments.noise --seeds 3
-	$(BIN)/python -m experiments.interruptions --seeds 3 --kills 3
+	$(BIN)/python -m experiments.interruptions --seeds 3 --kills 4
 	$(BIN)/python -m experiments.refusals
 	$(BIN)/python -m experiments.solar_system --seeds 3
 endif
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site build

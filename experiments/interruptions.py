@@ -29,13 +29,24 @@ CASES: dict[str, tuple[System, list[str]]] = {
     "Henon-Heiles": (HenonHeiles(), []),
 }
 SETTINGS = ["--steps", "1500", "--chunk", "50", "--width", "32", "--quiet", "--checkpoint-seconds", "1"]
-_SPAN = 20.0
+_SPAN = 12.0
 """Seconds within which a process is stopped: beyond start-up and compilation."""
 
 
 def model_of(run: Path) -> str:
     """SHA-256 of the saved model."""
     return hashlib.sha256((run / "model.npz").read_bytes()).hexdigest()
+
+
+def age(run: Path) -> float | None:
+    """Seconds since the newest record of a training that goes on; None where none does."""
+    try:
+        times = {path: path.stat().st_mtime for path in (run / "checkpoints").glob("*-*")}
+    except FileNotFoundError:
+        # Replaced by the next one between two looks: as new as can be.
+        return 0.0
+    newest = max(times, key=lambda path: times[path], default=None)
+    return None if newest is None or newest.name.endswith("end") else time.time() - times[newest]
 
 
 def started(data: Path, run: Path, seed: int, words: list[str], cache: str) -> subprocess.Popen[str]:
@@ -62,13 +73,14 @@ def stopped(
 ) -> dict[str, Any]:
     """A fit that is stopped so often, or until it ends; what the processes said and how they ended."""
     generator, codes, damaged, done = np.random.default_rng(seed), [], 0, False
-    slowest = 0.0
+    slowest, ages = 0.0, []
     for i in range(kills):
         process = started(data, run, seed, words, cache)
         try:
             _, errors = process.communicate(timeout=float(generator.uniform(3.0, _SPAN)))
             done = True
         except subprocess.TimeoutExpired:
+            ages.append(age(run))
             process.send_signal(signals[i % len(signals)])
             began = time.perf_counter()
             _, errors = process.communicate()
@@ -86,6 +98,7 @@ def stopped(
         "codes": sorted(set(codes)),
         "refused_records": damaged,
         "slowest": slowest,
+        "ages": [one for one in ages if one is not None],
     }
 
 
@@ -125,6 +138,7 @@ def main() -> None:
             [
                 name,
                 str(sum(run["killed"]["stopped"] for run in done)),
+                f"{max(age for run in done for age in run['killed']['ages']):.2g}",
                 f"{sum(run['identical'][0] for run in done)} of {len(done)}",
                 str(sum(run["asked"]["stopped"] for run in done)),
                 ", ".join(str(c) for c in sorted({c for run in done for c in run["asked"]["codes"]})),
@@ -142,6 +156,7 @@ def main() -> None:
             [
                 "system",
                 "killed (SIGKILL)",
+                "seconds since the last record, at most",
                 "ended bit-identical",
                 "stopped (SIGTERM, SIGINT)",
                 "exit codes",
@@ -151,7 +166,9 @@ def main() -> None:
             ],
             rows,
         ),
-        remarks="Identical: SHA-256 of the saved model is that of the fit that nothing stopped.\n",
+        remarks="Identical: SHA-256 of the saved model is that of the fit that nothing stopped. A record is "
+        "written every second, and at the end of each training or estimate; the time since is of trainings "
+        "that went on.\n",
         runs=runs,
     )
 
