@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from noethers_razor.result import versions
+from noethers_razor.host import versions
 
 RESULTS = Path(__file__).parent / "results"
 ROWS = ("none", "learned", "oracle")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Quadratic,
         QuadraticForm,
     )
+    from noethers_razor.data.layout import Layout
     from noethers_razor.data.readers import load_trajectories
     from noethers_razor.data.trajectories import Trajectories
     from noethers_razor.errors import (
@@ -44,6 +45,7 @@ _WHERE = {
     "Interrupted": "errors",
     "Journal": "journal",
     "KnownQuadratic": "conserved",
+    "Layout": "data.layout",
     "Neural": "conserved",
     "NoSymmetry": "conserved",
     "NoetherError": "errors",
@@ -73,6 +75,7 @@ __all__ = [
     "Interrupted",
     "Journal",
     "KnownQuadratic",
+    "Layout",
     "Neural",
     "NoSymmetry",
     "NoetherError",

@@ -21,10 +21,11 @@ from noethers_razor.data.trajectories import Trajectories, Transitions
 from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.expressions import expression
 from noethers_razor.history import Estimate, Watcher
+from noethers_razor.host import versions
 from noethers_razor.journal import Journal
 from noethers_razor.judgement import Judge, active_slopes
 from noethers_razor.model import Batch, build_model, initial_params, precision
-from noethers_razor.result import Result, versions
+from noethers_razor.result import Result
 from noethers_razor.stages import Control, Joint, Propose, ShortenOrbits, Stage, WithoutSymmetry
 from noethers_razor.state import FitState
 from noethers_razor.symmetry.span import largest_angle

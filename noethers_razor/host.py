@@ -1,4 +1,4 @@
-"""Settings of JAX that a program makes before it loads JAX, and that the environment may overrule."""
+"""The host: settings of JAX that a program makes before it loads JAX, processors, versions of packages."""
 
 from __future__ import annotations
 
@@ -23,3 +23,11 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    import importlib.metadata
+
+    names = ("noethers_razor", "jax", "jaxlib", "flax", "numpyro", "optax", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}

@@ -8,6 +8,8 @@ Every record is a folder that appears whole, with a checksum of each file.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -21,14 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from noethers_razor.checkpoint import read_folder, write_folder
+from noethers_razor.checkpoint import MANIFEST, read_folder, write_folder
 from noethers_razor.errors import RunFolderError, UsageError
 
 SECONDS = 10.0
 """Between two records of a training that goes on."""
 _ARRAYS, _DOCUMENT, _JOB = "state.npz", "state.json", "job"
 NOTES = "notes"
-_LOCK = "lock"
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems without locks say."""
 _KEPT = 2
 """Records of a call that has not ended: should the newest be damaged, there is one before it."""
 
@@ -63,6 +66,7 @@ class Journal:
         seconds: between two records of a call that goes on; 0 keeps each.
         tell: for what a user should know of: records that are damaged or not of this computation.
         notes: JSON values that are kept beside the records, in the folder `NOTES`.
+        claimed: folder that no other fit may write into meanwhile, that of the journal by default.
     Raises:
         UsageError: when the folder is a file.
     """
@@ -73,68 +77,70 @@ class Journal:
         seconds: float = SECONDS,
         tell: Callable[[str], None] = _tell,
         notes: Mapping[str, Any] | None = None,
+        claimed: str | os.PathLike[str] | None = None,
     ) -> None:
         self.folder, self.seconds, self.tell, self._notes = Path(folder), seconds, tell, notes
         self._calls, self._job = 0, ""
         self._whole: Journal | None = None
-        # Given up by the system when the process ends, however it ends.
-        self._lock = FileLock(self.folder / _LOCK, timeout=0, thread_local=False)
+        self._claimed = self.folder if claimed is None else Path(claimed)
+        # The system gives a lock up when its process ends, however it ends; a file instead of one would
+        # outlive a process that was killed. It lies beside the folder, which may be replaced as a whole.
+        beside = self._claimed.resolve().parent / f".{self._claimed.name}.lock"
+        self._lock = FileLock(beside, timeout=0, thread_local=False, fallback_to_soft=False)
         if self.folder.is_file():
             raise UsageError(f"{self.folder} is a file; expected a folder for checkpoints")
 
     def part(self, name: str) -> Journal:
         """The journal of a part of the computation, in a folder below."""
         part = Journal(self.folder / name, self.seconds, self.tell)
-        part._whole = self
+        part._whole, part._lock, part._claimed = self, self._lock, self._claimed
         return part
 
     def make(self) -> None:
-        """The folder, claimed, and the notes in it: from now on there is something to go on with.
-
-        Raises:
-            UsageError: when another process has claimed it.
-            OSError: when it cannot be made.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """The folder, and the notes in it: from now on there is something to go on with."""
         if self._whole is not None:
             self._whole.make()
-        else:
-            self._claim()
+        self.folder.mkdir(parents=True, exist_ok=True)
         if self._notes is not None and not (self.folder / NOTES).is_dir():
             write_folder(self.folder / NOTES, documents={f"{NOTES}.json": dict(self._notes)})
 
-    def _claim(self) -> None:
-        if self._lock.is_locked:
-            return
+    def __enter__(self) -> Journal:
+        """Claim the folder; claims of one journal, and of its parts, lie within each other.
+
+        Raises:
+            UsageError: when another fit has claimed it.
+            OSError: when no file can be written beside it.
+        """
+        path = Path(self._lock.lock_file)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
         except Timeout:
             raise UsageError(
-                f"{self.folder} is being written by another process; wait for it, or choose another folder"
+                f"another fit is writing into {self._claimed}; wait for it, or choose another folder"
             ) from None
-        except NotImplementedError:
-            self.tell(f"{self.folder} cannot be locked; see to it that no other process writes there")
-
-    def __enter__(self) -> Journal:
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
+            self.tell(f"{self._claimed} cannot be locked: see to it that no other fit writes there")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give up the claim to the folder."""
+        if self._lock.lock_counter == 1:
+            # Nobody waits for the file: who finds it locked is refused.
+            with contextlib.suppress(OSError):
+                Path(self._lock.lock_file).unlink()
         self._lock.release()
 
     def clear(self) -> None:
-        """Remove all records of a folder that is there.
-
-        Raises:
-            UsageError: when another process has claimed it.
-        """
-        if self.folder.is_dir():
-            self._claim()
-            self.close()
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all records, and the folder if nothing else is in it."""
+        for path in self.folder.glob("*"):
+            if (path / MANIFEST).is_file() or path.name.startswith("."):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_dir():
+                Journal(path, tell=self.tell).clear()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def begin(self, job: dict[str, Any], circumstances: dict[str, Any] | None = None) -> None:
         """Say what the computation depends on, as JSON values by name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -20,8 +21,10 @@ def folded(title: str, text: str) -> str:
 
 
 def formulas(texts: Sequence[str], expressions: Sequence[Any] | None) -> str:
-    """Numbered formulas: as MathML of SymPy expressions, or as text without them."""
-    if expressions is None:
+    """Numbered formulas: as MathML of SymPy expressions, or as text without them, and where names are odd."""
+    names = [str(symbol) for one in expressions or () for symbol in one.free_symbols]
+    # SymPy writes names as they are: those that could be markup are left to the text, which is escaped.
+    if expressions is None or not all(re.fullmatch(r"\w+", name) for name in names):
         lines = [f"C<sub>{i + 1}</sub> = <code>{escape(text)}</code>" for i, text in enumerate(texts)]
     else:
         from sympy.printing.mathml import mathml

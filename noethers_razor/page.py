@@ -7,7 +7,8 @@ import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from noethers_razor.result import Result, versions
+from noethers_razor.host import versions
+from noethers_razor.result import Result
 from noethers_razor.symmetry.function_report import FunctionReport
 from noethers_razor.symmetry.report import SymmetryReport
 from noethers_razor.symmetry.uncertainty import FALSE_DISCOVERY_RATE, LEVEL, Uncertainty
@@ -186,7 +187,7 @@ def page(report: Report, result: Result, comparison: Comparison | None = None) -
     if comparison is None and (kept := kept_trajectories(result, _FOLLOWED)) is not None:
         comparison, source = follow(result, kept, 32), "some of the training trajectories"
     if comparison is not None:
-        sections.append(_rollouts(comparison, result.coordinates, source))
+        sections.append(_rollouts(comparison, result.labels, source))
     sections.append(
         Section("Training", pictures=[_picture(figures["training.png"], "bound over optimiser steps")])
     )

@@ -14,11 +14,15 @@ import numpy as np
 from scipy.special import ndtri
 
 from noethers_razor import integrators
-from noethers_razor._types import Array, Key
+from noethers_razor._types import Array, ArrayLike, Key
+from noethers_razor.errors import UsageError
 from noethers_razor.hamiltonian import field_of
 from noethers_razor.history import FlatParams
 from noethers_razor.mechanics import hamiltonian_field
 from noethers_razor.model import Model, conserved_of
+
+_FLOW_STEPS = 4096
+"""Most steps of the integration of a flow."""
 
 
 class Prediction(NamedTuple):
@@ -47,7 +51,11 @@ class Prediction(NamedTuple):
 
         Args:
             noise: standard deviation of the truth's own, one or (M,), data units.
+        Raises:
+            UsageError: without posterior samples.
         """
+        if not len(self.samples):
+            raise UsageError("coverage of a prediction without samples; predict with samples=32")
         wide = np.sqrt(self.deviation**2 + np.asarray(noise) ** 2)[:, 1:]
         off = np.abs(np.asarray(truth) - self.mean)[:, 1:]
         known = np.isfinite(off)
@@ -105,10 +113,22 @@ def mean_rollout(
     return integrators.trajectory(model.likelihood.integrator, field, start, intervals, substeps)
 
 
-def flows(values: Callable[[Array], Array], count: int, start: Array, tau: Array) -> Array:
-    """States (K, T, M) at flow times (T,), from 0 on, of each of K quantities from a state (M,)."""
+def flows(values: Callable[[Array], Array], count: int, start: Array, tau: ArrayLike) -> np.ndarray:
+    """States (K, T, M) at increasing flow times (T,), from 0 on, of each of K quantities from a state (M,).
+
+    Raises:
+        UsageError: for other times, or where a flow could not be followed so far.
+    """
     # Slow to import, and only this needs it.
     import diffrax
+
+    times = np.asarray(tau, np.float64)
+    fits = times.ndim == 1 and np.isfinite(times).all() and (np.diff(times, prepend=0.0) >= 0).all()
+    if not fits or not (np.diff(times) > 0).all():
+        raise UsageError(f"flow times {times.tolist()!s:.60}; expected (T,), increasing, none below 0")
+    if count == 0 or not len(times):
+        return np.zeros((count, len(times), start.shape[-1]))
+    ends = jnp.asarray(times, start.dtype)
 
     def path(k: Array) -> Array:
         field = hamiltonian_field(lambda z: values(z)[k])
@@ -116,15 +136,24 @@ def flows(values: Callable[[Array], Array], count: int, start: Array, tau: Array
             diffrax.ODETerm(lambda t, z, _: field(z)),
             diffrax.Tsit5(),
             0.0,
-            tau[-1],
+            ends[-1],
             None,
             start,
-            saveat=diffrax.SaveAt(ts=tau),
+            saveat=diffrax.SaveAt(ts=ends),
             stepsize_controller=diffrax.PIDController(rtol=1e-5, atol=1e-6),
+            max_steps=_FLOW_STEPS,
+            throw=False,
         )
         return solution.ys
 
-    return jax.lax.map(path, jnp.arange(count))
+    paths = np.asarray(jax.lax.map(path, jnp.arange(count)), np.float64)
+    if not np.isfinite(paths).all():
+        lost = int(np.argmin(np.isfinite(paths).all(axis=(1, 2))))
+        raise UsageError(
+            f"the flow of quantity {lost + 1} could not be followed to tau = {times[-1]:g} in {_FLOW_STEPS} "
+            "steps; ask for shorter times"
+        )
+    return paths
 
 
 def sample_rollouts(

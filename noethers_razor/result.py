@@ -22,10 +22,11 @@ from noethers_razor.checkpoint import read_folder, write_folder
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import FAMILIES, Tracks, gradients
 from noethers_razor.data.frame import Frame
-from noethers_razor.data.trajectories import coordinate_names
+from noethers_razor.data.trajectories import coordinate_labels, coordinate_names
 from noethers_razor.errors import RunFolderError, UsageError
 from noethers_razor.extras import extra
 from noethers_razor.history import FlatParams, Row
+from noethers_razor.host import versions
 from noethers_razor.mechanics import apply_form, energy_drift
 from noethers_razor.model import Model, build_model, conserved_of, precision
 from noethers_razor.prediction import Prediction
@@ -36,7 +37,7 @@ _ORBIT_SAMPLES = 8
 _MODEL_FILE, _RUN_FILE = "model.npz", "run.json"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """A fitted model: see `fit` for how to get one, `find_symmetries` for what it says.
 
@@ -78,6 +79,11 @@ class Result:
     def coordinates(self) -> list[str]:
         """Names of the M coordinates, positions first."""
         return coordinate_names(self.metadata, self.frame.dim // 2)
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the M coordinates with their units, where the data say them, for axes."""
+        return coordinate_labels(self.metadata, self.frame.dim // 2)
 
     @functools.cached_property
     def _draws(self) -> prediction.PosteriorDraws:
@@ -155,7 +161,7 @@ class Result:
         return list(getattr(self.model.family, "terms", ()))
 
     def conserved(self, x: ArrayLike) -> np.ndarray:
-        """Values (..., K) of the learned quantities at states (..., M), data units."""
+        """Values (..., K) of the learned quantities at states (..., M), in units of `Frame.action`."""
         with precision(self.config.dtype):
             return np.asarray(self.model.family.value(conserved_of(self.params), self._into(x)), np.float64)
 
@@ -166,26 +172,30 @@ class Result:
             return gradients(self.model.family, conserved_of(self.params), inner)
 
     def generators(self, x: ArrayLike) -> np.ndarray:
-        """Fields J grad C of the learned quantities at states (..., M): (K, ..., M), data units per tau."""
+        """Fields J grad C (K, ..., M) at states (..., M), data units; C: `conserved` times `Frame.action`."""
         states = np.asarray(x, np.float64)
         inner = self.function_slopes(states.reshape(-1, self.frame.dim))
         moved = np.asarray(apply_form(jnp.asarray(inner))) @ self.frame.inverse.T
         return moved.reshape(len(moved), *states.shape)
 
     def flow(self, x: ArrayLike, tau: ArrayLike) -> np.ndarray:
-        """States (K, T, M) at flow times (T,), from 0 on, along each learned quantity from a state (M,)."""
-        own, count = conserved_of(self.params), self.model.family.count
+        """States (K, T, M) along the flow of each learned quantity, see `generators`, from a state (M,).
+
+        Args:
+            tau: flow times (T,), increasing, none below 0.
+        Raises:
+            UsageError: for other times, or where a flow could not be followed so far.
+        """
+        own, family = conserved_of(self.params), self.model.family
         with precision(self.config.dtype):
-            paths = prediction.flows(
-                lambda z: self.model.family.value(own, z), count, self._into(x), jnp.asarray(tau, float)
-            )
-        return self.frame.out_of(np.asarray(paths, np.float64))
+            paths = prediction.flows(lambda z: family.value(own, z), family.count, self._into(x), tau)
+        return self.frame.out_of(paths)
 
     def to_arviz(self, draws: int = 200) -> Any:
         """Posterior draws of the weights as ArviZ InferenceData; what has no spread as constant data.
 
         Args:
-            draws: of the weights of each layer, (1, draws, out, in + 1): [W b].
+            draws: of the weights of each layer, (1, draws, out, in + 1): [W b], the last without b.
         Raises:
             UsageError: without ArviZ.
         """
@@ -196,22 +206,21 @@ class Result:
         keys = jax.random.split(jax.random.key(self.seed), draws)
         with precision(self.config.dtype):
             weights = jax.vmap(lambda key: self.model.sample_weights(self.params, key))(keys)
-        fixed = {k: np.asarray(v) for k, v in self.params.items() if not k.startswith("posterior/")}
+        fixed = {k.replace("/", "_"): np.asarray(v) for k, v in self.params.items() if k[:9] != "posterior"}
         return arviz.from_dict(
             posterior={f"weights_{i}": np.asarray(w)[None] for i, w in enumerate(weights)},
             constant_data=fixed,
             attrs={"seed": self.seed, "elbo_per_transition": self.elbo, **versions()},
         )
 
+    def __repr__(self) -> str:
+        return f"Result({self.model.family.name}, seed {self.seed}, ELBO {self.elbo:.4g} per transition)"
+
     def _repr_html_(self) -> str:
         bounds = self.evidence.get("bounds", {})
-        values = {
-            **{f"-ELBO per transition, {name}": b["negative_elbo"] for name, b in bounds.items()},
-            "noise variance": self.metrics["noise_variance"],
-            "transitions": self.metrics["transitions"],
-            "optimiser steps": self.metrics["steps"],
-            "seconds": self.metrics["seconds_total"],
-        }
+        keys = ("noise_variance", "transitions", "steps", "seconds_total")
+        values = {f"-ELBO per transition, {name}": b["negative_elbo"] for name, b in bounds.items()}
+        values |= {key.replace("_", " "): self.metrics[key] for key in keys}
         rows = [[name, f"{value:.6g}"] for name, value in values.items()]
         return markup.block(
             f"fit with family {self.model.family.name}, seed {self.seed}", [markup.table(["", ""], rows)]
@@ -322,14 +331,6 @@ class Result:
             texts={"history.csv": history.getvalue(), **(texts or {})},
             overwrite=overwrite,
         )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    import importlib.metadata
-
-    names = ("noethers_razor", "jax", "jaxlib", "flax", "numpyro", "optax", "numpy")
-    return {name: importlib.metadata.version(name) for name in names}
 
 
 def _group(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

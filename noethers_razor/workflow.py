@@ -23,9 +23,10 @@ from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import Interrupted, UsageError
 from noethers_razor.fitting import fit_seeds
 from noethers_razor.history import Watcher
+from noethers_razor.host import versions
 from noethers_razor.journal import NOTES, SECONDS, Journal
 from noethers_razor.prediction import Prediction
-from noethers_razor.result import Result, load, versions
+from noethers_razor.result import Result, load
 from noethers_razor.symmetry.function_report import FunctionReport
 from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
 
@@ -106,6 +107,8 @@ def train(
     # Drawing is slow to import, and training leaves the time for it.
     threading.Thread(target=plot.load, daemon=True).start()
     documents = {f"{NOTES}.json": dict(settings or {}), "command.json": command}
+    journal = Journal(folder / CHECKPOINTS, checkpoint_seconds, notes=settings, claimed=folder)
+    result: Result | None = None
     try:
         if resume and is_done(folder):
             result = load(folder)
@@ -113,26 +116,26 @@ def train(
                 raise UsageError(f"{folder} holds a finished fit of other data; choose another folder")
             if (folder / _REPORT).is_file():
                 return result, find_symmetries(result)
-        else:
-            journal = Journal(folder / CHECKPOINTS, checkpoint_seconds, notes=settings)
-            if overwrite:
-                journal.clear()
-            if is_finished(folder):
-                # Stopped before its first record, what is asked for is still this fit and not the one there.
-                journal.make()
-            result = fit_seeds(
-                data, seeds=seeds, conserved=family, config=config, watch=watch, journal=journal
-            )[0]
-            # Saved before it is analysed, so that no error in the report can lose the fit.
-            _save(result, folder, documents)
-        report = find_symmetries(result)
-        result.save(
-            folder,
-            overwrite=True,
-            documents={_REPORT: report.as_json(), **documents},
-            texts={"README.md": _card(result, report)},
-        )
-        write_figures(folder, figures_of(report, result))
+        with journal:
+            if result is None:
+                if overwrite:
+                    journal.clear()
+                if is_finished(folder):
+                    # Stopped before its first record, what is asked for is this fit and not the one there.
+                    journal.make()
+                result = fit_seeds(
+                    data, seeds=seeds, conserved=family, config=config, watch=watch, journal=journal
+                )[0]
+                # Saved before it is analysed, so that no error in the report can lose the fit.
+                _save(result, folder, documents)
+            report = find_symmetries(result)
+            result.save(
+                folder,
+                overwrite=True,
+                documents={_REPORT: report.as_json(), **documents},
+                texts={"README.md": _card(result, report)},
+            )
+            write_figures(folder, figures_of(report, result))
     except KeyboardInterrupt:
         kept = is_finished(folder) or is_unfinished(folder)
         done = f"what was done is in {folder}: pass --resume to go on" if kept else "nothing was kept yet"

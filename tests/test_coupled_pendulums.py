@@ -42,6 +42,7 @@ def modes(frame, moment):
     return embed(*frame.quadratic_into(np.stack(forms), np.zeros((2, 4))), moment)
 
 
+@pytest.mark.slow
 def test_the_report_is_right_without_truth(file):
     result = nr.fit(load_trajectories(file), seed=1, config=nr.FitConfig(steps=2000))
     report = nr.find_symmetries(result)

@@ -200,6 +200,7 @@ def test_truth_of_another_phase_space_is_refused():
         find_functions(kepler(), 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family", [nr.Polynomial(4, degree=2), nr.Neural(4, width=8)], ids=["polynomial", "neural"]
 )
@@ -222,6 +223,7 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
         again.quadratic_forms()
 
 
+@pytest.mark.slow
 def test_without_forms_a_fit_may_end_with_nothing(monkeypatch, compiled_plainly):
     monkeypatch.setattr(expansion, "independent_functions", lambda f, m, space, *_, sparse: space.rows[:0])
     data = HenonHeiles().simulate(1, n_trajectories=30, n_steps=20, noise=0.001)

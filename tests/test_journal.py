@@ -12,6 +12,7 @@ import pytest
 
 import noethers_razor as nr
 from noethers_razor import journal as room
+from noethers_razor import workflow
 from noethers_razor.errors import UsageError
 from noethers_razor.journal import Journal, fingerprint
 from noethers_razor.progress import Progress
@@ -32,8 +33,6 @@ def told():
 def opened(folder, told, seconds=0.0, job=JOB):
     journal = Journal(folder, seconds, told.append)
     journal.begin(job)
-    # As if the process had ended.
-    journal.close()
     return journal
 
 
@@ -202,31 +201,67 @@ def test_what_was_not_finished_is_cleared_away(tmp_path, told):
 
 
 def test_two_do_not_write_into_one_folder(tmp_path, told):
-    first = Journal(tmp_path / "run" / "checkpoints", 0.0, told.append)
-    first.begin(JOB)
-    first.call("training", INPUTS).keep({}, {}, ended=True)
-    second = Journal(first.folder, 0.0, told.append)
-    for act in (second.make, second.clear, lambda: second.begin(JOB), second.part("seed-2").make):
-        with pytest.raises(UsageError, match="is being written by another process; wait for it, or choose"):
-            act()
-    data, overwriting = Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8), {"overwrite": True}
-    for choice in (overwriting, {"overwrite": False, "resume": True}):
-        with pytest.raises(UsageError, match="is being written by another process"):
-            train(data, tmp_path / "run", nr.NoSymmetry(), [1], TINY, command=[], **choice)
-    assert first.call("training", INPUTS) and len(first.records_of("0001")) == 1
-    first.close()
-    second.begin(JOB)
-    second.clear()
+    run = tmp_path / "run"
+    first, second = (Journal(run / "checkpoints", 0.0, told.append, claimed=run) for _ in range(2))
+    refused = f"another fit is writing into {run}; wait for it, or choose another folder"
+    data = Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8)
+    with first, first.part("seed-1") as part:
+        part.begin(JOB)
+        part.call("training", INPUTS).keep({}, {}, ended=True)
+        for other in (second, second.part("seed-1"), second.part("seed-2")):
+            with pytest.raises(UsageError, match=refused), other:
+                pass
+        for choice in ({"overwrite": True}, {"overwrite": False, "resume": True}):
+            with pytest.raises(UsageError, match=refused):
+                train(data, run, nr.NoSymmetry(), [1], TINY, command=[], **choice)
+        assert len(part.records_of("0001")) == 1
+    # Given up, it is free, and nothing is left beside it.
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with second:
+        second.clear()
     assert not second.folder.exists()
 
 
-def test_a_folder_that_cannot_be_locked_is_used(tmp_path, told, monkeypatch):
-    def without(self):
-        raise NotImplementedError
+def test_a_run_is_claimed_until_its_last_file_is_written(tmp_path, monkeypatch):
+    data = Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8)
 
-    monkeypatch.setattr(room.FileLock, "acquire", without)
-    assert opened(tmp_path, told).call("training", INPUTS).found() is None
-    assert "cannot be locked; see to it that no other process writes there" in told[0]
+    def looked_at(*_):
+        with pytest.raises(UsageError, match="another fit is writing"), Journal(tmp_path / "run"):
+            pass
+        return {}
+
+    monkeypatch.setattr(workflow, "figures_of", looked_at)
+    workflow.train(data, tmp_path / "run", nr.NoSymmetry(), [1], TINY, command=[], overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_clearing_leaves_what_is_not_its_own(tmp_path, told):
+    journal = opened(tmp_path / "j", told)
+    journal.call("training", INPUTS).keep({}, {}, ended=True)
+    opened(tmp_path / "j" / "seed-1", told)
+    (journal.folder / "thesis.tex").write_text("of another")
+    journal.clear()
+    assert [path.name for path in journal.folder.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of another kind")
+def test_a_folder_that_cannot_be_locked_is_used(tmp_path, told, monkeypatch):
+    import fcntl
+
+    def without(number):
+        def flock(*_):
+            raise OSError(number, os.strerror(number))
+
+        return flock
+
+    for number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+        monkeypatch.setattr(fcntl, "flock", without(number))
+        with Journal(tmp_path / "j", 0.0, told.append) as journal:
+            journal.begin(JOB)
+        assert "cannot be locked: see to it that no other fit writes there" in told.pop()
+    monkeypatch.setattr(fcntl, "flock", without(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"), journal:
+        pass
 
 
 COMMAND = [sys.executable, "-m", "noethers_razor.cli"]

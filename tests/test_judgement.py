@@ -155,6 +155,7 @@ def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
     assert size_of(family, principal, sizes, seen) == (1, new)
 
 
+@pytest.mark.slow
 def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch, compiled_plainly):
     def known(self, tracks, params, length):
         return tracks.slopes[:, None] / np.sqrt(np.mean(np.sum(tracks.slopes**2, axis=1)))
@@ -226,6 +227,7 @@ def test_a_judgement_without_anything_to_compare_is_refused():
         nr.fit(data, seed=1, conserved=1, config=config, stages=usual[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_spoilt_proposal_is_mended(how):
     """A true direction is hidden, or three places hold false ones of full length."""

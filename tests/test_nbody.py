@@ -43,6 +43,7 @@ def test_named_quantities_by_hand(x64):
         np.testing.assert_allclose(found[name], value, rtol=1e-13, err_msg=name)
 
 
+@pytest.mark.slow
 def test_seven_quantities_of_three_bodies_are_found():
     system = NBody(n_bodies=3, dim=2)
     data = system.simulate(21, dt=0.3)

@@ -59,22 +59,46 @@ def test_level_sets_lie_on_the_plane_through_the_data():
     assert not still.collections
 
 
-def test_arrows_of_a_panel_have_the_same_longest_length():
-    state = np.array([0.0, 0.0, 2.0, 1.0, 0.5, 0.0, -0.5, 0.0])
-    rotation = np.array([0.0, 0.0, -1.0, 2.0, 0.0, 0.5, 0.0, -0.5])
+def test_arrows_of_each_kind_have_the_same_longest_length():
+    # Bodies in units in which positions are far larger than momenta, as metres are.
+    state = np.array([0.0, 0.0, 2e9, 1e9, 5.0, 0.0, -5.0, 0.0])
+    rotation = np.array([0.0, 0.0, -1e9, 2e9, 0.0, 5.0, 0.0, -5.0])
     fields = {name: plot.body_arrows(state, size * rotation) for name, size in (("a", 1.0), ("b", 1e3))}
-    figure = plot.arrows(fields, labels=("x", "y"))
+    figure = plot.arrows(fields, labels=("x", "y"), equal=True)
     small, large = ([np.hypot(q.U, q.V) for q in ax.collections] for ax in figure.axes)
     for one, other in zip(small, large, strict=True):
         np.testing.assert_allclose(one, other)
     # Momenta as they are, one body that the rotation leaves, and both momenta turned.
     assert [len(kind) for kind in small] == [2, 1, 2]
+    np.testing.assert_allclose(small[1].max(), small[2].max())
     position, momentum = plot.bodies(state)
-    np.testing.assert_array_equal(position, [[0, 0], [2, 1]])
-    np.testing.assert_array_equal(momentum, [[0.5, 0], [-0.5, 0]])
+    np.testing.assert_array_equal(position, [[0, 0], [2e9, 1e9]])
+    np.testing.assert_array_equal(momentum, [[5, 0], [-5, 0]])
     assert plot.bodies(np.zeros((5, 18)), dim=3)[0].shape == (5, 3, 2)
-    np.testing.assert_array_equal(plot.phase_planes(state)[1], [0.0, 0.0])
-    np.testing.assert_array_equal(plot.phase_planes(state)[2], [2.0, -0.5])
+
+
+def test_what_is_nothing_beside_the_rest_is_not_drawn():
+    states = np.random.default_rng(0).normal(size=(30, 4)) * [1.0, 1e6, 1.0, 1e-6]
+    field = np.zeros((30, 4))
+    field[:, 1], field[:, 0] = 1e6, 1e-12
+    first, second = (plot.plane_arrows(states, field, i) for i in range(2))
+    assert not first[0].vectors.any()
+    np.testing.assert_array_equal(second[0].vectors, np.tile([1e6, 0.0], (30, 1)))
+    np.testing.assert_array_equal(second[0].points, states[:, [1, 3]])
+    still, moving = plot.arrows({"still": first, "moving": second}).axes
+    assert not still.collections and len(moving.collections[0].U) == 30
+    state = np.array([0.0, 0.0, 2.0, 1.0, 0.5, 0.0, -0.5, 0.0])
+    translation = np.array([1.0, 0.0, 1.0, 0.0, 1e-15, 0.0, 0.0, 0.0])
+    (ax,) = plot.arrows({"px": plot.body_arrows(state, translation)}).axes
+    assert [q.get_label() for q in ax.collections] == ["momentum", "moves the body"]
+
+
+def test_points_that_are_no_numbers_are_left_out():
+    points, vectors = np.array([[0.0, 0.0], [np.nan, 1.0], [1.0, 2.0]]), np.ones((3, 2))
+    (ax,) = plot.arrows({"a": [plot.Arrows(points, vectors)]}).axes
+    assert len(ax.collections[0].U) == 2
+    assert not plot.arrows({"none": [plot.Arrows(np.zeros((0, 2)), np.zeros((0, 2)))]}).axes[0].collections
+    assert plot.arrows({}).axes
 
 
 def test_a_flow_is_saved_as_gif_and_html(tmp_path):

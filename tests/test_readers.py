@@ -322,7 +322,7 @@ def test_flags_that_a_format_has_no_use_for_are_refused(tmp_path):
         load_trajectories(tmp_path / "d.csv", Layout(parsed_names(["trajectory=run"])))
 
 
-def test_gaps_are_cut():
+def test_gaps_are_cut(tmp_path):
     t = np.concatenate([np.arange(5.0), 100 + np.arange(4.0), [0.0, 1.0]])
     q = np.arange(22.0).reshape(1, 11, 2)
     with pytest.raises(DataError, match=r"NR104 .*split at the jumps"):
@@ -342,6 +342,10 @@ def test_gaps_are_cut():
     assert left.present.sum(axis=1).tolist() == [2, 4]
     assert "1 of 7 states stood alone between gaps and were left out" in left.summary().warnings
     assert left.split_at_gaps().alone == 1
+    # Cut again while it is read, a data set remembers what it has lost, and a part of it does not.
+    again = load_trajectories(left.save(tmp_path / "left.npz"), Layout(split=5.0))
+    assert again.alone == 1
+    assert left.select([0]).alone == 0
 
 
 def test_summary_says_what_to_keep_in_mind():

@@ -143,5 +143,5 @@ def predict(
             summary=np.array(json.dumps(comparison.summary)),
         )
     if figure is not None:
-        rollout_figure(comparison, result.coordinates).savefig(figure, dpi=130)
+        rollout_figure(comparison, result.labels).savefig(figure, dpi=130)
     click.echo(text_of_summary(comparison.summary))

@@ -145,7 +145,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     report = find_symmetries(result, system)
     comparison = follow(result, test, 32)
     figures = figures_of(report, result)
-    figures["rollout.png"] = rollout_figure(comparison, result.coordinates)
+    figures["rollout.png"] = rollout_figure(comparison, result.labels)
     write_figures(out, figures)
     text = f"{report}\n" + text_of_summary(comparison.summary)
     (out / "report.txt").write_text(text + "\n")

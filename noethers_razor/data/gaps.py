@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,12 @@ GAP = 5.0
 """Times the usual step from which on the time between two states is a gap."""
 ALONE = "states_alone"
 """In metadata: how many states a cut has left alone, and out."""
+
+
+def alone_in(metadata: Mapping[str, Any]) -> int:
+    """How many states cuts have left alone, and out, as metadata say."""
+    count = metadata.get(ALONE)
+    return count if isinstance(count, int) else 0
 
 
 class Arrays(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from noethers_razor.data.gaps import ALONE, split_arrays
+from noethers_razor.data.gaps import ALONE, alone_in, split_arrays
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError, UsageError
 
@@ -210,5 +210,5 @@ def assembled(
     t = _by_time(raw[layout.of("t")[0]], layout)
     if layout.split is not None:
         (q, p, t, mask), alone = split_arrays(q, p, t, mask, layout.split)
-        metadata = {**metadata, ALONE: alone}
+        metadata = {**metadata, ALONE: alone_in(metadata) + alone}
     return Trajectories(q, p, t, mask=mask, metadata=metadata, source=source)

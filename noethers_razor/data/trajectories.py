@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from noethers_razor.data.checks import Problem, problems
-from noethers_razor.data.gaps import ALONE, GAP, padded, split_arrays
+from noethers_razor.data.gaps import ALONE, GAP, alone_in, padded, split_arrays
 from noethers_razor.data.summary import Summary, summary_of
 from noethers_razor.errors import DataError, UsageError
 from noethers_razor.extras import extra
@@ -40,6 +40,14 @@ def coordinate_names(metadata: dict[str, Any], dof: int) -> list[str]:
     return [f"{half}{i + 1}" for half in "qp" for i in range(dof)]
 
 
+def coordinate_labels(metadata: dict[str, Any], dof: int) -> list[str]:
+    """Names of the coordinates with units, where metadata have a list ``units`` of one for each."""
+    names, units = coordinate_names(metadata, dof), metadata.get("units")
+    if not isinstance(units, list) or len(units) != len(names):
+        return names
+    return [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)]
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Trajectories:
     """Positions, momenta and times of trajectories; refuses what cannot be trained on.
@@ -49,7 +57,8 @@ class Trajectories:
         p: canonical momenta (trajectory, time, dof), not velocities.
         t: times (time,) or (trajectory, time), strictly increasing.
         mask: optional (trajectory, time) booleans, False where a state is missing.
-        metadata: JSON-serialisable notes (names, units, source, seed).
+        metadata: JSON-serialisable notes: ``coordinates`` and ``units``, lists of 2 dof texts, q first;
+            ``mass`` (dof,); whatever else.
         source: where the arrays came from, for messages.
     Raises:
         DataError: for shapes, values or times that cannot be used; all problems in one message.
@@ -131,8 +140,7 @@ class Trajectories:
     @property
     def alone(self) -> int:
         """How many states cuts at gaps have left alone, and out, as the metadata say."""
-        count = self.metadata.get(ALONE)
-        return count if isinstance(count, int) else 0
+        return alone_in(self.metadata)
 
     @property
     def coordinates(self) -> list[str]:
@@ -181,10 +189,11 @@ class Trajectories:
         return Transitions(states[:, :-1][both], duration[:, None], states[:, 1:][both])
 
     def select(self, index: np.ndarray | slice) -> Trajectories:
-        """The trajectories at some indices, with the same metadata."""
+        """The trajectories at some indices, with the same metadata but for states that were left out."""
+        metadata = {name: value for name, value in self.metadata.items() if name != ALONE}
         t = self.t if self.t.ndim == 1 else self.t[index]
         mask = None if self.mask is None else self.mask[index]
-        return dataclasses.replace(self, q=self.q[index], p=self.p[index], t=t, mask=mask)
+        return type(self)(self.q[index], self.p[index], t, mask, metadata, self.source)
 
     def split_at_gaps(self, gap: float = GAP) -> Trajectories:
         """Cut where states are missing, or a step is ``gap`` times the usual one of its trajectory."""

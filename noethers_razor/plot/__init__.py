@@ -1,6 +1,6 @@
 """Figures from arrays: every function takes plain arrays and returns an object of matplotlib."""
 
-from noethers_razor.plot.fields import Arrows, arrows, bodies, body_arrows, flow, phase_planes
+from noethers_razor.plot.fields import Arrows, arrows, bodies, body_arrows, flow, phase_planes, plane_arrows
 from noethers_razor.plot.learning import convergence, curves, training
 from noethers_razor.plot.quantities import Section, generators, level_sets, section, spectrum
 from noethers_razor.plot.rollouts import calibration, paths, rollouts
@@ -21,6 +21,7 @@ __all__ = [
     "load",
     "paths",
     "phase_planes",
+    "plane_arrows",
     "rollouts",
     "section",
     "spectrum",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from noethers_razor.plot.style import BLUE, CYCLE, GREY, ORANGE, headed, open_frame, panels, square
+from noethers_razor.plot.style import BLUE, CYCLE, GREY, ORANGE, headed, limited, open_frame, panels
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _LONGEST = 0.22
 """Length of the longest arrow, as a share of the panel."""
+_NOTHING = 1e-6
+"""Share of the largest rate below which motion is rounding."""
+MOMENTUM = "momentum"
+"""Label of arrows that are drawn as they are."""
 _SCREEN = 72
 """Dots per inch of animations: every frame is a picture."""
 
@@ -45,55 +49,83 @@ def bodies(states: np.ndarray, dim: int = 2) -> tuple[np.ndarray, np.ndarray]:
     return halves[..., 0, :, :], halves[..., 1, :, :]
 
 
+def _seen(vectors: np.ndarray, size: float, largest: float) -> np.ndarray:
+    """Vectors, or zeros where their largest, in units of a size, is nothing beside the largest rate."""
+    own = float(np.max(np.abs(vectors), initial=0.0)) / size
+    return vectors if own > _NOTHING * largest else np.zeros_like(vectors)
+
+
+def plane_arrows(states: np.ndarray, field: np.ndarray, i: int) -> list[Arrows]:
+    """How a generator moves states (N, M) in the plane of q_i and p_i, by its field (N, M) there."""
+    size = np.maximum(np.std(states, axis=0), 1e-300)
+    largest = float(np.max(np.abs(field) / size, initial=0.0))
+    plane, own = phase_planes(field)[:, i], phase_planes(size)[i]
+    moved = np.stack([_seen(plane[:, k], own[k], largest) for k in range(2)], axis=-1)
+    return [Arrows(phase_planes(states)[:, i], moved)]
+
+
 def body_arrows(state: np.ndarray, velocity: np.ndarray, dim: int = 2) -> list[Arrows]:
     """How a generator moves bodies at a state (M,): its field (M,) as arrows on positions and on momenta.
 
-    Momenta are drawn as thin arrows from their bodies; what changes them starts at their tips.
+    Momenta are drawn as thin arrows from their bodies; what changes them starts at their tips. The two have
+    different units, and lengths in proportion to the longest of their own kind.
     """
     (position, momentum), (dq, dp) = bodies(state, dim), bodies(velocity, dim)
     extent = float(np.ptp(position, axis=0).max()) or 1.0
-    largest = float(np.linalg.norm(momentum, axis=1).max()) or 1.0
-    drawn = momentum * (0.3 * extent / largest)
+    fastest = float(np.abs(momentum).max()) or 1.0
+    largest = max(float(np.abs(dq).max()) / extent, float(np.abs(dp).max()) / fastest)
+    drawn = momentum * (0.3 * extent / fastest)
     return [
-        Arrows(position, drawn, "momentum"),
-        Arrows(position, dq, "moves the body"),
-        Arrows(position + drawn, dp, "changes its momentum"),
+        Arrows(position, drawn, MOMENTUM),
+        Arrows(position, _seen(dq, extent, largest), "moves the body"),
+        Arrows(position + drawn, _seen(dp, fastest, largest), "changes its momentum"),
     ]
 
 
-def arrows(
-    fields: Mapping[str, Sequence[Arrows]], labels: tuple[str, str] = ("q", "p"), columns: int = 4
-) -> Figure:
-    """Generators as vector fields, a panel each: title -> arrows of one or several kinds.
+def _draw(ax: Any, kind: Arrows, colour: str, extent: np.ndarray) -> None:
+    """Arrows of one kind, the longest a set share of the panel; momenta as they are."""
+    still = kind.label == MOMENTUM
+    lengths = np.linalg.norm(kind.vectors / extent, axis=1)
+    known = np.isfinite(lengths) & np.isfinite(kind.points).all(axis=1)
+    longest = np.max(lengths[known], initial=0.0)
+    seen = known & (lengths > 0.01 * longest)
+    if seen.any():
+        scale = 1.0 if still else _LONGEST / longest
+        width = 0.006 if still else 0.013
+        ax.quiver(
+            *kind.points[seen].T,
+            *(kind.vectors[seen] * scale).T,
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            color=colour,
+            width=width,
+            label=kind.label or None,
+        )
 
-    The longest arrow of a panel has the same length in all: generators have no common unit. Momenta, see
-    `body_arrows`, are drawn as they are.
+
+def arrows(
+    fields: Mapping[str, Sequence[Arrows]],
+    labels: tuple[str, str] = ("q", "p"),
+    columns: int = 4,
+    equal: bool = False,
+) -> Figure:
+    """Generators as vector fields, a panel each: title -> arrows, see `plane_arrows` and `body_arrows`.
+
+    The longest arrow of each kind has the same length in all panels: generators have no common unit.
+
+    Args:
+        equal: whether both axes have the same unit, as those of space.
     """
     figure, axes = panels(len(fields), columns, 2.4, 2.5)
     for ax, (title, kinds) in zip(axes.flat, fields.items(), strict=False):
-        everything = np.concatenate([kind.points for kind in kinds])
-        extent = float(np.ptp(everything, axis=0).max()) or 1.0
-        moving = [kind for kind in kinds if kind.label != "momentum"]
-        longest = max(float(np.linalg.norm(kind.vectors, axis=1).max()) for kind in moving) or 1.0
+        points = np.concatenate([kind.points for kind in kinds])
+        extent = limited(ax, points, _LONGEST, equal=equal)
         colours = itertools.cycle((BLUE, ORANGE))
         for kind in kinds:
-            still = kind.label == "momentum"
-            colour = GREY if still else next(colours)
-            vectors = kind.vectors if still else kind.vectors * (_LONGEST * extent / longest)
-            seen = np.linalg.norm(vectors, axis=1) > 0.01 * _LONGEST * extent
-            ax.quiver(
-                *kind.points[seen].T,
-                *vectors[seen].T,
-                angles="xy",
-                scale_units="xy",
-                scale=1,
-                color=colour,
-                width=0.006 if still else 0.013,
-                label=kind.label or None,
-            )
+            _draw(ax, kind, GREY if kind.label == MOMENTUM else next(colours), extent)
         ax.plot(*kinds[0].points.T, "o" if len(kinds[0].points) < 20 else ".", color="black", ms=4)
         headed(ax, title)
-        square(ax, everything, _LONGEST)
         ax.set(xlabel=labels[0], ylabel=labels[1])
         ax.tick_params(labelsize=7)
         open_frame(ax)
@@ -113,6 +145,7 @@ def flow(
     tau: np.ndarray,
     labels: tuple[str, str] = ("q", "p"),
     columns: int = 4,
+    equal: bool = False,
     milliseconds: int = 60,
 ) -> FuncAnimation:
     """An animation of flows, a panel each: title -> points (T, P, 2) along flow times (T,).
@@ -125,7 +158,7 @@ def flow(
     moving: list[tuple[Any, Any, np.ndarray]] = []
     for ax, (title, path) in zip(axes.flat, points.items(), strict=False):
         headed(ax, title)
-        square(ax, path, 0.08)
+        limited(ax, path.reshape(-1, 2), 0.08, equal=equal)
         ax.set(xlabel=labels[0], ylabel=labels[1])
         ax.tick_params(labelsize=7)
         open_frame(ax)

@@ -60,6 +60,7 @@ def convergence(histories: Mapping[str, Sequence[Any]]) -> Figure:
     """
     figure = blank(6.0, 3.4)
     ax: Any = figure.subplots()
+    late: list[float] = []
     for (name, rows), colour in zip(histories.items(), itertools.cycle((GREY, *CYCLE))):
         stages = _lines(rows)
         last = next((s for s in ("joint", "control") if s in stages), None)
@@ -69,6 +70,11 @@ def convergence(histories: Mapping[str, Sequence[Any]]) -> Figure:
                 steps += stages[stage][0]
                 values += stages[stage][1]
         ax.plot(steps, values, "o-", ms=3, color=colour, label=name)
+        late += values[len(values) // 5 :]
+    if late and max(late) > min(late):
+        # The first steps fall by far more than the fits differ.
+        spare = 0.05 * (max(late) - min(late))
+        ax.set_ylim(min(late) - spare, max(late) + spare)
     ax.set(xlabel="optimiser step", ylabel="-ELBO per transition (nats)")
     figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     open_frame(ax)

@@ -83,8 +83,8 @@ def calibration(levels: np.ndarray, covered: Mapping[str, np.ndarray]) -> Figure
     """
     figure = blank(3.6, 3.5)
     ax: Any = figure.subplots()
-    ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as promised")
-    for (name, shares), colour in zip(covered.items(), itertools.cycle(CYCLE)):
+    ax.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="as promised")
+    for (name, shares), colour in zip(covered.items(), itertools.cycle((GREY, *CYCLE))):
         ax.plot(levels, shares, "o-", color=colour, ms=4, label=name)
     ax.set(xlabel="level of the interval", ylabel="share of truth inside", xlim=(0, 1), ylim=(0, 1.02))
     ax.set_aspect("equal")

@@ -7,6 +7,8 @@ import importlib
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -62,12 +64,20 @@ def headed(ax: Any, title: str, most: int = 34) -> None:
     ax.set_title(title if len(title) <= most else title[: most - 1] + "…", fontsize=7.5)
 
 
-def square(ax: Any, points: Any, share: float) -> None:
-    """With limits that make a square around points (..., 2), and a share of its side more on each side."""
-    flat = points.reshape(-1, 2)
-    low, high = flat.min(axis=0), flat.max(axis=0)
-    centre, half = 0.5 * (low + high), 0.5 * float((high - low).max())
-    half = (half or 1.0) * (1 + 2 * share)
-    ax.set(
-        xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half), aspect="equal"
-    )
+def limited(ax: Any, points: np.ndarray, share: float, *, equal: bool) -> np.ndarray:
+    """With limits around points (N, 2) and a share of their extent more on each side; the extent (2,).
+
+    Args:
+        equal: one unit for both axes, in a square.
+    """
+    known = points[np.isfinite(points).all(axis=1)]
+    if not len(known):
+        return np.ones(2)
+    low, high = known.min(axis=0), known.max(axis=0)
+    extent = high - low
+    extent = np.full(2, extent.max()) if equal else extent
+    extent = np.where(extent > 0, extent, 1.0)
+    half = extent * (0.5 + share)
+    low, high = 0.5 * (low + high) - half, 0.5 * (low + high) + half
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal" if equal else "auto")
+    return extent

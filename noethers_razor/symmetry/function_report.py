@@ -29,13 +29,15 @@ _SLOPES = 512
 """States at which gradients say what the noise makes of a function."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class FunctionReport:
     """Conserved functions of a fit.
 
     Args:
         singular_values: (K,) root-mean-square displacement per unit tau, largest first.
         rank: number of quantities in use that are functionally independent of each other and of H.
+        combinations: (K, used) of the quantities of the fit, those in use; their values are
+            ``result.conserved(x) @ combinations``.
         defects: (used,) median over held-out states of |{C, H}| / (|grad C| |grad H|) with the model's H,
             gradients in the frame.
         found: formulas in the span of the gradients learned and of H's, constant along the trajectories and
@@ -50,6 +52,7 @@ class FunctionReport:
 
     singular_values: np.ndarray
     rank: int
+    combinations: np.ndarray
     defects: np.ndarray
     found: list[Formula]
     coordinates: list[str]
@@ -116,6 +119,9 @@ class FunctionReport:
         from noethers_razor import plot
 
         return plot.spectrum(self.singular_values, self.used, None)
+
+    def __repr__(self) -> str:
+        return f"FunctionReport({str(self).splitlines()[0]})"
 
     def __str__(self) -> str:
         noun = "function" if self.rank == 1 else "functions"
@@ -245,6 +251,7 @@ def find_functions(
     report = FunctionReport(
         singular_values=values,
         rank=rank,
+        combinations=rotation[:, ::-1][:, :used],
         defects=defects,
         found=formulas_in_span(dictionary, spanned, rank + 1, typical, constant),
         coordinates=list(result.coordinates),

@@ -35,7 +35,7 @@ _defects = jax.jit(bracket_defect)
 Truth = Mapping[str, QuadraticForm] | Callable[[], Mapping[str, QuadraticForm]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class SymmetryReport:
     """Conserved quantities of a fit.
 
@@ -140,18 +140,18 @@ class SymmetryReport:
         """Fields J grad C of the readable quantities at states (..., M), data units: (rank, ..., M)."""
         moved = np.asarray(x, np.float64) - self.readable_centre
         slopes = [moved @ form + linear for form, linear in self.readable_forms]
-        return np.reshape(slopes, (-1, *moved.shape)) @ symplectic_form(moved.shape[-1]).T
+        return np.reshape(slopes, (len(slopes), *moved.shape)) @ symplectic_form(moved.shape[-1]).T
 
     def flow(self, x: ArrayLike, tau: ArrayLike) -> np.ndarray:
         """States (rank, T, M) at flow times (T,) along each readable quantity from a state (M,); exact."""
         moved = np.append(np.asarray(x, np.float64) - self.readable_centre, 1.0)
-        times = np.asarray(tau, np.float64)[:, None, None]
+        times = np.atleast_1d(np.asarray(tau, np.float64))[:, None, None]
         paths = []
         for form, linear in self.readable_forms:
             generator = np.zeros((len(moved), len(moved)))
             generator[:-1] = symplectic_form(len(linear)) @ np.hstack([form, linear[:, None]])
             paths.append((scipy.linalg.expm(times * generator) @ moved)[:, :-1] + self.readable_centre)
-        return np.reshape(paths, (-1, len(times), len(moved) - 1))
+        return np.reshape(paths, (len(paths), len(times), len(moved) - 1))
 
     def _repr_html_(self) -> str:
         return html_of(self)
@@ -168,6 +168,9 @@ class SymmetryReport:
         from noethers_razor import plot
 
         return plot.spectrum(self.singular_values, self.rank, self.parallelness_all)
+
+    def __repr__(self) -> str:
+        return f"SymmetryReport({str(self).splitlines()[0]})"
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))

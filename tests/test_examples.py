@@ -1,0 +1,68 @@
+"""Notebooks and examples in texts run, with fits of a few steps; built notebooks are of their sources."""
+
+import dataclasses
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+jupytext = pytest.importorskip("jupytext")
+
+import noethers_razor as nr  # noqa: E402
+from noethers_razor import fitting  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("compiled_plainly")
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = [
+    pytest.param(code, id=f"{path.name}-{i + 1}")
+    for path in TEXTS
+    # The README's own is run at full length by `test_fit.py`.
+    if path.name != "README.md"
+    for i, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
+]
+
+
+@pytest.fixture
+def briefly(monkeypatch):
+    """Fits of a hundred steps of a small network."""
+
+    def brief(data, *, config=None, **settings):
+        small = {"steps": 100, "chunk": 50, "width": 8, "batch": 16, "orbit_samples": 2, "judge": False}
+        return fitting.fit(data, config=dataclasses.replace(config or nr.FitConfig(), **small), **settings)
+
+    monkeypatch.setattr(nr, "fit", brief)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_notebooks_run(source, briefly, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(source))
+    # What a notebook writes goes to folders of its own.
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_built_notebooks_are_of_their_sources(source):
+    built = jupytext.read(source.with_suffix(".ipynb"))
+    wanted = jupytext.read(source)
+    assert [(c.cell_type, c.source) for c in built.cells] == [(c.cell_type, c.source) for c in wanted.cells]
+    for cell in built.cells:
+        if cell.cell_type == "code" and cell.source:
+            assert cell.execution_count, f"{source.name}: not run, see `make notebooks`: {cell.source}"
+            assert not [out for out in cell.outputs if out.output_type == "error"]
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_examples_in_texts_run(code, briefly):
+    exec(compile(code, "example", "exec"), {})
+
+
+def test_every_notebook_is_on_the_site_and_in_its_list():
+    site, own = (ROOT / "mkdocs.yml").read_text(), (ROOT / "notebooks" / "README.md").read_text()
+    assert len(SOURCES) == 6
+    for source in SOURCES:
+        assert f"notebooks/{source.stem}.ipynb" in site
+        assert f"{source.stem}.ipynb" in own
