@@ -17,7 +17,6 @@
 # leaves the energy as it is. The group is U(n), and its n² generators are quadratic conserved quantities.
 
 # %%
-
 import noethers_razor as nr
 from noethers_razor import plot
 
