@@ -27,15 +27,16 @@ EXAMPLES = [
 
 @pytest.fixture
 def briefly(monkeypatch):
-    """Fits of a hundred steps of a small network."""
+    """Fits of a few hundred steps of a small network."""
 
     def brief(data, *, config=None, **settings):
-        small = {"steps": 100, "chunk": 50, "width": 8, "batch": 16, "orbit_samples": 2, "judge": False}
+        small = {"steps": 400, "chunk": 100, "width": 16, "batch": 16, "orbit_samples": 2, "judge": False}
         return fitting.fit(data, config=dataclasses.replace(config or nr.FitConfig(), **small), **settings)
 
     monkeypatch.setattr(nr, "fit", brief)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_notebooks_run(source, briefly, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

@@ -258,6 +258,7 @@ class QuarticWell(Oscillators):
         return {}
 
 
+@pytest.mark.slow
 def test_where_nothing_quadratic_is_conserved_the_bound_ends_with_no_quantity():
     """Its proposal is all small; here false directions of full length take its place."""
     data = QuarticWell(n=1).simulate(5, n_trajectories=60, n_steps=20)
