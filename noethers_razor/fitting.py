@@ -200,6 +200,8 @@ def _fit(
     other: FitState | None = None,
 ) -> tuple[Result, FitState]:
     """A fit, and its state, from which another fit of the same data can take the programs."""
+    if not isinstance(data, Trajectories):
+        raise UsageError(f"data are {type(data).__name__}; expected Trajectories, see load_trajectories")
     family = Quadratic(conserved) if isinstance(conserved, int) else conserved or Quadratic()
     train, states, held_out = _split(data, config.held_out)
     transitions = train.transitions()

@@ -58,8 +58,8 @@ print(table.read_text()[:200])
 
 # %%
 names = {
-    "trajectory": ("run",),
-    "t": ("time",),
+    "trajectory": "run",
+    "t": "time",
     "q": ("x1", "y1", "x2", "y2"),
     "v": ("vx1", "vy1", "vx2", "vy2"),
 }
@@ -70,8 +70,10 @@ except nr.DataError as error:
     print(error)
 
 # %% [markdown]
-# Every problem of a file is told at once, with its place and what to do; `noethers-razor check FILE` says the same on the
-# command line. Here the table is mended at its source. A state that is not known may also be left out.
+# What is wrong with the numbers is told all at once, with place and what to do; `noethers-razor check FILE` says the same on the
+# command line. Delete that line from your file, or take rows without numbers as states that are missing, and cut trajectories
+# there: `split=5`, which also cuts where the time between states is more than five usual steps. Before that, see what the
+# mended table looks like. In a script, `print(data.summary())`.
 
 # %%
 write(table, damaged=False)
@@ -79,16 +81,21 @@ data = nr.load_trajectories(table, layout)
 data
 
 # %% [markdown]
-# The summary warns of what makes data hard to learn from. Here a gap: split there.
+# The summary warns of what makes data hard to learn from. Here a gap: split there. The same, from the table as it was:
 
 # %%
-data = data.split_at_gaps()
+write(table, damaged=True)
+data = nr.load_trajectories(table, nr.Layout(names, mass=layout.mass, split=5))
 data
 
 # %% [markdown]
 # ## Fit, and read
 #
-# The same as `noethers-razor fit bodies.csv --out run --map trajectory=run --map t=time ...`.
+# The same on the command line:
+#
+#     noethers-razor convert bodies.csv --out d.npz --map trajectory=run --map t=time \
+#         --map q=x1,y1,x2,y2 --map v=vx1,vy1,vx2,vy2 --mass 1,1,2,2 --split-at-gaps
+#     noethers-razor fit d.npz --out run --seed 0
 
 # %%
 result = nr.fit(data, seed=0)
@@ -121,7 +128,7 @@ nr.plot.rollouts(rollout.t, rollout.mean[0], rollout.deviation[0], None, result.
 # %% [markdown]
 # ## Keep it
 #
-# A run folder holds everything, without pickle; `noethers-razor inspect run --html page.html` makes a page of it.
+# A run folder holds the fit, without pickle; `noethers-razor inspect run --html page.html` makes a page of it.
 
 # %%
 path = result.save(folder / "run")

@@ -348,6 +348,40 @@ def test_gaps_are_cut(tmp_path):
     assert left.select([0]).alone == 0
 
 
+def test_rows_without_numbers_are_states_that_are_missing(tmp_path):
+    lines = ["run,t,x,v", *(f"{run},{k},{run + 0.1 * k},{0.1 * k * k}" for run in (0, 1) for k in range(6))]
+    lines[3], lines[11] = "0,2,,0.4", "1,none,1.4,x"
+    path = tmp_path / "d.csv"
+    path.write_text("\n".join(lines))
+    names = {"trajectory": "run", "q": "x", "v": "v"}
+    with pytest.raises(DataError) as refused:
+        load_trajectories(path, Layout(names, mass=(2.0,)))
+    assert [text.partition(":")[0] for _, text in refused.value.problems][1:] == [
+        "line 4, column x",
+        "line 12, column v",
+    ]
+    cut = load_trajectories(path, Layout(names, mass=(2.0,), split=5.0))
+    # Two states before the first, three behind it; four before the second, and one alone behind it.
+    assert cut.present.sum(axis=1).tolist() == [2, 3, 4]
+    assert cut.alone == 1
+    np.testing.assert_allclose(cut.p[0, :2, 0], [0.0, 0.2])
+    path.write_text("t,q,p\n0,a,1\n1,b,2")
+    with pytest.raises(DataError, match=r"^NR105 .*line 2, column q: 'a' \(2 cells"):
+        load_trajectories(path, Layout(split=5.0))
+
+
+def test_a_field_is_named_in_one_entry_or_several():
+    assert parsed_names(["q=x,y"]) == parsed_names(["q=x", " q = y"]) == {"q": ("x", "y")}
+    assert Layout({"t": "time", "q": ["x", "y"]}) == Layout({"t": ("time",), "q": ("x", "y")})
+
+
+def test_what_is_no_layout_and_no_data_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"layout is dict; expected Layout\(names"):
+        load_trajectories(tmp_path, {"q": "x"})
+    with pytest.raises(UsageError, match="data are str; expected Trajectories, see load_trajectories"):
+        nr.fit("d.npz", seed=1)
+
+
 def test_summary_says_what_to_keep_in_mind():
     rng = np.random.default_rng(0)
     q = rng.normal(size=(4, 30, 2))

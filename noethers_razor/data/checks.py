@@ -96,8 +96,8 @@ def _time_problems(t: np.ndarray, present: np.ndarray) -> list[Problem]:
     bad_count = int(bad.sum())
     more = f", {bad_count} places in all" if bad_count > 1 else ""
     remedy = (
-        "sort by time, name what tells trajectories apart, or split at the jumps: split_at_gaps, "
-        "--split-at-gaps"
+        "sort by time, name what tells trajectories apart (--map trajectory=COLUMN in a table), or split at "
+        "the jumps: split_at_gaps, --split-at-gaps"
     )
     return [Problem("NR104", f"{first}{more}): {remedy}")]
 

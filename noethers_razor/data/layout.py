@@ -24,7 +24,7 @@ class Layout:
     """Where things are in a file.
 
     Args:
-        names: field -> its names in the file, several for a field whose degrees of freedom lie apart; a field
+        names: field -> its name in the file, or several for a field whose degrees of freedom lie apart; one
             that is left out has its own name.
         axes: order of the axes of positions, momenta and velocities: ``trajectory`` (may be missing: there is
             one), ``time``, and any others, which together are the degrees of freedom (``dof``, or ``body``
@@ -36,12 +36,14 @@ class Layout:
         UsageError: for fields and axes that do not exist, and masses that are none.
     """
 
-    names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     axes: tuple[str, ...] = AXES
     mass: tuple[float, ...] = ()
     split: float | None = None
 
     def __post_init__(self) -> None:
+        names = {field: (own,) if isinstance(own, str) else tuple(own) for field, own in self.names.items()}
+        object.__setattr__(self, "names", names)
         for field in self.names:
             if field not in FIELDS:
                 raise UsageError(f"field {field!r}; expected one of {', '.join(FIELDS)}")
@@ -59,7 +61,7 @@ class Layout:
 
     def of(self, field: str) -> tuple[str, ...]:
         """Names of a field in the file."""
-        return self.names.get(field, (field,))
+        return tuple(self.names.get(field, (field,)))
 
     @property
     def wanted(self) -> set[str]:
@@ -73,13 +75,14 @@ def parsed_names(entries: Sequence[str]) -> dict[str, tuple[str, ...]]:
     Raises:
         UsageError: for what is no such entry.
     """
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         field, separator, names = entry.partition("=")
         given = tuple(name.strip() for name in names.split(",") if name.strip())
         if not separator or not given:
             raise UsageError(f"{entry!r}; expected FIELD=NAME or FIELD=NAME,NAME,..., such as p=px,py")
-        found[field.strip()] = given
+        # A field may be named in one entry or in several.
+        found[field.strip()] = found.get(field.strip(), ()) + given
     return found
 
 

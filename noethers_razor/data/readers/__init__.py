@@ -14,7 +14,7 @@ from noethers_razor.data.readers.rebound import read_rebound
 from noethers_razor.data.readers.table import read_table
 from noethers_razor.data.readers.zarr import read_zarr
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.errors import DataError
+from noethers_razor.errors import DataError, UsageError
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
@@ -42,6 +42,8 @@ def load_trajectories(
         DataError: when the file is missing, of another format, or holds unusable data.
         UsageError: when its format needs a package that is not installed.
     """
+    if not (layout is None or isinstance(layout, Layout)):
+        raise UsageError(f"layout is {type(layout).__name__}; expected Layout(names, ...)")
     file = Path(path)
     kind = file.suffix.lower() if suffix is None else f".{suffix.lower().lstrip('.')}"
     try:

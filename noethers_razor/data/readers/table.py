@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +49,18 @@ def read_table(path: Path, layout: Layout) -> Trajectories:
         raise DataError(
             "NR107",
             f"{path}: no column {', '.join(missing)} among {', '.join(names)}; expected t, positions q..., "
-            "momenta p... (or velocities v... with masses): name them, such as --map q=x,y",
+            "momenta p... (or velocities v... with masses), trajectory where there are several: name them, "
+            "such as --map q=x,y",
         )
     chosen[fast] = _paired(chosen["q"], chosen[fast], layout, fast, path)
-    numbers = {
-        name: _numbers(columns[name], name, path, lines)
-        for name in dict.fromkeys([time, *chosen["q"], *chosen[fast]])
-    }
-    rows = _rows_of(columns.get(label), len(numbers[time]))
+    numbers = {name: _numbers(columns[name]) for name in dict.fromkeys([time, *chosen["q"], *chosen[fast]])}
+    known = np.all([np.isfinite(values) for values in numbers.values()], axis=0)
+    if not known.all() and layout.split is None:
+        raise _about_cells(path, lines, columns, numbers)
+    # A state without numbers is one that is missing: there trajectories are cut.
+    rows = [piece for own in _rows_of(columns.get(label), len(known)) for piece in _known_pieces(own, known)]
+    if not rows:
+        raise _about_cells(path, lines, columns, numbers)
     q, p = (np.stack([numbers[name] for name in chosen[field]], axis=-1) for field in ("q", fast))
     arrays = padded([(numbers[time][own], q[own], p[own]) for own in rows])
     raw = {"q": arrays.q, fast: arrays.p, "t": arrays.t}
@@ -124,21 +128,34 @@ def _chosen(field: str, names: Sequence[str], layout: Layout, owned: set[str]) -
     return [name for name in names if re.fullmatch(_DEFAULT.format(field), name) and name not in others]
 
 
-def _numbers(cells: list[str], name: str, path: Path, lines: list[int]) -> np.ndarray:
-    """A column as float64."""
+def _numbers(cells: list[str]) -> np.ndarray:
+    """A column as float64, what is no number as not one."""
     try:
-        values = np.array(cells, dtype=np.float64)
+        return np.array(cells, dtype=np.float64)
     except ValueError:
-        values = np.array([_number(cell) for cell in cells])
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise DataError(
-            "NR105",
-            f"{path}: line {lines[row]}, column {name}: {cells[row]!r} ({int(bad.sum())} cells there are no "
-            "finite numbers): remove those lines, and cut there with --split-at-gaps",
-        )
-    return values
+        return np.array([_number(cell) for cell in cells])
+
+
+def _about_cells(
+    path: Path, lines: list[int], columns: Mapping[str, list[str]], numbers: Mapping[str, np.ndarray]
+) -> DataError:
+    """What is no finite number in the columns that are used: the first of each, and how many."""
+    found = []
+    for name, values in numbers.items():
+        bad = ~np.isfinite(values)
+        if bad.any():
+            row = int(np.argmax(bad))
+            place = f"line {lines[row]}, column {name}: {columns[name][row]!r}"
+            remedy = "delete such lines, or cut trajectories there: Layout(split=5), --split-at-gaps"
+            found.append(("NR105", f"{place} ({int(bad.sum())} cells there are no finite numbers): {remedy}"))
+    (code, text), *others = found
+    return DataError(code, f"{path}: {text}", others)
+
+
+def _known_pieces(own: np.ndarray, known: np.ndarray) -> list[np.ndarray]:
+    """Rows of a trajectory, cut where some are not known."""
+    index = np.flatnonzero(known[own])
+    return [piece for piece in np.split(own[index], np.flatnonzero(np.diff(index) > 1) + 1) if len(piece)]
 
 
 def _number(cell: str) -> float:
