@@ -68,7 +68,7 @@ else
 	$(BIN)/python -m experiments.coverage
 	$(BIN)/python -m experiments.irregular
 	$(BIN)/python -m experiments.noise --seeds 3
-	$(BIN)/python -m experiments.interruptions --seeds 3 --kills 4
+	$(BIN)/python -m experiments.interruptions --seeds 3 --kills 3
 	$(BIN)/python -m experiments.refusals
 	$(BIN)/python -m experiments.solar_system --seeds 3
 endif

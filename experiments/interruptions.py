@@ -29,6 +29,7 @@ CASES: dict[str, tuple[System, list[str]]] = {
     "Henon-Heiles": (HenonHeiles(), []),
 }
 SETTINGS = ["--steps", "1500", "--chunk", "50", "--width", "32", "--quiet", "--checkpoint-seconds", "1"]
+KINDS = ("killed", "asked")
 _SPAN = 12.0
 """Seconds within which a process is stopped: beyond start-up and compilation."""
 
@@ -138,15 +139,15 @@ def main() -> None:
             [
                 name,
                 str(sum(run["killed"]["stopped"] for run in done)),
-                f"{max(age for run in done for age in run['killed']['ages']):.2g}",
                 f"{sum(run['identical'][0] for run in done)} of {len(done)}",
                 str(sum(run["asked"]["stopped"] for run in done)),
                 ", ".join(str(c) for c in sorted({c for run in done for c in run["asked"]["codes"]})),
                 f"{max(run['asked']['slowest'] for run in done):.2g}",
                 f"{sum(run['identical'][1] for run in done)} of {len(done)}",
-                str(sum(run[kind]["refused_records"] for run in done for kind in ("killed", "asked"))),
+                str(sum(run[kind]["refused_records"] for run in done for kind in KINDS)),
             ]
         )
+    ages = [age for done in runs.values() for run in done for kind in KINDS for age in run[kind]["ages"]]
     write(
         options.out,
         "interruptions",
@@ -156,7 +157,6 @@ def main() -> None:
             [
                 "system",
                 "killed (SIGKILL)",
-                "seconds since the last record, at most",
                 "ended bit-identical",
                 "stopped (SIGTERM, SIGINT)",
                 "exit codes",
@@ -167,8 +167,8 @@ def main() -> None:
             rows,
         ),
         remarks="Identical: SHA-256 of the saved model is that of the fit that nothing stopped. A record is "
-        "written every second, and at the end of each training or estimate; the time since is of trainings "
-        "that went on.\n",
+        f"written every second, and at the end of each training or estimate. {len(ages)} of the stops came while a "
+        f"training went on that had left a record: the newest was at most {max(ages, default=0):.2g} s old.\n",
         runs=runs,
     )
 
