@@ -167,8 +167,9 @@ def main() -> None:
             rows,
         ),
         remarks="Identical: SHA-256 of the saved model is that of the fit that nothing stopped. A record is "
-        f"written every second, and at the end of each training or estimate. {len(ages)} of the stops came while a "
-        f"training went on that had left a record: the newest was at most {max(ages, default=0):.2g} s old.\n",
+        f"written every second, and at the end of each training or estimate. {len(ages)} stops came while a "
+        "training went on that had left a record: the newest was at most "
+        f"{max(ages, default=0):.2g} s old.\n",
         runs=runs,
     )
 
