@@ -39,15 +39,20 @@ def model_of(run: Path) -> str:
     return hashlib.sha256((run / "model.npz").read_bytes()).hexdigest()
 
 
-def age(run: Path) -> float | None:
-    """Seconds since the newest record of a training that goes on; None where none does."""
+def age(run: Path, began: float) -> float | None:
+    """Seconds since the newest record of a training that goes on in a process begun then; None without one.
+
+    A record of the process before is no measure: until the training is gone on with, nothing is done.
+    """
     try:
         times = {path: path.stat().st_mtime for path in (run / "checkpoints").glob("*-*")}
     except FileNotFoundError:
         # Replaced by the next one between two looks: as new as can be.
         return 0.0
     newest = max(times, key=lambda path: times[path], default=None)
-    return None if newest is None or newest.name.endswith("end") else time.time() - times[newest]
+    if newest is None or newest.name.endswith("end") or times[newest] < began:
+        return None
+    return time.time() - times[newest]
 
 
 def started(data: Path, run: Path, seed: int, words: list[str], cache: str) -> subprocess.Popen[str]:
@@ -76,12 +81,13 @@ def stopped(
     generator, codes, damaged, done = np.random.default_rng(seed), [], 0, False
     slowest, ages = 0.0, []
     for i in range(kills):
+        opened = time.time()
         process = started(data, run, seed, words, cache)
         try:
             _, errors = process.communicate(timeout=float(generator.uniform(3.0, _SPAN)))
             done = True
         except subprocess.TimeoutExpired:
-            ages.append(age(run))
+            ages.append(age(run, opened))
             process.send_signal(signals[i % len(signals)])
             began = time.perf_counter()
             _, errors = process.communicate()
