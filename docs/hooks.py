@@ -30,9 +30,9 @@ def _results(root: Path) -> str:
         for path in sorted((root / folder / "results").glob("*.md")):
             text = path.read_text()
             command = re.search(r"Command: `([^`]*)`", text)
-            title = text.splitlines()[0].removeprefix("# ")
+            name = text.splitlines()[0].removeprefix("# ")
             lines.append(
-                f"* [{title}]({folder}/results/{path.name})" + (f": `{command[1]}`" if command else "")
+                f"* [{name}]({folder}/results/{path.name})" + (f": `{command[1]}`" if command else "")
             )
     return "\n".join(lines) + "\n"
 

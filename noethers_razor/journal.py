@@ -119,8 +119,8 @@ class Journal:
             raise UsageError(
                 f"another fit is writing into {self._claimed}; wait for it, or choose another folder"
             ) from None
-        except (NotImplementedError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
                 raise
             self.tell(f"{self._claimed} cannot be locked: see to it that no other fit writes there")
         return self

@@ -27,7 +27,7 @@ from noethers_razor.errors import RunFolderError, UsageError
 from noethers_razor.extras import extra
 from noethers_razor.history import FlatParams, Row
 from noethers_razor.host import versions
-from noethers_razor.mechanics import apply_form, energy_drift
+from noethers_razor.mechanics import energy_drift
 from noethers_razor.model import Model, build_model, conserved_of, precision
 from noethers_razor.prediction import Prediction
 
@@ -132,8 +132,7 @@ class Result:
 
     def field(self, x: ArrayLike) -> np.ndarray:
         """Posterior-mean velocity x' = J grad H at states (..., M), data units."""
-        dq, dp = np.split(self.gradient(x), 2, axis=-1)
-        return np.concatenate([dp, -dq], axis=-1)
+        return _turned(self.gradient(x))
 
     def quadratic_forms(self) -> tuple[np.ndarray, np.ndarray]:
         """The learned quantities x'Ax/2 + b'x in the frame: (K, M, M), (K, M), float64.
@@ -175,7 +174,7 @@ class Result:
         """Fields J grad C (K, ..., M) at states (..., M), data units; C: `conserved` times `Frame.action`."""
         states = np.asarray(x, np.float64)
         inner = self.function_slopes(states.reshape(-1, self.frame.dim))
-        moved = np.asarray(apply_form(jnp.asarray(inner))) @ self.frame.inverse.T
+        moved = _turned(inner) @ self.frame.inverse.T
         return moved.reshape(len(moved), *states.shape)
 
     def flow(self, x: ArrayLike, tau: ArrayLike) -> np.ndarray:
@@ -221,10 +220,8 @@ class Result:
         keys = ("noise_variance", "transitions", "steps", "seconds_total")
         values = {f"-ELBO per transition, {name}": b["negative_elbo"] for name, b in bounds.items()}
         values |= {key.replace("_", " "): self.metrics[key] for key in keys}
-        rows = [[name, f"{value:.6g}"] for name, value in values.items()]
-        return markup.block(
-            f"fit with family {self.model.family.name}, seed {self.seed}", [markup.table(["", ""], rows)]
-        )
+        shown = markup.table(["", ""], [[name, f"{value:.6g}"] for name, value in values.items()])
+        return markup.block(f"fit with family {self.model.family.name}, seed {self.seed}", [shown])
 
     def predict(self, x0: ArrayLike, t: ArrayLike, *, samples: int = 32) -> Prediction:
         """Trajectories from starts, with their posterior spread.
@@ -331,6 +328,12 @@ class Result:
             texts={"history.csv": history.getvalue(), **(texts or {})},
             overwrite=overwrite,
         )
+
+
+def _turned(gradient: np.ndarray) -> np.ndarray:
+    """J g of gradients (..., M), in the precision that they have."""
+    dq, dp = np.split(gradient, 2, axis=-1)
+    return np.concatenate([dp, -dq], axis=-1)
 
 
 def _group(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -244,7 +244,8 @@ def test_clearing_leaves_what_is_not_its_own(tmp_path, told):
     assert [path.name for path in journal.folder.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="locks of another kind")
+# What a file system without locks says is played by `fcntl`, a module that Windows does not have.
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fcntl")
 def test_a_folder_that_cannot_be_locked_is_used(tmp_path, told, monkeypatch):
     import fcntl
 

@@ -82,6 +82,17 @@ def body_arrows(state: np.ndarray, velocity: np.ndarray, dim: int = 2) -> list[A
     ]
 
 
+def _framed(
+    ax: Any, title: str, points: np.ndarray, labels: tuple[str, str], spare: float, equal: bool
+) -> np.ndarray:
+    """A panel of the plane, around points (N, 2), whose extent (2,) it returns."""
+    headed(ax, title)
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+    ax.tick_params(labelsize=7)
+    open_frame(ax)
+    return limited(ax, points, spare, equal=equal)
+
+
 def _draw(ax: Any, kind: Arrows, colour: str, extent: np.ndarray) -> None:
     """Arrows of one kind, the longest a set share of the panel; momenta as they are."""
     still = kind.label == MOMENTUM
@@ -120,15 +131,11 @@ def arrows(
     figure, axes = panels(len(fields), columns, 2.4, 2.5)
     for ax, (title, kinds) in zip(axes.flat, fields.items(), strict=False):
         points = np.concatenate([kind.points for kind in kinds])
-        extent = limited(ax, points, _LONGEST, equal=equal)
+        extent = _framed(ax, title, points, labels, _LONGEST, equal)
         colours = itertools.cycle((BLUE, ORANGE))
         for kind in kinds:
             _draw(ax, kind, GREY if kind.label == MOMENTUM else next(colours), extent)
         ax.plot(*kinds[0].points.T, "o" if len(kinds[0].points) < 20 else ".", color="black", ms=4)
-        headed(ax, title)
-        ax.set(xlabel=labels[0], ylabel=labels[1])
-        ax.tick_params(labelsize=7)
-        open_frame(ax)
     found: dict[str, Any] = {}
     for ax in axes.flat:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -157,11 +164,7 @@ def flow(
     figure, axes = panels(len(points), columns, 2.4, 2.5)
     moving: list[tuple[Any, Any, np.ndarray]] = []
     for ax, (title, path) in zip(axes.flat, points.items(), strict=False):
-        headed(ax, title)
-        limited(ax, path.reshape(-1, 2), 0.08, equal=equal)
-        ax.set(xlabel=labels[0], ylabel=labels[1])
-        ax.tick_params(labelsize=7)
-        open_frame(ax)
+        _framed(ax, title, path.reshape(-1, 2), labels, 0.08, equal)
         for i in range(path.shape[1]):
             colour = CYCLE[i % len(CYCLE)]
             (line,) = ax.plot([], [], color=colour, lw=1)

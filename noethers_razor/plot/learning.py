@@ -35,6 +35,14 @@ def _lines(rows: Sequence[Any]) -> dict[str, tuple[list[int], list[float]]]:
     return found
 
 
+def _of_the_bound(figure: Figure, ax: Any, columns: int) -> Figure:
+    """With the axes of a bound along training, and a legend of so many columns."""
+    ax.set(xlabel="optimiser step", ylabel="-ELBO per transition (nats)")
+    figure.legend(loc="outside upper center", ncols=columns, fontsize=8, frameon=False)
+    open_frame(ax)
+    return figure
+
+
 def training(rows: Sequence[Any]) -> Figure:
     """-ELBO per transition over the optimiser steps of each stage."""
     figure = blank(7.0, 3.2)
@@ -47,10 +55,7 @@ def training(rows: Sequence[Any]) -> Figure:
         colour = GREY if stage in bare else next(palette)
         label = "_" * (stage in bare[1:]) + ("without symmetry, and control" if stage in bare else stage)
         ax.plot(steps, values, "o-", ms=3, color=colour, label=label)
-    ax.set(xlabel="optimiser step", ylabel="-ELBO per transition (nats)")
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
-    open_frame(ax)
-    return figure
+    return _of_the_bound(figure, ax, 3)
 
 
 def convergence(histories: Mapping[str, Sequence[Any]]) -> Figure:
@@ -75,10 +80,7 @@ def convergence(histories: Mapping[str, Sequence[Any]]) -> Figure:
         # The first steps fall by far more than the fits differ.
         spare = 0.05 * (max(late) - min(late))
         ax.set_ylim(min(late) - spare, max(late) + spare)
-    ax.set(xlabel="optimiser step", ylabel="-ELBO per transition (nats)")
-    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    open_frame(ax)
-    return figure
+    return _of_the_bound(figure, ax, 4)
 
 
 def curves(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], ylabel: str) -> Figure:

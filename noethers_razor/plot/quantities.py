@@ -51,10 +51,7 @@ def generators(
         gap = np.full((len(names), 1), np.nan)
         forms = [np.hstack([a, gap, b[:, None]]) for a, b in quantities]
         ticks += ["", "b"]
-    columns = max(1, min(columns, len(forms)))
-    rows = max(1, -(-len(forms) // columns))
-    figure = blank(2.1 * columns + 0.7, 2.25 * rows + 0.2)
-    axes: Any = figure.subplots(rows, columns, squeeze=False)
+    figure, axes = panels(len(forms), columns, 2.1, 2.25, (0.7, 0.2))
     largest = max((float(np.nanmax(np.abs(a))) for a in forms), default=1.0) or 1.0
     image = None
     for ax, form, title in zip(axes.flat, forms, titles, strict=False):
@@ -66,8 +63,6 @@ def generators(
         else:
             ax.set_xticks([])
             ax.set_yticks([])
-    for ax in axes.flat[len(forms) :]:
-        ax.set_axis_off()
     if image is not None:
         figure.colorbar(image, ax=axes, shrink=0.8, label="entry of A and b, $C = x^T A x / 2 + b^T x$")
     return figure

@@ -30,10 +30,7 @@ def rollouts(
         truth: observed states (T, M), or None.
         names: of the M coordinates.
     """
-    columns = min(columns, len(names))
-    rows = -(-len(names) // columns)
-    figure = blank(3.0 * columns + 0.4, 1.7 * rows + 0.6)
-    axes: Any = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    figure, axes = panels(len(names), columns, 3.0, 1.7, (0.4, 0.6), sharex=True)
     for i, (ax, name) in enumerate(zip(axes.flat, names, strict=False)):
         low, high = mean[:, i] - 2 * deviation[:, i], mean[:, i] + 2 * deviation[:, i]
         ax.fill_between(t, low, high, color=BLUE, alpha=0.25, lw=0, label="± 2 posterior deviations")
@@ -42,8 +39,6 @@ def rollouts(
             ax.plot(t, truth[:, i], ".", color=ORANGE, ms=4, label="data")
         ax.set_ylabel(name)
         open_frame(ax)
-    for ax in axes.flat[len(names) :]:
-        ax.set_axis_off()
     for ax in axes[-1]:
         ax.set_xlabel("time")
     handles, labels = axes.flat[0].get_legend_handles_labels()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart with any colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
-PINK, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
+PINK, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW)
 
 
@@ -43,11 +43,23 @@ def blank(width: float, height: float) -> Figure:
     return _shown()(figsize=(width, height), layout="constrained")
 
 
-def panels(count: int, columns: int, width: float, height: float, **shared: Any) -> tuple[Figure, Any]:
-    """A figure of so many axes of a size, row by row, and the array of axes; those beyond are hidden."""
+def panels(
+    count: int,
+    columns: int,
+    width: float,
+    height: float,
+    spare: tuple[float, float] = (0.5, 0.4),
+    **shared: Any,
+) -> tuple[Figure, Any]:
+    """A figure of so many axes of a size, row by row, and the array of axes; those beyond are hidden.
+
+    Args:
+        spare: added to the width and the height of all, inches.
+        shared: whether axes are, see `matplotlib.figure.Figure.subplots`.
+    """
     columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))
-    figure = blank(width * columns + 0.5, height * rows + 0.4)
+    figure = blank(width * columns + spare[0], height * rows + spare[1])
     axes = figure.subplots(rows, columns, squeeze=False, **shared)
     for ax in axes.flat[count:]:
         ax.set_axis_off()

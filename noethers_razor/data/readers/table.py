@@ -55,12 +55,10 @@ def read_table(path: Path, layout: Layout) -> Trajectories:
     chosen[fast] = _paired(chosen["q"], chosen[fast], layout, fast, path)
     numbers = {name: _numbers(columns[name]) for name in dict.fromkeys([time, *chosen["q"], *chosen[fast]])}
     known = np.all([np.isfinite(values) for values in numbers.values()], axis=0)
-    if not known.all() and layout.split is None:
+    if not known.any() or (layout.split is None and not known.all()):
         raise _about_cells(path, lines, columns, numbers)
     # A state without numbers is one that is missing: there trajectories are cut.
     rows = [piece for own in _rows_of(columns.get(label), len(known)) for piece in _known_pieces(own, known)]
-    if not rows:
-        raise _about_cells(path, lines, columns, numbers)
     q, p = (np.stack([numbers[name] for name in chosen[field]], axis=-1) for field in ("q", fast))
     arrays = padded([(numbers[time][own], q[own], p[own]) for own in rows])
     raw = {"q": arrays.q, fast: arrays.p, "t": arrays.t}
