@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCUMENTS := $(VENV)/.documents
 
 .PHONY: demo test slow lint docs notebooks bench reproduce clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $(STAMP)
+
+# What only the site and the notebooks need: neither the demo nor the tests wait for it.
+$(DOCUMENTS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs,notebooks]'
+	touch $(DOCUMENTS)
 
 demo: $(STAMP)
 	$(BIN)/noethers-razor demo --out demo --overwrite
@@ -18,16 +24,16 @@ test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 # Whole fits that take half a minute and more; CI runs them too.
-slow: $(STAMP)
+slow: $(DOCUMENTS)
 	$(BIN)/python -m pytest --numprocesses 2 --dist load -m slow
 
 # The site, in site/; a warning is an error.
-docs: $(STAMP)
+docs: $(DOCUMENTS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Runs all notebooks; NOTEBOOKS is where they are built, with their outputs.
 NOTEBOOKS ?= notebooks
-notebooks: $(STAMP)
+notebooks: $(DOCUMENTS)
 	mkdir -p $(NOTEBOOKS)
 	for source in notebooks/*.py; do \
 	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupytext --quiet --to ipynb --execute \

@@ -5,12 +5,11 @@ import re
 import runpy
 from pathlib import Path
 
+import jupytext
 import pytest
 
-jupytext = pytest.importorskip("jupytext")
-
-import noethers_razor as nr  # noqa: E402
-from noethers_razor import fitting  # noqa: E402
+import noethers_razor as nr
+from noethers_razor import fitting
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 ROOT = Path(__file__).parent.parent
