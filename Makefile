@@ -23,7 +23,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-# Whole fits that take half a minute and more; CI runs them too.
+# What takes half a minute and more; CI runs it too.
 slow: $(DOCUMENTS)
 	$(BIN)/python -m pytest --numprocesses 2 --dist load -m slow
 

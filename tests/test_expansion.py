@@ -122,6 +122,7 @@ def test_polynomials_keep_only_the_terms_that_they_need():
     np.testing.assert_array_equal((np.asarray(gradient) != 0)[:2], used != 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "forms", "functions"),
     [(Kepler(), 1, 2), (Oscillators(n=2), 4, 0)],
@@ -164,6 +165,7 @@ def test_functions_of_others_are_not_counted(x64):
     assert np.linalg.norm(independence.off_span(x, first)[..., 1:] - x[..., 1:]) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family", [Polynomial(forms=False, degree=4), Neural(forms=False)], ids=["polynomial", "neural"]
 )
