@@ -441,3 +441,12 @@ def test_a_file_of_another_name_is_read_as_what_it_is_said_to_be(tmp_path):
     with pytest.raises(DataError, match=r"NR10[78]"):
         load_trajectories(tmp_path / "d.zip")
     assert GOOD["q"].shape[0] == 6
+
+
+def test_columns_of_numbers_that_are_not_used_are_told(tmp_path):
+    path = tmp_path / "shots.csv"
+    path.write_text("shot,t,q1,p1,z,who\n1,0,1,2,3,a\n1,.1,1.1,2,3,b\n2,.2,1.3,2,4,c\n2,.3,1.4,2,4,nan\n")
+    told = "numbers in columns {} of the table are not used"
+    assert told.format("shot, z") in nr.load_trajectories(path).summary().warnings
+    named = load_trajectories(path, Layout({"trajectory": "shot"}))
+    assert told.format("z") in named.summary().warnings

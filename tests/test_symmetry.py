@@ -39,6 +39,10 @@ def mixed(n, seed=0, noise=0.0):
     return form + bump + bump.transpose(0, 2, 1), mixing @ linear
 
 
+def _any(row):
+    return True
+
+
 def unit_moment(dim):
     return np.eye(dim + 1) / dim
 
@@ -113,7 +117,7 @@ def test_angles_are_exact_for_a_rotated_direction():
 def test_formulas_of_a_random_basis_are_the_textbook_ones():
     form, linear = mixed(2, noise=1e-3)
     names = ["q1", "q2", "p1", "p2"]
-    lines = {text for text, _ in readable(form, linear, names, np.ones(14), lambda row: 0.0)}
+    lines = {text for text, _ in readable(form, linear, names, np.ones(14), lambda row: 0.0, _any)}
     assert lines == {"q1^2 + p1^2", "q2^2 + p2^2", "q1*p2 - q2*p1", "q1*q2 + p1*p2"}
 
 
@@ -123,8 +127,33 @@ def test_rounding_that_breaks_conservation_is_not_used():
     def defect(row):
         return float(abs(row[2] / row[0] - 1.02))
 
-    ((text, _),) = readable(form, np.zeros((1, 2)), ["q", "p"], np.ones(5), defect)
+    ((text, _),) = readable(form, np.zeros((1, 2)), ["q", "p"], np.ones(5), defect, _any)
     assert "1.02" in text or "0.98" in text
+
+
+def test_rounding_beyond_what_the_data_leave_open_is_not_used():
+    # 4/3 conserves as well as 1.3225 to the eye; the span says which.
+    form = np.diag([2.0, 2.0 * 1.3225])[None] / 1.3225
+
+    def is_open(row):
+        return abs(row[0] / row[2] * 1.3225 - 1) < 1e-3
+
+    def text(allowed):
+        return readable(form, np.zeros((1, 2)), ["q", "p"], np.ones(5), lambda row: 0.0, allowed)[0][0]
+
+    assert text(_any) == "0.75*q^2 + p^2"
+    assert text(is_open) == "0.756*q^2 + p^2"
+
+
+@pytest.mark.parametrize(("degrees", "rounded"), [(1.0, True), (0.01, False)])
+def test_a_formula_lies_in_the_span_as_nearly_as_that_is_known(degrees, rounded, monkeypatch, x64):
+    system = Oscillators(n=2)
+    fit = known_fit(system, 2e-3, 1)
+    fit.tracks = object()
+    known = SimpleNamespace(angle=np.full(3, degrees), rows=None, warnings=list)
+    monkeypatch.setattr("noethers_razor.symmetry.report.uncertainty_of_span", lambda *_: known)
+    formulas = set(find_symmetries(fit).formulas)
+    assert (formulas == {"q1^2 + p1^2", "q2^2 + p2^2", "q1*p2 - q2*p1", "q1*q2 + p1*p2"}) == rounded
 
 
 def test_coefficients_and_forms_are_inverse():
@@ -156,7 +185,7 @@ def test_formulas_do_not_depend_on_units_or_origin(scale, centre):
         bracket = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
         return float(np.median(np.abs(bracket) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)))
 
-    ((text, _),) = readable(form, moved, names, monomial_weights(near), defect)
+    ((text, _),) = readable(form, moved, names, monomial_weights(near), defect, _any)
     assert "^2" in text and "p^2" in text and text.count("^2") == 2
     assert ("(q - 30)" in text or "(q - 29.9)" in text or "(q - 30.1)" in text) == (centre != 0)
 

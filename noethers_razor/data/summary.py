@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from noethers_razor import markup
-from noethers_razor.data.gaps import GAP
+from noethers_razor.data.gaps import GAP, alone_in
 
+UNUSED = "unused_columns"
+"""In metadata: columns of numbers of the table that are no coordinate."""
 _FEW = 200
 _FLAT = 1e-9
 _ROUNDED = 1e-5
@@ -81,9 +84,13 @@ class Summary:
 
 
 def summary_of(
-    times: np.ndarray, states: np.ndarray, present: np.ndarray, coordinates: list[str], alone: int = 0
+    times: np.ndarray,
+    states: np.ndarray,
+    present: np.ndarray,
+    coordinates: list[str],
+    metadata: Mapping[str, Any],
 ) -> Summary:
-    """Of times (trajectory, time), states (trajectory, time, M), which exist, and how many were left out."""
+    """Of times (trajectory, time), states (trajectory, time, M), which exist, and what a reader noted."""
     both = present[:, 1:] & present[:, :-1]
     steps = np.diff(times, axis=1)[both]
     observed, lengths = states[present], present.sum(axis=1)
@@ -106,7 +113,8 @@ def summary_of(
             *_about_steps(steps, moved, spread),
             *_about_copies(states, present),
             *_about_mask(present),
-            *_about_alone(alone, len(observed)),
+            *_about_alone(alone_in(metadata), len(observed)),
+            *_about_unused(metadata),
         ],
     )
 
@@ -166,6 +174,13 @@ def _about_alone(alone: int, kept: int) -> list[str]:
     if not alone:
         return []
     return [f"{alone} of {alone + kept} states stood alone between gaps and were left out"]
+
+
+def _about_unused(metadata: Mapping[str, Any]) -> list[str]:
+    unused = metadata.get(UNUSED)
+    if not isinstance(unused, list) or not unused:
+        return []
+    return [f"numbers in columns {', '.join(map(str, unused))} of the table are not used"]
 
 
 def _about_copies(states: np.ndarray, present: np.ndarray) -> list[str]:

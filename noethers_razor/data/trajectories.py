@@ -203,7 +203,7 @@ class Trajectories:
 
     def summary(self) -> Summary:
         """What the data are like, and what to keep in mind when fitting them."""
-        return summary_of(self.times, self.states, self.present, self.coordinates, self.alone)
+        return summary_of(self.times, self.states, self.present, self.coordinates, self.metadata)
 
     def to_xarray(self) -> Any:
         """An xarray data set with variables q, p, t and mask, which `load_trajectories` reads as netCDF.

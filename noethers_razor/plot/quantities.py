@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from noethers_razor.plot.style import BLUE, GREY, ORANGE, blank, headed, open_frame, panels
+from noethers_razor.plot.style import BLUE, GREY, ORANGE, blank, headed, lowest, open_frame, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,7 +123,7 @@ def level_sets(
         if data is not None:
             ax.plot(data[:, 0], data[:, 1], ".", color=ORANGE, ms=3)
         headed(ax, title)
-    for ax in axes[-1]:
+    for ax in lowest(axes, len(values)):
         ax.set_xlabel(labels[0])
     for ax in axes[:, 0]:
         ax.set_ylabel(labels[1])

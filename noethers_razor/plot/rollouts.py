@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noethers_razor.plot.style import BLUE, CYCLE, GREY, ORANGE, blank, open_frame, panels
+from noethers_razor.plot.style import BLUE, CYCLE, GREY, ORANGE, blank, lowest, open_frame, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def rollouts(
             ax.plot(t, truth[:, i], ".", color=ORANGE, ms=4, label="data")
         ax.set_ylabel(name)
         open_frame(ax)
-    for ax in axes[-1]:
+    for ax in lowest(axes, len(names)):
         ax.set_xlabel("time")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)

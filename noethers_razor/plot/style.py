@@ -63,7 +63,15 @@ def panels(
     axes = figure.subplots(rows, columns, squeeze=False, **shared)
     for ax in axes.flat[count:]:
         ax.set_axis_off()
+    # What shares its axis with a hidden one below would go without numbers.
+    for ax in lowest(axes, count):
+        ax.tick_params(labelbottom=True)
     return figure, axes
+
+
+def lowest(axes: Any, count: int) -> list[Any]:
+    """Of an array of axes, filled row by row up to a count, the lowest filled one of each column."""
+    return list(axes.flat[:count][-axes.shape[1] :])
 
 
 def open_frame(ax: Any) -> None:

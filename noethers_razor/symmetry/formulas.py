@@ -90,13 +90,18 @@ def _rounded(row: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return out
 
 
-def _simplest(row: np.ndarray, weights: np.ndarray, defect: Callable[[np.ndarray], float]) -> np.ndarray:
-    """Rounded and with small terms dropped as far as the defect stays what it was."""
+def _simplest(
+    row: np.ndarray,
+    weights: np.ndarray,
+    defect: Callable[[np.ndarray], float],
+    is_open: Callable[[np.ndarray], bool],
+) -> np.ndarray:
+    """Rounded, small terms dropped, as far as the data leave it open and the defect stays what it was."""
     size = np.abs(row) * weights
     short = np.where(size < _NEGLIGIBLE * size.max(), 0.0, row)
     limit = 1.5 * defect(row) + 1e-3
     for candidate in (_rounded(short, weights), short, _rounded(row, weights)):
-        if candidate.any() and defect(candidate) <= limit:
+        if candidate.any() and is_open(candidate) and defect(candidate) <= limit:
             return candidate
     return row
 
@@ -152,16 +157,18 @@ def readable(
     names: Sequence[str],
     weights: np.ndarray,
     defect: Callable[[np.ndarray], float],
+    is_open: Callable[[np.ndarray], bool],
 ) -> list[tuple[str, np.ndarray]]:
     """Formulas of a basis of the span of (r, M, M), (r, M), with their coefficients.
 
     What is printed is what was tested: coefficients are rounded and terms dropped only where the
-    conservation defect stays what it was.
+    conservation defect stays what it was, and the data leave open whether that is so.
 
     Args:
         names: of the M coordinates.
         weights: (D,), see `monomial_weights`; a span does not depend on units, so neither do pivots.
         defect: of monomial coefficients (D,), the conservation defect on held-out states.
+        is_open: whether monomial coefficients (D,) are as near to the span as it is known.
     """
     if len(form) == 0:
         return []
@@ -170,7 +177,7 @@ def readable(
     for scaled in sparse_basis(coefficients(form, linear) * weights):
         row = scaled / weights
         row = row / row[np.argmax(np.abs(scaled))]
-        chosen = _simplest(row, weights, defect)
+        chosen = _simplest(row, weights, defect, is_open)
         first = np.argmax(chosen != 0)
         chosen = chosen * (-1.0 if chosen[first] < 0 else 1.0)
         lines.append((text_of(chosen, labels), chosen))

@@ -276,11 +276,18 @@ def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
         a, b = form_of(row, frame.dim)
         return float(_median_defects(a[None], b[None], near, gradient, frame)[0])
 
-    basis = readable(form, moved, names, monomial_weights(near), defect)
-    defects = _median_defects(form, linear, states, gradient, frame)
     unsure = None
     if rank and result.tracks:
         unsure = uncertainty_of_span(span.vectors[:rank], result.moment, result.tracks)
+    known = None if unsure is None or unsure.angle is None else float(unsure.angle[-1])
+
+    def is_open(row: np.ndarray) -> bool:
+        a, b = form_of(row, frame.dim)
+        inner = embed(*frame.quadratic_into(a[None], (b - a @ shift)[None]), result.moment)
+        return known is None or bool(angles_of(inner, span.vectors[:rank])[0] <= known)
+
+    basis = readable(form, moved, names, monomial_weights(near), defect, is_open)
+    defects = _median_defects(form, linear, states, gradient, frame)
     report = SymmetryReport(
         span=span,
         form=form,

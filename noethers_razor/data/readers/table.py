@@ -6,12 +6,14 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from noethers_razor.data.gaps import padded
 from noethers_razor.data.layout import Layout, assembled
 from noethers_razor.data.readers.base import require_unused, unreadable
+from noethers_razor.data.summary import UNUSED
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError
 
@@ -66,7 +68,12 @@ def read_table(path: Path, layout: Layout) -> Trajectories:
         raw["mask"] = arrays.mask
     called = [*chosen["q"], *(chosen[fast] if fast == "p" else (f"p_{name}" for name in chosen["q"]))]
     plain = Layout(mass=layout.mass, split=layout.split)
-    return assembled(raw, plain, {"coordinates": called}, str(path))
+    notes: dict[str, Any] = {"coordinates": called}
+    if unused := [
+        n for n in names if n not in numbers and n != label and np.isfinite(_numbers(columns[n])).all()
+    ]:
+        notes[UNUSED] = unused
+    return assembled(raw, plain, notes, str(path))
 
 
 def _paired(q: list[str], other: list[str], layout: Layout, field: str, path: Path) -> list[str]:
