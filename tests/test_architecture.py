@@ -16,6 +16,8 @@ LAYERS = {
     "_types": 0,
     "errors": 0,
     "extras": 0.5,
+    "budget": 1,
+    "learning_dynamics": 2,
     "markup": 0,
     "host": 0,
     "expressions": 1,
