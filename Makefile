@@ -77,6 +77,7 @@ else
 	$(BIN)/python -m experiments.interruptions --seeds 3 --kills 3
 	$(BIN)/python -m experiments.refusals
 	$(BIN)/python -m experiments.solar_system --seeds 3
+	$(BIN)/python -m experiments.learning_dynamics --seeds 3
 endif
 
 clean:

@@ -1,5 +1,6 @@
 """Figures from arrays: every function takes plain arrays and returns an object of matplotlib."""
 
+from noethers_razor.plot.charges import charges, norms
 from noethers_razor.plot.fields import Arrows, arrows, bodies, body_arrows, flow, phase_planes, plane_arrows
 from noethers_razor.plot.learning import convergence, curves, training
 from noethers_razor.plot.quantities import Section, generators, level_sets, section, spectrum
@@ -13,12 +14,14 @@ __all__ = [
     "bodies",
     "body_arrows",
     "calibration",
+    "charges",
     "convergence",
     "curves",
     "flow",
     "generators",
     "level_sets",
     "load",
+    "norms",
     "paths",
     "phase_planes",
     "plane_arrows",

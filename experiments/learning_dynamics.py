@@ -1,0 +1,211 @@
+"""Noether's learning dynamics on MNIST-1D: norms as theory has them, and what holding them costs.
+
+Run as `python -m experiments.learning_dynamics`. A batch-normalised network 40-64-64-10 under heavy-ball
+momentum with decay, batches of 64: what figures 1b, 2 and 3 of Tanaka and Kunin (2021) show for a large
+network, with R from the gradients themselves beside their equation 17.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.tables import markdown, parser, spread, write
+from noethers_razor import host, plot
+from noethers_razor.learning_dynamics import (
+    NoetherReport,
+    Reading,
+    angle_per_step,
+    equivalent_rmsprop,
+    freeze_norm,
+    noether_report,
+    scale,
+    track_noether,
+)
+
+BATCH, STEPS, LONG = 64, 2000, 10_000
+ETA, BETA, DECAY = 0.1, 0.9, 5e-4
+GENERATORS = scale("Dense_0/kernel"), scale("Dense_1/kernel")
+KINDS = "exact", "bernoulli", "white", "autocorrelated"
+RATES, MOMENTA, DECAYS = (0.001, 0.01, 0.1, 0.3), (0.0, 0.5, 0.9, 0.97), (0.0, 1e-4, 5e-4, 2e-3)
+
+
+class Network(nn.Module):
+    """Two hidden layers, each normalised over the batch before its rectifier."""
+
+    eps: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = True) -> jax.Array:
+        for width in (64, 64):
+            x = nn.Dense(width)(x)
+            x = nn.relu(nn.BatchNorm(not train, momentum=0.9, epsilon=self.eps)(x))
+        return nn.Dense(10)(x)
+
+
+@cache
+def digits() -> dict[str, jax.Array]:
+    """Inputs and labels of the standard draw: 4000 to train on, 1000 to test."""
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    made = make_dataset(get_dataset_args())
+    return {name: jnp.asarray(made[name]) for name in ("x", "y", "x_test", "y_test")}
+
+
+def heavy_ball(eta: float, beta: float, decay: float) -> optax.GradientTransformation:
+    return optax.chain(optax.add_decayed_weights(decay), optax.sgd(eta, beta))
+
+
+def train(
+    optimizer: optax.GradientTransformation, seed: int, steps: int, batch: int | None = BATCH
+) -> tuple[float, Any, Any]:
+    """(accuracy on test data, records, parameters) after steps; batch None takes all data."""
+    data, net = digits(), Network()
+    start = net.init(jax.random.key(seed), data["x"][:4])
+
+    def loss(params: Any, stats: Any, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Any]:
+        every = {"params": params, "batch_stats": stats}
+        logits, new = net.apply(every, x, mutable=["batch_stats"])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), new["batch_stats"]
+
+    def step(carry: Any, key: jax.Array) -> tuple[Any, Any]:
+        params, stats, state = carry
+        some = jax.random.choice(key, len(data["y"]), (batch,)) if batch else jnp.arange(len(data["y"]))
+        gradient, stats = jax.grad(loss, has_aux=True)(params, stats, data["x"][some], data["y"][some])
+        update, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, update), stats, state), getattr(state, "record", None)
+
+    first = start["params"], start["batch_stats"], optimizer.init(start["params"])
+    keys = jax.random.split(jax.random.key(1000 + seed), steps)
+    (params, stats, _), records = jax.jit(partial(jax.lax.scan, step))(first, keys)
+    logits = net.apply({"params": params, "batch_stats": stats}, data["x_test"], train=False)
+    return float(jnp.mean(jnp.argmax(logits, 1) == data["y_test"])), records, params
+
+
+def tracked(seed: int, steps: int, batch: int | None, eta: float, beta: float, decay: float) -> NoetherReport:
+    optimizer = track_noether(heavy_ball(eta, beta, decay), GENERATORS)
+    _, records, params = train(optimizer, seed, steps, batch)
+    return noether_report(optimizer, records, params)
+
+
+def accuracies(seeds: int, steps: int, settings: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
+    """Setting -> accuracies with norms free and held, a list over seeds."""
+    done: dict[str, Any] = {}
+    for name, (eta, beta, decay) in settings.items():
+        plain = heavy_ball(eta, beta, decay)
+        done[name] = {
+            label: [train(own, seed, steps)[0] for seed in range(1, seeds + 1)]
+            for label, own in (("free", plain), ("held", freeze_norm(plain, GENERATORS)))
+        }
+        print(name, done[name], flush=True)
+    return done
+
+
+def of_accuracies(first: str, done: dict[str, Any]) -> str:
+    rows = [[name, spread(run["free"]), spread(run["held"])] for name, run in done.items()]
+    return markdown([first, "test accuracy, norms free", "norms held"], rows)
+
+
+def errors(reading: Reading) -> dict[str, float]:
+    """Median over neurons of predicted over measured r^2 at the end, less one."""
+    last = reading.charge.square[-1]
+    return {kind: float(np.median(reading.predict_norm(kind)[-1] / last - 1)) for kind in KINDS}
+
+
+def norm_runs(seeds: int) -> dict[str, Any]:
+    """Setting -> what is predicted of the norms of the first layer, and the angle, of each seed."""
+    done: dict[str, Any] = {}
+    for batch in (BATCH, None):
+        for beta in MOMENTA:
+            name = f"beta {beta:g}, {f'batches of {batch}' if batch else 'all 4000'}"
+            done[name] = []
+            for seed in range(1, seeds + 1):
+                # All data in a step cost sixty times as much.
+                report = tracked(seed, STEPS if batch is None else LONG, batch, ETA, beta, DECAY)
+                reading = report.readings[GENERATORS[0].name]
+                angle = reading.angle(slice(-len(reading.steps) // 4, None))
+                found = {**errors(reading), "angle": angle / angle_per_step(ETA, beta, DECAY)}
+                found["residual"] = float(reading.residual().max())
+                found["anomaly"] = float(np.median(reading.anomaly()))
+                found["memories"] = len(reading.steps) / equivalent_rmsprop(ETA, beta, DECAY).memory
+                done[name].append(found)
+                print(name, seed, found, flush=True)
+    return done
+
+
+def of_norms(done: dict[str, Any]) -> str:
+    names = {
+        "bernoulli": "equation 17",
+        "white": "R = 1",
+        "autocorrelated": "R measured",
+        "exact": "recursion",
+    }
+    header = ["", "memories", *(f"r^2, {label}" for label in names.values()), "angle over theory"]
+    rows = []
+    for name, runs in done.items():
+        told = [f"{100 * np.median([run[kind] for run in runs]):+.2g} %" for kind in names]
+        memories = f"{runs[0]['memories']:.3g}"
+        rows.append([name, memories, *told, spread([run["angle"] for run in runs])])
+    return markdown(header, rows)
+
+
+def pictures(folder: Any) -> None:
+    """Charges and norms of one training."""
+    report = tracked(1, STEPS, BATCH, ETA, BETA, DECAY)
+    steps = next(iter(report.readings.values())).steps
+    terms = {
+        name: {
+            "charge": one.charge.charge.mean(axis=1),
+            **{k: v.mean(axis=1) for k, v in one.terms().items()},
+        }
+        for name, one in report.readings.items()
+    }
+    plot.charges(steps, terms).savefig(folder / "learning_dynamics_charges.png", dpi=110)
+    named = {"equation 17": "bernoulli", "R = 1": "white", "R measured": "autocorrelated"}
+    squares = {name: one.charge.square.mean(axis=1) for name, one in report.readings.items()}
+    predicted = {
+        name: {label: one.predict_norm(kind).mean(axis=1) for label, kind in named.items()}
+        for name, one in report.readings.items()
+    }
+    plot.norms(steps, squares, predicted).savefig(folder / "learning_dynamics_norms.png", dpi=110)
+    print(report, flush=True)
+
+
+def main() -> None:
+    options = parser("learning dynamics on MNIST-1D")
+    options.set_defaults(seeds=3)
+    arguments = options.parse_args()
+    host.prepare()
+    by_rate = accuracies(arguments.seeds, STEPS, {f"{eta:g}": (eta, BETA, DECAY) for eta in RATES})
+    by_beta = accuracies(arguments.seeds, STEPS, {f"{beta:g}": (ETA, beta, DECAY) for beta in MOMENTA})
+    by_decay = accuracies(arguments.seeds, LONG, {f"{k:g}": (ETA, BETA, k) for k in DECAYS})
+    by_norm = norm_runs(arguments.seeds)
+    tables = [
+        f"Learning rate (momentum {BETA:g}, decay {DECAY:g}, {STEPS} steps)\n\n"
+        + of_accuracies("eta", by_rate),
+        f"Momentum (learning rate {ETA:g}, decay {DECAY:g}, {STEPS} steps)\n\n"
+        + of_accuracies("beta", by_beta),
+        f"Decay (learning rate {ETA:g}, momentum {BETA:g}, {LONG} steps)\n\n" + of_accuracies("k", by_decay),
+        f"Norms of the first layer (learning rate {ETA:g}, decay {DECAY:g}): predicted over measured r^2 at "
+        "the end, less one, median over neurons and seeds\n\n" + of_norms(by_norm),
+    ]
+    write(
+        arguments.out,
+        "learning_dynamics",
+        title="Learning dynamics: MNIST-1D, a batch-normalised network 40-64-64-10",
+        command=f"python -m experiments.learning_dynamics --seeds {arguments.seeds}",
+        table="\n".join(tables),
+        remarks="",
+        runs={"rate": by_rate, "momentum": by_beta, "decay": by_decay, "norms": by_norm},
+    )
+    pictures(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
