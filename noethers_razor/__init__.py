@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noethers_razor import plot, systems
+    from noethers_razor import learning_dynamics, plot, systems
     from noethers_razor.config import FitConfig
     from noethers_razor.conserved import (
         KnownQuadratic,
@@ -62,6 +62,7 @@ _WHERE = {
     "find_symmetries": "symmetry.report",
     "fit": "fitting",
     "fit_seeds": "fitting",
+    "learning_dynamics": "",
     "load": "result",
     "load_trajectories": "data.readers",
     "plot": "",
@@ -92,6 +93,7 @@ __all__ = [
     "find_symmetries",
     "fit",
     "fit_seeds",
+    "learning_dynamics",
     "load",
     "load_trajectories",
     "plot",

@@ -62,7 +62,7 @@ def test_examples_in_texts_run(code, briefly):
 
 def test_every_notebook_is_on_the_site_and_in_its_list():
     site, own = (ROOT / "mkdocs.yml").read_text(), (ROOT / "notebooks" / "README.md").read_text()
-    assert len(SOURCES) == 6
+    assert len(SOURCES) == 7
     for source in SOURCES:
         assert f"notebooks/{source.stem}.ipynb" in site
         assert f"{source.stem}.ipynb" in own

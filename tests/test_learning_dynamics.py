@@ -250,6 +250,15 @@ def test_equation_17_holds_for_gradients_that_change_slowly():
     assert reading.predict_norm("white")[-1] < 0.8 * reading.charge.square[-1]
 
 
+def test_equation_17_holds_for_a_network_on_all_data_at_first():
+    # Until steps overshoot; what R measures holds then too.
+    report = report_of(Normalised(), heavy_ball(0.01, 0.9, 1e-3), HIDDEN[0], 300)
+    (reading,) = report.readings.values()
+    for kind in ("bernoulli", "autocorrelated"):
+        error = np.median(reading.predict_norm(kind)[-1] / reading.charge.square[-1] - 1)
+        below(abs(error), 0.05, f"r^2, {kind}, all data, 300 steps")
+
+
 def test_the_factor_of_the_momentum_is_that_of_the_autocorrelation():
     # R by its definition, lag by lag, and R |g|^2 = |v'|^2 - beta^2 |v|^2.
     beta, draw = 0.9, np.random.default_rng(6)

@@ -102,22 +102,24 @@ def predict_norm(
         )
     if kind == "exact":
         return _recursion(squares[0], steps, eta, beta, decay)
-    ghat = gradients * squares
+    pull, push = 2.0 * eta * decay / (1.0 - beta), (eta / (1.0 - beta)) ** 2
+    out = squares.copy()
     if kind == "bernoulli":
-        source = (1.0 + beta) / (1.0 - beta) * ghat
-    elif kind == "white":
-        source = ghat
+        source = 2.0 * push * (1.0 + beta) / (1.0 - beta) * gradients * squares
+        for n in range(1, len(out)):
+            out[n] = np.sqrt((1.0 - 2.0 * pull) * out[n - 1] ** 2 + source[n - 1])
+        return out
+    if kind == "white":
+        source = push * gradients * squares
     elif kind == "autocorrelated":
         before = np.concatenate([np.zeros_like(steps[:1]), steps[:-1]])
-        source = (steps - beta**2 * before) / eta**2 * squares
+        source = push * (steps - beta**2 * before) / eta**2 * squares
     else:
         raise UsageError(f"kind {kind!r}; expected one of {', '.join(get_args(Kind))}")
-    fourth = np.empty_like(squares)
-    fourth[0] = squares[0] ** 2
-    keep, push = 1.0 - 4.0 * eta * decay / (1.0 - beta), 2.0 * (eta / (1.0 - beta)) ** 2
-    for n in range(1, len(fourth)):
-        fourth[n] = keep * fourth[n - 1] + push * source[n - 1]
-    return np.sqrt(np.maximum(fourth, 0.0))
+    # The same in r^2, which keeps what a step that is not small beside r adds.
+    for n in range(1, len(out)):
+        out[n] = (1.0 - pull) * out[n - 1] + source[n - 1] / out[n - 1]
+    return out
 
 
 def _recursion(first: np.ndarray, steps: np.ndarray, eta: float, beta: float, decay: float) -> np.ndarray:
