@@ -16,9 +16,9 @@ from noethers_razor.learning_dynamics.norms import (
     equivalent_rmsprop,
     predict_norm,
 )
+from noethers_razor.learning_dynamics.reading import Equilibrium, Reading
 from noethers_razor.learning_dynamics.report import (
     NoetherReport,
-    Reading,
     SymmetryCheck,
     check_symmetry,
     noether_report,
@@ -32,6 +32,7 @@ from noethers_razor.learning_dynamics.tracking import (
 )
 
 __all__ = [
+    "Equilibrium",
     "Generator",
     "NoetherReport",
     "RMSProp",

@@ -29,14 +29,19 @@ DISSIPATION, KINETIC, DECAY, ANOMALY = "dissipation", "ksb", "decay", "anomaly"
 class Charge(NamedTuple):
     """A generator's charges in a step, or in all steps (time first); each (..., neurons).
 
+    Of an optimiser that is no heavy ball all that has v or k in it is not a number, and the charge is that of
+    the step.
+
     Args:
-        charge: B after the step; of an optimiser that is no heavy ball <step, xi(q)>.
-        before: B before it; not a number where that optimiser is no heavy ball.
-        kinetic, decay, anomaly: the terms; the first two not numbers where that optimiser is no heavy ball.
+        charge: B = <v', xi(q)> after the step; without a heavy ball <q' - q, xi(q)>.
+        before: B before it.
+        kinetic, decay, anomaly: the terms.
         square: |q|^2 before the step.
         step: |q' - q|^2.
         gradient: |g|^2.
         field: |xi(q)|^2.
+        momentum: |v'|^2.
+        along: <q' - q, v'>.
         unexplained: |v' - (beta v - g - k q)|^2, what reaches the momentum beside gradient and decay.
     """
 
@@ -49,6 +54,8 @@ class Charge(NamedTuple):
     step: Array
     gradient: Array
     field: Array
+    momentum: Array
+    along: Array
     unexplained: Array
 
     def budget(self, beta: float) -> Budget:
@@ -66,29 +73,34 @@ class Motion(NamedTuple):
     """What moves a generator's parameters.
 
     Args:
-        beta, eta: of the momentum; eta is None where it changes, or is not the same for all.
-        decay: path -> k.
-        moves: whether a step is the learning rate times the momentum.
+        beta: of the momentum.
+        k: path -> decay.
+        eta: path -> first learning rate.
+        moves: whether a step is a learning rate times the momentum.
+        traced: whether the momentum is in the optimiser's state.
     """
 
     beta: float
-    eta: float | None
-    decay: Mapping[str, float]
+    k: Mapping[str, float]
+    eta: Mapping[str, float]
     moves: bool
+    traced: bool
 
 
-def motion_of(generator: Generator, leaves: Mapping[str, HeavyBall | None]) -> Motion | None:
-    """What an optimiser is for a generator: heavy-ball momentum with one beta, or None."""
-    balls = {path: ball for path, ball in leaves.items() if ball is not None}
-    if len(balls) < len(generator.per) or len({ball.beta for ball in balls.values()}) > 1:
+def motion_of(balls: Mapping[str, HeavyBall | None]) -> Motion | None:
+    """What an optimiser is for parameters by path: heavy-ball momentum with one beta, or None."""
+    known = {path: ball for path, ball in balls.items() if ball is not None}
+    if len(known) < len(balls) or len({(ball.beta, ball.traced) for ball in known.values()}) > 1:
         return None
-    first = next(iter(balls.values()))
-    same = len({ball.eta for ball in balls.values()}) == 1
+    first = next(iter(known.values()))
+    if not first.traced and not all(ball.eta for ball in known.values()):
+        return None
     return Motion(
         first.beta,
-        first.eta if same else None,
-        {path: ball.decay for path, ball in balls.items()},
-        all(ball.moves for ball in balls.values()),
+        {path: ball.k for path, ball in known.items()},
+        {path: ball.eta for path, ball in known.items()},
+        all(ball.moves for ball in known.values()),
+        first.traced,
     )
 
 
@@ -116,27 +128,28 @@ def charge_of(
         v: momentum before and after; None where there is no heavy ball.
     """
     xi, pair = generator.field(q), generator.pairing
-    square, field = pair(q, q), None if generator.is_scale else pair(xi, xi)
-    anomaly = -pair(g, xi)
+    square, anomaly = pair(q, q), -pair(g, xi)
+    common = {
+        "anomaly": anomaly,
+        "square": square,
+        "step": pair(d, d),
+        "gradient": pair(g, g),
+        "field": square if generator.is_scale else pair(xi, xi),
+    }
     if motion is None or v is None:
         unknown = jnp.full_like(anomaly, jnp.nan)
-        charge, before, kinetic, decay, odd = pair(d, xi), unknown, unknown, unknown, unknown
-    else:
-        old, new = v
-        charge = pair(new, xi)
-        kinetic = motion.beta * (pair(old, xi) - before) if motion.beta else jnp.zeros_like(anomaly)
-        decay = -pair(q, xi, motion.decay) if any(motion.decay.values()) else jnp.zeros_like(anomaly)
-        rest = {p: new[p] - motion.beta * old[p] + g[p] + motion.decay[p] * q[p] for p in q}
-        odd = pair(rest, rest)
+        rest = dict.fromkeys(Charge._fields, unknown) | {"charge": pair(d, xi)}
+        return Charge(**(rest | common))
+    old, new = v
+    none = jnp.zeros_like(anomaly)
+    odd = {p: new[p] - motion.beta * old[p] + g[p] + motion.k[p] * q[p] for p in q}
     return Charge(
-        charge,
-        before,
-        kinetic,
-        decay,
-        anomaly,
-        square,
-        pair(d, d),
-        pair(g, g),
-        square if field is None else field,
-        odd,
+        charge=pair(new, xi),
+        before=before,
+        kinetic=motion.beta * (pair(old, xi) - before) if motion.beta else none,
+        decay=-pair(q, xi, motion.k) if any(motion.k.values()) else none,
+        momentum=pair(new, new),
+        along=pair(d, new),
+        unexplained=pair(odd, odd),
+        **common,
     )

@@ -9,7 +9,7 @@ linear layers to a *rotation* of what lies between them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,13 +43,30 @@ class Generator:
     is_scale: bool = False
 
     def leaves(self, tree: Any) -> Leaves:
-        """Its parameters out of a pytree of the same structure as the parameters.
+        """Its parameters out of a pytree of the same structure as the parameters, in float32 or more.
 
         Raises:
-            UsageError: for a path that there is not, or of several leaves.
+            UsageError: for a path that there is not, or of several leaves, and for a leaf that two paths
+                name.
         """
-        every = paths_of(tree)
-        return {path: every[resolved(path, tree, self.name)] for path in self.per}
+        return self.chosen(paths_of(tree))
+
+    def chosen(self, leaves: Mapping[str, Any]) -> Leaves:
+        """The same out of leaves by their whole paths."""
+        whole = self.whole_paths(leaves)
+        return {path: _wide(leaves[known]) for path, known in whole.items()}
+
+    def whole_paths(self, known: Iterable[str]) -> dict[str, str]:
+        """Path as it was given -> path of a leaf.
+
+        Raises:
+            UsageError: as `leaves` does.
+        """
+        names = list(known)
+        found = {path: _resolved(path, names, self.name) for path in self.per}
+        if len(set(found.values())) < len(found):
+            raise UsageError(f"generator {self.name}: {', '.join(found)} name one parameter twice")
+        return found
 
     def pairing(self, a: Leaves, b: Leaves, weights: Mapping[str, Any] | None = None) -> Array:
         """<a, b> summed over its parameters, one for each neuron: (...,).
@@ -73,22 +90,21 @@ class Generator:
         shapes = {}
         for path, per in self.per.items():
             shape = jnp.shape(leaves[path])
-            if any(not -len(shape) <= axis < len(shape) for axis in per or ()):
+            there = [axis for axis in per or () if -len(shape) <= axis < len(shape)]
+            if len({axis % len(shape) for axis in there}) < len(per or ()):
                 raise UsageError(
-                    f"generator {self.name}: {path} has shape {shape}; there is no axis {list(per or ())} to "
-                    "tell charges apart: give per= an axis of it, or None"
+                    f"generator {self.name}: {path} has shape {shape}; per = {list(per or ())} are not axes "
+                    "of it, each once: give those that tell charges apart, or None"
                 )
             shapes[path] = tuple(shape[axis] for axis in per or ())
         if len(set(shapes.values())) > 1:
             told = ", ".join(f"{path} {shape}" for path, shape in shapes.items())
             raise UsageError(f"generator {self.name}: parts with unequal numbers of charges: {told}")
         moved = jax.eval_shape(self.field, leaves)
-        wrong = {path: jnp.shape(leaves[path]) for path in self.per if path not in moved} or {
-            path: moved[path].shape for path in self.per if moved[path].shape != jnp.shape(leaves[path])
-        }
-        if wrong:
+        given = {path: getattr(moved.get(path), "shape", None) for path in self.per}
+        if any(given[path] != jnp.shape(leaf) for path, leaf in leaves.items()):
             raise UsageError(
-                f"generator {self.name}: its field gives {wrong}; expected one array of the shape of the "
+                f"generator {self.name}: its field gives {given}; expected one array of the shape of the "
                 f"parameter for each of {', '.join(self.per)}"
             )
         return leaves
@@ -104,30 +120,43 @@ class Generator:
         return Generator(f"{self.name} and {other.name}", {**self.per, **other.per}, field)
 
 
-def resolved(path: str, tree: Any, name: str) -> str:
-    """The whole path of a leaf of a pytree, of which the end may be given.
+def paths_of(tree: Any) -> dict[str, Any]:
+    """Path, names joined by ``/`` -> leaf; the value of a variable of flax's nnx has the variable's path."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
+    return {path.removesuffix("/value"): leaf for path, leaf in named.items()}
 
-    Raises:
-        UsageError: where there is none, or several.
-    """
-    paths = paths_of(tree)
-    found = [path] if path in paths else [known for known in paths if known.endswith(f"/{path}")]
+
+def _resolved(path: str, known: Sequence[str], name: str) -> str:
+    """The whole path of a leaf, of which the end may be given."""
+    found = [path] if path in known else [one for one in known if one.endswith(f"/{path}")]
     if len(found) == 1:
         return found[0]
-    why = f"several end so: {', '.join(found)}" if found else f"there are {', '.join(paths) or 'none'}"
+    if list(known) == [""]:
+        raise UsageError(
+            f"generator {name}: parameters are one array without a name; put it into a dictionary"
+        )
+    why = f"several end so: {', '.join(found)}" if found else f"there are {', '.join(known) or 'none'}"
     raise UsageError(f"generator {name}: no parameter {path}; {why}")
 
 
-def paths_of(tree: Any) -> dict[str, Any]:
-    """Path, names joined by ``/`` -> leaf."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
+def _wide(leaf: Any) -> Any:
+    """In float32 or more: charges of half-precision parameters are sums that would lose all digits."""
+    return jnp.asarray(leaf, working_dtype(leaf))
+
+
+def working_dtype(leaf: Any) -> Any:
+    """What sums over a leaf are computed in."""
+    return jnp.promote_types(jnp.result_type(leaf), jnp.float32)
 
 
 def _axes(per: Per) -> tuple[int, ...] | None:
     if per is None:
         return None
-    return (per,) if isinstance(per, int) else tuple(per)
+    axes = (per,) if isinstance(per, int) else tuple(per) if isinstance(per, (tuple, list)) else ("?",)
+    if not all(isinstance(axis, int) and not isinstance(axis, bool) for axis in axes):
+        raise UsageError(f"per = {per!r}; expected an axis, several, or None")
+    return axes
 
 
 def _summed(a: Array, b: Array, per: tuple[int, ...] | None) -> Array:
@@ -135,11 +164,23 @@ def _summed(a: Array, b: Array, per: tuple[int, ...] | None) -> Array:
     if not per:
         return jnp.vdot(a, b)
     kept = [axis % jnp.ndim(a) for axis in per]
+    # As a sum, not as a product of tensors: that would ask for other layouts of its arguments.
     summed = jnp.sum(a * b, axis=tuple(axis for axis in range(jnp.ndim(a)) if axis not in kept))
     return jnp.transpose(summed, [sorted(kept).index(axis) for axis in kept])
 
 
+def _paths(paths: Sequence[Any], kind: str) -> None:
+    """Refuses what is no path, and none.
+
+    Raises:
+        UsageError: for these.
+    """
+    if not paths or not all(isinstance(path, str) for path in paths):
+        raise UsageError(f"{kind} of {list(paths)}; expected paths of parameters, such as 'Dense_0/kernel'")
+
+
 def _named(kind: str, paths: Sequence[str]) -> str:
+    _paths(paths, kind)
     return f"{kind} {', '.join(paths)}"
 
 
@@ -167,16 +208,17 @@ def translation(*paths: str, per: Per = None) -> Generator:
 
 
 def rescale(
-    into: str | Sequence[str], out_of: str | Sequence[str], per_in: Per = -1, per_out: Per = 0
+    into: str | Sequence[str], out_of: str | Sequence[str], per_in: Per = -1, per_out: Per = -2
 ) -> Generator:
     """xi = -q of weights into a neuron, +q of those out of it: |W_out|^2 - |W_in|^2 (paper, section 3).
 
     Args:
         into: kernel, and bias, before a function with f(a x) = a f(x), a > 0, such as relu.
         out_of: kernel after it.
-        per_in, per_out: the axes of the neurons.
+        per_in, per_out: the axes of the neurons: of kernels in flax the last and the one before it.
     """
     before, after = ([part] if isinstance(part, str) else list(part) for part in (into, out_of))
+    _paths([*before, *after], "rescale")
     per = {**dict.fromkeys(before, _axes(per_in)), **dict.fromkeys(after, _axes(per_out))}
 
     def field(leaves: Leaves) -> Leaves:
@@ -201,7 +243,7 @@ def linear(path: str, matrix: ArrayLike, axis: int = -1, per: Per = None) -> Gen
 
     def field(leaves: Leaves) -> Leaves:
         leaf = leaves[path]
-        if leaf.shape[axis] != len(array):
+        if not -leaf.ndim <= axis < leaf.ndim or leaf.shape[axis] != len(array):
             raise UsageError(
                 f"generator of {path}: a matrix of shape {array.shape} on axis {axis} of shape {leaf.shape}"
             )
@@ -219,6 +261,10 @@ def rotation(path: str, matrix: ArrayLike, axis: int = -1, per: Per = None) -> G
     """
     array = np.asarray(matrix)
     found = linear(path, array, axis, per)
+    if per is not None and axis in (_axes(per) or ()):
+        raise UsageError(
+            f"rotation of {path}: axis {axis} is turned, so that it tells no charges apart: per = {per}"
+        )
     if not np.allclose(array, -array.T, atol=1e-12 * max(1.0, float(np.abs(array).max()))):
         raise UsageError(f"rotation of {path}: the matrix is not skew, X' = -X; use linear for others")
     return dataclasses.replace(found, name=_named("rotation", [path]))
@@ -233,4 +279,5 @@ def custom(
         per: path -> axes that tell charges apart; one charge where it is left out.
     """
     given = per or {}
+    _paths(paths, name)
     return Generator(name, {path: _axes(given.get(path)) for path in paths}, field)

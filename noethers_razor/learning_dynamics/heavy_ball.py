@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from noethers_razor.learning_dynamics.generators import paths_of
+from noethers_razor.learning_dynamics.generators import paths_of, working_dtype
 
 _PROBE = 1e-3
 """Size of the gradients that are tried: below what optimisers clip."""
 _ROUNDING = 64.0
 """Units of the last place within which two numbers are one."""
-_SMALL = 2
-"""Lengths of the axes of what is tried, at most: masks look at names and ranks."""
+_LARGE, _SMALL = 2**20, 2
+"""Entries from which on a parameter is tried with axes of this length: masks look at names and ranks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,37 +32,41 @@ class HeavyBall:
 
     Args:
         beta: momentum.
-        decay: k, of the decay that goes through the momentum (L2).
-        eta: learning rate; None where it changes from step to step.
-        moves: whether a step is the learning rate times the momentum; it is not in Nesterov's, or with
+        k: decay that goes through the momentum (L2).
+        eta: first learning rate; 0 of a parameter that is held.
+        moves: whether a step is a learning rate times the momentum; it is not in Nesterov's, or with
             decoupled decay.
+        traced: whether the momentum is in the state; else there is none, beta is 0.
     """
 
     beta: float
-    decay: float
-    eta: float | None
+    k: float
+    eta: float
     moves: bool
+    traced: bool
 
 
 class _Tried(NamedTuple):
-    """One step: what went in, the momentum after it, if it is there, and the step, by path."""
+    """One step: what went in, the momenta after it, and the step, by path."""
 
     gradient: dict[str, Any]
     place: dict[str, Any]
-    momentum: dict[str, Any] | None
+    momentum: dict[str, Any]
     step: dict[str, Any]
 
 
-def momentum_of(state: Any, params: Any) -> Any | None:
-    """The trace -v in an optimiser's state, structured as the parameters; None unless there is one such."""
-    own: Any = jax.tree.structure(params)
-    traces = (value for _, value in optax.tree.get_all_with_path(state, "trace"))
-    found = [trace for trace in traces if jax.tree.structure(trace) == own]
-    return found[0] if len(found) == 1 else None
+def momenta(state: Any) -> dict[str, Any]:
+    """Path of a parameter -> trace -v in an optimiser's state; without those of which there are several."""
+    found: dict[str, list[Any]] = {}
+    for _, trace in optax.tree.get_all_with_path(state, "trace"):
+        # What another part of the parameters is for is masked, and no leaf.
+        for path, leaf in paths_of(trace).items():
+            found.setdefault(path, []).append(leaf)
+    return {path: leaves[0] for path, leaves in found.items() if len(leaves) == 1}
 
 
-def identify(optimizer: optax.GradientTransformation, params: Any) -> dict[str, HeavyBall]:
-    """Path of a parameter -> its numbers; without those whose motion is another.
+def identify(optimizer: optax.GradientTransformation, params: Any) -> tuple[dict[str, HeavyBall], str]:
+    """(path of a parameter -> its numbers, without those whose motion is another; why those are left out).
 
     Args:
         params: a pytree of arrays or shapes.
@@ -70,10 +74,10 @@ def identify(optimizer: optax.GradientTransformation, params: Any) -> dict[str, 
     with jax.ensure_compile_time_eval():
         try:
             steps = list(_tried(optax.with_extra_args_support(optimizer), params))
-        except Exception:
-            return {}
+        except Exception as error:
+            return {}, f"it could not be tried: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
     found = {path: _read(path, steps) for path in paths_of(params)}
-    return {path: ball for path, ball in found.items() if ball}
+    return {path: ball for path, ball in found.items() if ball}, "steps of a trial were no heavy ball's"
 
 
 def _tried(optimizer: Any, params: Any) -> Iterator[_Tried]:
@@ -81,8 +85,10 @@ def _tried(optimizer: Any, params: Any) -> Iterator[_Tried]:
 
     def some(size: float) -> Any:
         def one(leaf: Any) -> Any:
-            values = draw.uniform(0.5, 1.0, [min(n, _SMALL) for n in jnp.shape(leaf)])
-            return jnp.asarray(_PROBE * size * values, jnp.result_type(leaf))
+            shape = jnp.shape(leaf)
+            if np.prod(shape) > _LARGE:
+                shape = tuple(min(n, _SMALL) for n in shape)
+            return jnp.asarray(_PROBE * size * draw.uniform(0.5, 1.0, shape), working_dtype(leaf))
 
         return jax.tree.map(one, params)
 
@@ -91,39 +97,36 @@ def _tried(optimizer: Any, params: Any) -> Iterator[_Tried]:
     for gradient, place in ((0, 1), (1, 0), (0, 0), (1, 1), (1, 1)):
         g, q = some(gradient), some(place)
         step, state = optimizer.update(g, state, q)
-        momentum = momentum_of(state, params)
-        yield _Tried(
-            paths_of(g), paths_of(q), None if momentum is None else paths_of(momentum), paths_of(step)
-        )
+        yield _Tried(paths_of(g), paths_of(q), momenta(state), paths_of(step))
 
 
 def _read(path: str, steps: list[_Tried]) -> HeavyBall | None:
     """The numbers of one parameter, if they say all that happened."""
-    exact = _ROUNDING * float(jnp.finfo(jnp.result_type(steps[0].step[path])).eps)
+    exact = _ROUNDING * float(jnp.finfo(working_dtype(steps[0].gradient[path])).eps)
     pushes, places, fallen = (
-        [np.asarray(one[i][path], np.float64) for one in steps]  # type: ignore[index]
-        for i in (0, 1, 3)
+        [np.asarray(part, np.float64) for part in parts]
+        for parts in (
+            [one.gradient[path] for one in steps],
+            [one.place[path] for one in steps],
+            [one.step[path] for one in steps],
+        )
     )
-    fallen = [-one for one in fallen]
-    traced = all(one.momentum is not None for one in steps)
-    slow = [np.asarray(one.momentum[path], np.float64) for one in steps if one.momentum] if traced else fallen
+    fallen = [-step for step in fallen]
+    traced = all(path in one.momentum for one in steps)
+    slow = [np.asarray(one.momentum[path], np.float64) for one in steps] if traced else fallen
     beta = _ratio(slow[2], slow[1]) if traced else 0.0
     gain = 1.0 if traced else _ratio(slow[1], pushes[1])
-    decay = _ratio(slow[0], gain * places[0])
+    k = _ratio(slow[0], gain * places[0])
     before = np.zeros_like(slow[0])
     for now, push, place in zip(slow, pushes, places, strict=True):
-        if not _same(now, beta * before + gain * (push + decay * place), exact):
+        if not _same(now, beta * before + gain * (push + k * place), exact):
             return None
         before = now
     rates = [_ratio(step, now) for step, now in zip(fallen, slow, strict=True)]
     moves = all(_same(step, rate * now, exact) for step, now, rate in zip(fallen, slow, rates, strict=True))
-    # Without decay the first step moves nothing.
-    rates = [rate for rate, now in zip(rates, slow, strict=True) if now.any()]
-    steady = moves and all(abs(rate - rates[-1]) <= exact * abs(rate) for rate in rates)
-    eta = (rates[-1] if traced else gain) if steady else None
-    return HeavyBall(
-        _short(beta, exact), _short(decay, exact), None if eta is None else _short(eta, exact), moves
-    )
+    eta = rates[1] if traced else gain
+    beta, k, eta = (_short(value, exact) for value in (beta, k, eta))
+    return HeavyBall(beta, k, eta, moves, traced)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> float:

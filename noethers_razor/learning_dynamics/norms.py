@@ -57,6 +57,11 @@ def equivalent_rmsprop(eta: float, beta: float, decay: float) -> RMSProp:
     if not decay:
         raise UsageError("without decay norms only grow: there is no RMSProp that forgets nothing")
     lost = 4.0 * eta * decay / (1.0 - beta)
+    if lost >= 1.0:
+        raise UsageError(
+            f"eta = {eta}, beta = {beta}, k = {decay}: decay forgets a norm in less than a step; theory is "
+            "of less"
+        )
     return RMSProp((1.0 - beta) * float(np.sqrt(2.0 * eta * decay / (1.0 + beta))), 1.0 - lost, 1.0 / lost)
 
 

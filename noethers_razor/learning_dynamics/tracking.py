@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,8 @@ import optax
 from noethers_razor._types import Array
 from noethers_razor.errors import UsageError
 from noethers_razor.learning_dynamics.charges import Charge, Motion, charge_of, motion_of, zero_charge
-from noethers_razor.learning_dynamics.generators import Generator, Leaves, resolved
-from noethers_razor.learning_dynamics.heavy_ball import identify, momentum_of
+from noethers_razor.learning_dynamics.generators import Generator, Leaves, paths_of, working_dtype
+from noethers_razor.learning_dynamics.heavy_ball import identify, momenta
 
 
 class Record(NamedTuple):
@@ -61,23 +62,65 @@ def named_generators(generators: Sequence[Generator] | Generator) -> dict[str, G
     return dict(zip(names, given, strict=True))
 
 
-def motions(
-    optimizer: optax.GradientTransformation, generators: dict[str, Generator], params: Any
-) -> tuple[dict[str, Motion | None], bool]:
-    """Name of a generator -> what the optimiser is for it, and whether it decays any parameter."""
-    balls = identify(optimizer, params)
-    moved = {
-        name: motion_of(one, {path: balls.get(resolved(path, params, name)) for path in one.per})
-        for name, one in generators.items()
-    }
-    return moved, any(ball.decay for ball in balls.values())
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What an optimiser was found to be.
+
+    Args:
+        motions: name of a generator -> heavy-ball momentum, or None.
+        decays: whether any parameter is decayed.
+        why: of what is None.
+        precision: name of a generator -> unit of the last place of its parameters.
+    """
+
+    motions: dict[str, Motion | None]
+    decays: bool
+    why: str
+    precision: dict[str, float]
 
 
 class Tracked(optax.GradientTransformationExtraArgs):
-    """An optimiser that tells charges: ``optimizer`` itself, and its ``generators`` by name."""
+    """An optimiser that tells charges.
 
-    optimizer: optax.GradientTransformation
+    Attributes:
+        generators: by name.
+        known: params -> what the optimiser is for them, found once for each structure of parameters.
+    """
+
     generators: dict[str, Generator]
+    known: Callable[[Any], Known]
+
+
+def _asking(
+    optimizer: optax.GradientTransformation, generators: dict[str, Generator]
+) -> Callable[[Any], Known]:
+    """What an optimiser is for parameters, asked while a program is traced: it costs no step anything."""
+    answers: dict[Any, Known] = {}
+
+    def known(params: Any) -> Known:
+        leaves, tree = jax.tree.flatten(params)
+        key = tree, *((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+        if key not in answers:
+            every = paths_of(params)
+            whole = {name: one.whole_paths(every) for name, one in generators.items()}
+            for one in generators.values():
+                one.require(params)
+            balls, why = identify(optimizer, params)
+            answers[key] = Known(
+                {
+                    name: motion_of({p: balls.get(path) for p, path in own.items()})
+                    for name, own in whole.items()
+                },
+                any(ball.k for ball in balls.values()),
+                why,
+                {
+                    name: max(float(jnp.finfo(jnp.result_type(every[path])).eps) for path in own.values())
+                    for name, own in whole.items()
+                },
+            )
+        return answers[key]
+
+    return known
 
 
 def track_noether(
@@ -86,34 +129,29 @@ def track_noether(
     """The same optimiser, its updates to the last bit, whose state tells the charges: see `TrackedState`.
 
     Of heavy-ball momentum (`optax.sgd`, with or without momentum, with or without `optax.add_decayed_weights`
-    before it) all terms are told; of others charge, norms and anomaly.
+    before it, by `optax.multi_transform` for parts of the parameters) all terms are told; of others charge,
+    norms and anomaly. What stands before it in a chain has changed its gradients already.
 
     Args:
         every: measure each so many steps.
     Raises:
-        UsageError: from ``init``, for a generator that does not fit the parameters; from ``update``, without
-            parameters.
+        UsageError: for what is no optimiser; from ``init``, for a generator that does not fit the parameters;
+            from ``update``, without parameters.
     """
-    inner, named = optax.with_extra_args_support(optimizer), named_generators(generators)
-    if every < 1:
+    named = named_generators(generators)
+    if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
+        raise UsageError(
+            f"optimizer of type {type(optimizer).__name__}; expected one of optax, such as sgd(0.1)"
+        )
+    if not isinstance(every, int) or every < 1:
         raise UsageError(f"every = {every}; expected 1 or more steps")
-    known: dict[Any, dict[str, Motion | None]] = {}
-
-    def moving(params: Any) -> dict[str, Motion | None]:
-        # Asked once for each structure, while a program is traced: it costs no step anything.
-        leaves, tree = jax.tree.flatten(params)
-        key = tree, *((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-        if key not in known:
-            for one in named.values():
-                one.require(params)
-            known[key], _ = motions(optimizer, named, params)
-        return known[key]
+    inner, known = optax.with_extra_args_support(optimizer), _asking(optimizer, named)
 
     def init(params: Any) -> TrackedState:
-        moving(params)
+        known(params)
         charges = {name: zero_charge(one, one.leaves(params)) for name, one in named.items()}
         rest = {name: jnp.zeros_like(charge.charge) for name, charge in charges.items()}
-        none = Record(jnp.asarray(-1), 0 * optax.tree.norm(params, squared=True), charges)
+        none = Record(jnp.asarray(-1), 0 * _total(params), charges)
         return TrackedState(inner.init(params), none, rest, jnp.asarray(0))
 
     def update(
@@ -122,19 +160,20 @@ def track_noether(
         if params is None:
             raise UsageError("charges need the parameters: update(gradient, state, params)")
         step, after = inner.update(gradient, state.inner, params, **extra)
+        moved = known(params).motions
         # What looks on is not compiled into what it looks at: updates keep their last bit.
-        seen = Seen(*jax.lax.optimization_barrier((gradient, state.inner, params, step, after)))
-        moved = moving(params)
+        seen = jax.lax.optimization_barrier((gradient, state.inner, params, step, after))
+        paths = Seen(*(paths_of(seen[i]) if i in (0, 2, 3) else momenta(seen[i]) for i in range(5)))
 
         def whole(_: None) -> tuple[Record, dict[str, Array]]:
             charges = {
-                name: _charge(one, moved[name], state.pending[name], seen) for name, one in named.items()
+                name: _charge(one, moved[name], state.pending[name], paths) for name, one in named.items()
             }
-            record = Record(state.steps, optax.tree.norm(seen.gradient, squared=True), charges)
+            record = Record(state.steps, _total(seen[0]), charges)
             return record, {name: one.charge for name, one in charges.items()}
 
         def ahead(_: None) -> tuple[Record, dict[str, Array]]:
-            return state.record, {name: _pending(one, moved[name], seen) for name, one in named.items()}
+            return state.record, {name: _pending(one, moved[name], paths) for name, one in named.items()}
 
         def idle(_: None) -> tuple[Record, dict[str, Array]]:
             return state.record, state.pending
@@ -148,42 +187,51 @@ def track_noether(
         return step, TrackedState(after, record, pending, state.steps + 1)
 
     tracked = Tracked(init, update)
-    tracked.optimizer, tracked.generators = optimizer, named
+    tracked.generators, tracked.known = named, known
     return tracked
 
 
+def _total(tree: Any) -> Array:
+    """Sum of squares of all leaves."""
+    leaves = [jnp.asarray(leaf, working_dtype(leaf)) for leaf in jax.tree.leaves(tree)]
+    return sum((jnp.vdot(leaf, leaf) for leaf in leaves), jnp.zeros((), leaves[0].dtype))
+
+
 class Seen(NamedTuple):
-    """A step: gradient, the optimiser's state before, parameters before, the step, the state after."""
+    """A step by path: gradient, momenta before, parameters before, the step, momenta after."""
 
-    gradient: Any
-    before: Any
-    params: Any
-    step: Any
-    after: Any
+    gradient: dict[str, Array]
+    before: dict[str, Array]
+    params: dict[str, Array]
+    step: dict[str, Array]
+    after: dict[str, Array]
 
 
-def _momentum(generator: Generator, motion: Motion | None, seen: Seen, state: Any) -> Leaves | None:
-    """v of its parameters in a state; what the step was made of, where it is in none."""
-    if motion is None:
-        return None
-    trace = momentum_of(state, seen.params)
-    if trace is not None:
-        return jax.tree.map(jnp.negative, generator.leaves(trace))
-    return jax.tree.map(lambda leaf: leaf / motion.eta, generator.leaves(seen.step))
+def _momentum(generator: Generator, motion: Motion, seen: Seen, traces: dict[str, Array]) -> Leaves:
+    """v of its parameters; of an optimiser without momentum what its step was made of."""
+    if motion.traced:
+        return jax.tree.map(jnp.negative, generator.chosen(traces))
+    return {path: leaf / motion.eta[path] for path, leaf in generator.chosen(seen.step).items()}
 
 
 def _pending(generator: Generator, motion: Motion | None, seen: Seen) -> Array:
     """The charge after a step, alone."""
-    momentum = _momentum(generator, motion, seen, seen.after)
-    moved = generator.leaves(seen.step) if momentum is None else momentum
-    return generator.pairing(moved, generator.field(generator.leaves(seen.params)))
+    moved = generator.chosen(seen.step) if motion is None else _momentum(generator, motion, seen, seen.after)
+    return _typed(generator.pairing(moved, generator.field(generator.chosen(seen.params))), generator, seen)
 
 
 def _charge(generator: Generator, motion: Motion | None, before: Array, seen: Seen) -> Charge:
-    q, g, d = (generator.leaves(tree) for tree in (seen.params, seen.gradient, seen.step))
-    old, new = (_momentum(generator, motion, seen, state) for state in (seen.before, seen.after))
-    v = None if old is None or new is None else (old, new)
-    return charge_of(generator, motion, before, q, g, d, v)
+    q, g, d = (generator.chosen(leaves) for leaves in (seen.params, seen.gradient, seen.step))
+    v = None
+    if motion is not None:
+        v = tuple(_momentum(generator, motion, seen, traces) for traces in (seen.before, seen.after))
+    found = charge_of(generator, motion, before, q, g, d, v)  # type: ignore[arg-type]
+    return jax.tree.map(lambda value: _typed(value, generator, seen), found)
+
+
+def _typed(value: Array, generator: Generator, seen: Seen) -> Array:
+    """In the precision of the parameters, whatever gradients and momenta have: states keep their types."""
+    return value.astype(jnp.result_type(*generator.chosen(seen.params).values()))
 
 
 def freeze_norm(
@@ -219,19 +267,18 @@ def freeze_norm(
 
 def _held(generator: Generator, params: Any, step: Any, square: Array) -> Any:
     """The step, and back to a squared norm (neurons,)."""
-    q, d = generator.leaves(params), generator.leaves(step)
+    whole, leaves, steps = generator.whole_paths(paths_of(params)), paths_of(params), paths_of(step)
+    q, d = ({path: tree[known] for path, known in whole.items()} for tree in (leaves, steps))
     moved: Leaves = {path: q[path] + d[path] for path in q}
     now = generator.pairing(moved, moved)
     factor = jnp.sqrt(square / jnp.where(now > 0, now, 1.0))
     held = {
-        resolved(path, params, generator.name): moved[path] * _spread(factor, moved[path], per) - q[path]
+        whole[path]: (moved[path] * _spread(factor, moved[path], per) - q[path]).astype(d[path].dtype)
         for path, per in generator.per.items()
     }
 
-    def at(path: Any, leaf: Any) -> Any:
-        return held.get(jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
-
-    return jax.tree_util.tree_map_with_path(at, step)
+    flat, tree = jax.tree.flatten(step)
+    return jax.tree.unflatten(tree, [held.get(path, leaf) for path, leaf in zip(steps, flat, strict=True)])
 
 
 def _spread(values: Array, leaf: Array, per: tuple[int, ...] | None) -> Array:
