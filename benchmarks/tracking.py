@@ -43,7 +43,7 @@ class Images(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        for channels in (32, 64, 64):
+        for channels in (16, 32, 32):
             x = nn.Conv(channels, (3, 3))(x)
             x = nn.relu(nn.BatchNorm(False, epsilon=0.0)(x))
         return nn.Dense(10)(x.mean((1, 2)))
@@ -74,8 +74,8 @@ CASES = {
     "40-64-64-10, batch 64": Case(Dense(64), (40,), _LAYERS, 64, 2000),
     "784-512-512-10, batch 128": Case(Dense(512), (784,), _LAYERS, 128, 40),
     "784-512-512-10, batch 1024": Case(Dense(512), (784,), _LAYERS, 1024, 10),
-    "convolutions 32-64-64 on 16 x 16, batch 64": Case(
-        Images(), (16, 16, 3), generators("Conv_0", "Conv_1", "Dense_0"), 64, 4
+    "convolutions 16-32-32 on 12 x 12, batch 64": Case(
+        Images(), (12, 12, 3), generators("Conv_0", "Conv_1", "Dense_0"), 64, 10
     ),
 }
 

@@ -17,7 +17,7 @@ import noethers_razor as nr
 def example():
     """Names that the example leaves, two oscillators and their fit among them, and what it prints."""
     text = (Path(__file__).parent.parent / "README.md").read_text()
-    (program,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    program = re.findall(r"```python\n(.*?)```", text, flags=re.S)[0]
     names: dict = {}
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(compile(program, "README.md", "exec"), names)
