@@ -82,7 +82,13 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("system", "family", "count", "largest"), CASES, ids=[f"{s.name}-{f.name}" for s, f, _, _ in CASES]
+    ("system", "family", "count", "largest"),
+    [
+        pytest.param(
+            *case, id=f"{case[0].name}-{case[1].name}", marks=[pytest.mark.slow] * (case[1].name == "neural")
+        )
+        for case in CASES
+    ],
 )
 def test_proposal_finds_every_integral_besides_the_energy_and_no_other(system, family, count, largest):
     fitted, proposal = proposed(system, family)

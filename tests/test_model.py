@@ -262,7 +262,10 @@ def compiled(name):
     return model, params, bound
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("polynomial", "neural"))) for name in TRAINED],
+)
 def test_gradients_are_those_of_differences(name, x64):
     _, params, bound = compiled(name)
     key, small = jax.random.key(2), 1e-4

@@ -128,26 +128,28 @@ def charge_of(
         v: momentum before and after; None where there is no heavy ball.
     """
     xi, pair = generator.field(q), generator.pairing
-    square, anomaly = pair(q, q), -pair(g, xi)
+    square, anomaly = pair(q, q), -generator.along(g, q, xi)
     common = {
         "anomaly": anomaly,
         "square": square,
         "step": pair(d, d),
         "gradient": pair(g, g),
-        "field": square if generator.is_scale else pair(xi, xi),
+        "field": pair(q, q, {p: f**2 for p, f in generator.factors.items()})
+        if generator.factors
+        else pair(xi, xi),
     }
     if motion is None or v is None:
         unknown = jnp.full_like(anomaly, jnp.nan)
-        rest = dict.fromkeys(Charge._fields, unknown) | {"charge": pair(d, xi)}
+        rest = dict.fromkeys(Charge._fields, unknown) | {"charge": generator.along(d, q, xi)}
         return Charge(**(rest | common))
     old, new = v
     none = jnp.zeros_like(anomaly)
     odd = {p: new[p] - motion.beta * old[p] + g[p] + motion.k[p] * q[p] for p in q}
     return Charge(
-        charge=pair(new, xi),
+        charge=generator.along(new, q, xi),
         before=before,
-        kinetic=motion.beta * (pair(old, xi) - before) if motion.beta else none,
-        decay=-pair(q, xi, motion.k) if any(motion.k.values()) else none,
+        kinetic=motion.beta * (generator.along(old, q, xi) - before) if motion.beta else none,
+        decay=-generator.along(q, q, xi, motion.k) if any(motion.k.values()) else none,
         momentum=pair(new, new),
         along=pair(d, new),
         unexplained=pair(odd, odd),

@@ -34,13 +34,18 @@ class Generator:
         per: path -> axes that tell charges (neurons) apart; a path is that of the leaf, names joined by
             ``/``, or its end where that is of one leaf only.
         field: parameters at these paths -> velocities at these paths.
-        is_scale: whether the field is the parameters themselves: its charge is half the rate of a norm.
+        factors: path -> number, where the field is that times the parameters; empty where it is another.
     """
 
     name: str
     per: Mapping[str, tuple[int, ...] | None]
     field: Callable[[Leaves], Leaves]
-    is_scale: bool = False
+    factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether the field is the parameters themselves: its charge is half the rate of a norm."""
+        return bool(self.factors) and set(self.factors.values()) == {1.0}
 
     def leaves(self, tree: Any) -> Leaves:
         """Its parameters out of a pytree of the same structure as the parameters, in float32 or more.
@@ -79,6 +84,12 @@ class Generator:
             for path, per in self.per.items()
         ]
         return sum(parts[1:], parts[0])
+
+    def along(self, a: Leaves, q: Leaves, xi: Leaves, weights: Mapping[str, Any] | None = None) -> Array:
+        """<a, xi(q)>, of multiples of q as sums over a and q: generators of one parameter then share them."""
+        if not self.factors:
+            return self.pairing(a, xi, weights)
+        return self.pairing(a, q, {p: f * (weights[p] if weights else 1.0) for p, f in self.factors.items()})
 
     def require(self, params: Any) -> Leaves:
         """Its parameters out of all, checked.
@@ -184,6 +195,15 @@ def _named(kind: str, paths: Sequence[str]) -> str:
     return f"{kind} {', '.join(paths)}"
 
 
+def _multiple(name: str, per: Mapping[str, Any], factors: Mapping[str, float]) -> Generator:
+    """xi = factor q."""
+
+    def field(leaves: Leaves) -> Leaves:
+        return {path: factor * leaves[path] for path, factor in factors.items()}
+
+    return Generator(name, per, field, factors)
+
+
 def scale(*paths: str, per: Per = -1) -> Generator:
     """xi = q: the length of incoming weights, which normalisation takes out (paper, section 4).
 
@@ -191,7 +211,7 @@ def scale(*paths: str, per: Per = -1) -> Generator:
         paths: parameters scaled together, such as a kernel and its bias.
         per: the axis of neurons; the last of a kernel in flax.
     """
-    return Generator(_named("scale", paths), dict.fromkeys(paths, _axes(per)), dict, is_scale=True)
+    return _multiple(_named("scale", paths), dict.fromkeys(paths, _axes(per)), dict.fromkeys(paths, 1.0))
 
 
 def translation(*paths: str, per: Per = None) -> Generator:
@@ -221,10 +241,8 @@ def rescale(
     _paths([*before, *after], "rescale")
     per = {**dict.fromkeys(before, _axes(per_in)), **dict.fromkeys(after, _axes(per_out))}
 
-    def field(leaves: Leaves) -> Leaves:
-        return {**{path: -leaves[path] for path in before}, **{path: leaves[path] for path in after}}
-
-    return Generator(f"rescale {', '.join(before)} to {', '.join(after)}", per, field)
+    factors = {**dict.fromkeys(before, -1.0), **dict.fromkeys(after, 1.0)}
+    return _multiple(f"rescale {', '.join(before)} to {', '.join(after)}", per, factors)
 
 
 def linear(path: str, matrix: ArrayLike, axis: int = -1, per: Per = None) -> Generator:

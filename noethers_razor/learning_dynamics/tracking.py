@@ -217,7 +217,8 @@ def _momentum(generator: Generator, motion: Motion, seen: Seen, traces: dict[str
 def _pending(generator: Generator, motion: Motion | None, seen: Seen) -> Array:
     """The charge after a step, alone."""
     moved = generator.chosen(seen.step) if motion is None else _momentum(generator, motion, seen, seen.after)
-    return _typed(generator.pairing(moved, generator.field(generator.chosen(seen.params))), generator, seen)
+    q = generator.chosen(seen.params)
+    return _typed(generator.along(moved, q, generator.field(q)), generator, seen)
 
 
 def _charge(generator: Generator, motion: Motion | None, before: Array, seen: Seen) -> Charge:
