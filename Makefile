@@ -48,6 +48,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.steps
 	$(BIN)/python -m benchmarks.profile
 	$(BIN)/python -m benchmarks.jobs
+	$(BIN)/python -m benchmarks.tracking
 
 # `make reproduce BUDGET=quick` runs one seed of the paper's systems, into a folder of its own.
 reproduce: $(STAMP)
