@@ -21,7 +21,7 @@ demo: $(STAMP)
 	$(BIN)/noethers-razor demo --out demo --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # What takes a third of a minute and more; CI runs it too.
 slow: $(DOCUMENTS)
@@ -79,6 +79,7 @@ else
 	$(BIN)/python -m experiments.refusals
 	$(BIN)/python -m experiments.solar_system --seeds 3
 	$(BIN)/python -m experiments.learning_dynamics --seeds 3
+	$(BIN)/python -m experiments.manifold_embedding --seeds 3
 endif
 
 clean:

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noethers_razor import learning_dynamics, plot, systems
+    from noethers_razor import learning_dynamics, manifold_embedding, plot, systems
     from noethers_razor.config import FitConfig
     from noethers_razor.conserved import (
         KnownQuadratic,
@@ -65,6 +65,7 @@ _WHERE = {
     "learning_dynamics": "",
     "load": "result",
     "load_trajectories": "data.readers",
+    "manifold_embedding": "",
     "plot": "",
     "systems": "",
 }
@@ -96,6 +97,7 @@ __all__ = [
     "learning_dynamics",
     "load",
     "load_trajectories",
+    "manifold_embedding",
     "plot",
     "systems",
 ]

@@ -21,6 +21,27 @@ def pytest_configure():
         os.sched_setaffinity(0, {own[int(worker.removeprefix("gw")) % len(own)]})
 
 
+LONG = (
+    "fit",
+    "journal",
+    "cli",
+    "expansion",
+    "functions",
+    "views",
+    "model",
+    "judgement",
+    "page",
+    "learning_dynamics",
+    "manifold_embedding",
+)
+"""Files that take a minute: they begin, so that no worker waits for the other at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    order = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once(tmp_path_factory):
     """Programs that tests share are compiled once a session, through JAX's cache on disk."""

@@ -18,6 +18,7 @@ LAYERS = {
     "extras": 0.5,
     "budget": 1,
     "learning_dynamics": 2,
+    "manifold_embedding": 2,
     "markup": 0,
     "host": 0,
     "expressions": 1,

@@ -15,13 +15,13 @@ pytestmark = pytest.mark.usefixtures("compiled_plainly")
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-EXAMPLES = [
-    pytest.param(code, id=f"{path.name}-{i + 1}")
+FOUND = [
+    (f"{path.name}-{i + 1}", code)
     for path in TEXTS
     for i, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
-    # The README's first is run at full length by `test_fit.py`.
-    if path.name != "README.md" or i
 ]
+# The first of the README, and of the site, is run at full length by `test_fit.py`.
+EXAMPLES = [pytest.param(code, id=name) for name, code in FOUND if code != FOUND[0][1]]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_examples_in_texts_run(code, briefly):
 
 def test_every_notebook_is_on_the_site_and_in_its_list():
     site, own = (ROOT / "mkdocs.yml").read_text(), (ROOT / "notebooks" / "README.md").read_text()
-    assert len(SOURCES) == 7
+    assert len(SOURCES) == 8
     for source in SOURCES:
         assert f"notebooks/{source.stem}.ipynb" in site
         assert f"{source.stem}.ipynb" in own

@@ -33,6 +33,10 @@ TRANSITIONS, FEATURES, DRAWS = 12, 4, 20_000
 DEVIATION, LOG_DENSITY = 0.1, -0.7
 ORBITS = OrbitSampling(3, "ball", "quasi")
 TRAINED = ["none", *(name for name, family in FAMILIES.items() if family.trainable)]
+# Programs of functions take long to compile.
+TIMED = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in ("polynomial", "neural"))) for name in TRAINED
+]
 """Families whose every parameter is trained; those of given quantities have nothing new to train."""
 
 
@@ -262,10 +266,7 @@ def compiled(name):
     return model, params, bound
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("polynomial", "neural"))) for name in TRAINED],
-)
+@pytest.mark.parametrize("name", TIMED)
 def test_gradients_are_those_of_differences(name, x64):
     _, params, bound = compiled(name)
     key, small = jax.random.key(2), 1e-4
@@ -280,7 +281,7 @@ def test_gradients_are_those_of_differences(name, x64):
         np.testing.assert_allclose(slope, difference, rtol=1e-6, err_msg=leaf)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", TIMED)
 def test_every_trainable_leaf_has_a_gradient(name, x64):
     model, params, bound = compiled(name)
     value, gradient = bound(params, jax.random.key(0))

@@ -35,6 +35,7 @@ def learned(tracks, count):
     return orthonormal(embed(form, linear, second_moment(tracks.states)))
 
 
+@pytest.mark.slow
 def test_intervals_of_the_angle_hold_the_true_one():
     held = []
     for seed in range(30):

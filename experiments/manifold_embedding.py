@@ -1,0 +1,252 @@
+"""Variational manifold embedding: what is unbounded, what cures it, and how it compares.
+
+Run as `python -m experiments.manifold_embedding`. Wiggles about PCA; a line, a circle and a sinusoid of 100
+normal densities; an open arc and handwritten digits with PCA and Isomap beside.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.manifold import Isomap, trustworthiness
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import train_test_split
+
+from experiments.tables import markdown, parser, spread, write
+from noethers_razor import host
+from noethers_razor.manifold_embedding import VariationalManifoldEmbedding, functional
+
+WIGGLES, HEIGHT, VARIANCES = (0, 10, 100, 1000, 10_000), 0.1, (1.0, 0.05)
+CURVES: dict[str, dict[str, Any]] = {
+    "line": {"degree": 9},
+    "circle": {"latent": "circle", "basis": "fourier", "degree": 3},
+    "sinusoid": {"degree": 9},
+}
+"""Name -> settings of the fit."""
+SIGMA, POINTS, ARC = 0.1, 1000, 1.5 * np.pi
+DIGITS_COMPONENTS = 20
+"""Principal components of the digits that all methods get: 1797 images do not give a density of 61 pixels."""
+
+
+def wiggle_rows() -> list[dict[str, float]]:
+    """Objective and bending of the principal axis of a normal density with wiggles of a height."""
+    with jax.enable_x64(True):
+        variances = jnp.asarray(VARIANCES)
+        z = jnp.asarray(np.random.default_rng(4).normal(size=(20_000, 1)))
+
+        def log_p(x: jax.Array) -> jax.Array:
+            return -0.5 * jnp.sum(x**2 / variances + jnp.log(2 * jnp.pi * variances))
+
+        rows = []
+        for n in WIGGLES:
+
+            def phi(u: jax.Array, n: int = n) -> jax.Array:
+                return jnp.concatenate([u, HEIGHT * jnp.sin(n * u)])
+
+            jets = jax.vmap(lambda u: functional.jet(phi, u))(z)
+            log_q = jax.vmap(lambda u: jnp.sum(jax.scipy.stats.norm.logpdf(u)))(z)
+            energy = jax.vmap(lambda jet, q: functional.energy(jet, log_p, q))(jets, log_q)
+            bent = float(jax.vmap(functional.bending)(jets).mean())
+            enough = VARIANCES[1] / (2 * VARIANCES[0] ** 2)
+            value = float(energy.mean())
+            rows.append({"n": n, "J": value, "bending": bent, "penalised": value - enough * bent})
+    return rows
+
+
+def curve(name: str, t: np.ndarray) -> np.ndarray:
+    """Points of a curve at 0 to 1."""
+    return {
+        "line": np.stack([2 * t - 1, 0.5 * (2 * t - 1)], axis=-1),
+        "circle": np.stack([np.cos(2 * np.pi * t), np.sin(2 * np.pi * t)], axis=-1),
+        "sinusoid": np.stack([4 * t - 2, np.sin(np.pi * (4 * t - 2) / 2)], axis=-1),
+    }[name]
+
+
+def on_a_curve(name: str, seed: int) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
+    """(What a fit is like, its data, its image) for 100 normal densities along a curve, given as they are."""
+    mixture = GaussianMixture(100, covariance_type="spherical")
+    mixture.means_ = curve(name, (np.arange(100) + 0.5) / 100)
+    mixture.covariances_, mixture.weights_ = np.full(100, SIGMA**2), np.full(100, 0.01)
+    draw = np.random.default_rng(seed)
+    x = curve(name, draw.uniform(size=400)) + SIGMA * draw.normal(size=(400, 2))
+    fitted = VariationalManifoldEmbedding(1, density=mixture, random_state=seed, **CURVES[name]).fit(x)
+    latent = np.linspace(0, 2 * np.pi, 400) if name == "circle" else np.linspace(-1, 1, 400)
+    image = fitted.inverse_transform(latent[:, None])
+    apart = np.linalg.norm(image[:, None] - curve(name, np.linspace(0, 1, 4000))[None], axis=2)
+    report = fitted.noether_report()
+    found = {
+        "off": float(apart.min(axis=1).mean()),
+        "missed": float(apart.min(axis=0).mean()),
+        "folded": report.folded,
+        "energy_spread": report.energy_spread,
+    }
+    return found, x, image
+
+
+def arc(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Angles and points of an open arc in three dimensions."""
+    draw = np.random.default_rng(seed)
+    t = draw.uniform(0, ARC, POINTS)
+    x = np.stack([np.cos(t), np.sin(t), 0 * t], axis=1)
+    return t, x + SIGMA * draw.normal(size=x.shape)
+
+
+def off_the_arc(x: np.ndarray) -> float:
+    """Mean distance to it."""
+    t = np.linspace(0, ARC, 2000)
+    whole = np.stack([np.cos(t), np.sin(t), 0 * t], axis=1)
+    return float(np.linalg.norm(x[:, None] - whole[None], axis=2).min(axis=1).mean())
+
+
+def on_the_arc(seed: int) -> tuple[dict[str, dict[str, float]], np.ndarray, np.ndarray]:
+    """(Method -> what it finds on fresh data, the data, the image of the fit)."""
+    _, x = arc(seed)
+    t, fresh = arc(1000 + seed)
+    methods: dict[str, Any] = {
+        "embedding": VariationalManifoldEmbedding(1, degree=8, random_state=seed),
+        "without annealing": VariationalManifoldEmbedding(1, degree=8, anneal=(0.0,), random_state=seed),
+        "without bending": VariationalManifoldEmbedding(1, degree=8, bending=0.0, random_state=seed),
+        "PCA": PCA(1),
+        "Isomap": Isomap(n_components=1, n_neighbors=10),
+    }
+    found: dict[str, dict[str, float]] = {}
+    for name, method in methods.items():
+        start = time.perf_counter()
+        method.fit(x)
+        own = found[name] = {"seconds": time.perf_counter() - start}
+        latent = method.transform(fresh)
+        own["spearman"] = float(abs(spearmanr(t, latent[:, 0])[0]))
+        if hasattr(method, "inverse_transform"):
+            own["error"] = off_the_arc(method.inverse_transform(latent))
+        if isinstance(method, VariationalManifoldEmbedding):
+            own["folded"] = method.noether_report().folded
+    image = methods["embedding"].inverse_transform(np.linspace(-1, 1, 400)[:, None])
+    return found, x, image
+
+
+def on_digits(seed: int) -> dict[str, dict[str, float]]:
+    """Method -> held-out reconstruction, as a share of the variance, and trustworthiness, of the digits."""
+    pixels = load_digits().data
+    train, test = train_test_split(pixels, test_size=0.3, random_state=seed)
+    first = PCA(DIGITS_COMPONENTS).fit(train)
+    train, test = first.transform(train), first.transform(test)
+    methods: dict[str, Any] = {
+        "embedding": VariationalManifoldEmbedding(2, random_state=seed),
+        "PCA": PCA(2),
+        "Isomap": Isomap(n_components=2, n_neighbors=10),
+    }
+    found: dict[str, dict[str, float]] = {}
+    for name, method in methods.items():
+        start = time.perf_counter()
+        method.fit(train)
+        own = found[name] = {"seconds": time.perf_counter() - start}
+        latent = method.transform(test)
+        own["trust"] = float(trustworthiness(test, latent, n_neighbors=10))
+        if hasattr(method, "inverse_transform"):
+            off = np.sum((test - method.inverse_transform(latent)) ** 2) / np.sum(
+                (test - train.mean(axis=0)) ** 2
+            )
+            own["lost"] = float(off)
+        if isinstance(method, VariationalManifoldEmbedding):
+            own["folded"] = method.noether_report().folded
+    return found
+
+
+def many(seed: int) -> float:
+    """Seconds of a fit on 10,000 points of 50 features."""
+    draw = np.random.default_rng(seed)
+    angle = draw.uniform(0, 2 * np.pi, (10_000, 2))
+    bent = np.concatenate([np.cos(angle), np.sin(2 * angle), angle], axis=1)
+    x = bent @ draw.normal(size=(6, 50)) + 0.3 * draw.normal(size=(10_000, 50))
+    start = time.perf_counter()
+    VariationalManifoldEmbedding(2, random_state=seed).fit(x)
+    return time.perf_counter() - start
+
+
+def of_methods(runs: list[dict[str, dict[str, float]]], columns: dict[str, str]) -> str:
+    """A row for each method."""
+    rows = [
+        [name, *(spread([run[name].get(key) for run in runs]) for key in columns.values())]
+        for name in runs[0]
+    ]
+    return markdown(["", *columns], rows)
+
+
+def picture(path: Path, panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Data and the image of the fit, the first two coordinates."""
+    figure = Figure(figsize=(3.2 * len(panels), 3.2), layout="constrained")
+    for ax, (name, (x, image)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        ax.plot(x[:, 0], x[:, 1], ".", color="0.7", ms=3)
+        ax.plot(image[:, 0], image[:, 1], color="#0072b2", lw=2)
+        ax.set(title=name, aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    options = parser("variational manifold embedding")
+    options.set_defaults(seeds=3)
+    arguments = options.parse_args()
+    host.prepare()
+    seeds = range(1, arguments.seeds + 1)
+    wiggles = wiggle_rows()
+    curves, panels = {}, {}
+    for name in CURVES:
+        runs = [on_a_curve(name, seed) for seed in seeds]
+        curves[name], panels[name] = [run[0] for run in runs], runs[0][1:]
+        print(name, curves[name], flush=True)
+    arcs = [on_the_arc(seed) for seed in seeds]
+    panels["arc"] = arcs[0][1:]
+    arc_runs = [run[0] for run in arcs]
+    print(arc_runs, flush=True)
+    digit_runs = [on_digits(seed) for seed in seeds]
+    print(digit_runs, flush=True)
+    seconds = [many(seed) for seed in seeds]
+    columns = {"mean distance to it": "off", "of it to the fit": "missed", "folded": "folded"}
+    curve_rows = [
+        [name, *(spread([run[key] for run in runs]) for key in columns.values())]
+        for name, runs in curves.items()
+    ]
+    number = "{:.4g}".format
+    wiggle_table = markdown(
+        ["n", "J", "mean bending", "J less its share"],
+        [[f"{row['n']}", *(number(row[key]) for key in ("J", "bending", "penalised"))] for row in wiggles],
+    )
+    tables = [
+        f"Wiggles {HEIGHT:g} sin(n z) on the principal axis of a normal density, variances 1 and .05 "
+        "(nats); last column with lambda_2 / (2 lambda_1^2) of the bending off\n\n" + wiggle_table,
+        f"Curves of 100 normal densities, deviation {SIGMA:g}\n\n" + markdown(["", *columns], curve_rows),
+        "An arc of 270 degrees in three dimensions, noise .1, 1000 points, fresh data to test\n\n"
+        + of_methods(
+            arc_runs, {"Spearman": "spearman", "error": "error", "folded": "folded", "fit (s)": "seconds"}
+        ),
+        f"Digits in two dimensions, {DIGITS_COMPONENTS} principal components of them, 30 % held out\n\n"
+        + of_methods(
+            digit_runs,
+            {"variance lost": "lost", "trustworthiness": "trust", "folded": "folded", "fit (s)": "seconds"},
+        ),
+        f"10,000 points of 50 features in two dimensions: {spread(seconds)} s\n",
+    ]
+    write(
+        arguments.out,
+        "manifold_embedding",
+        title="Variational manifold embedding",
+        command=f"python -m experiments.manifold_embedding --seeds {arguments.seeds}",
+        table="\n".join(tables),
+        remarks="",
+        runs={"wiggles": wiggles, "curves": curves, "arc": arc_runs, "digits": digit_runs, "many": seconds},
+    )
+    picture(arguments.out / "manifold_embedding.png", panels)
+
+
+if __name__ == "__main__":
+    main()

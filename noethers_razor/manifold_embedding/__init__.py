@@ -1,0 +1,10 @@
+"""Variational manifold embedding: a decoder that is stationary for a functional of the data's density."""
+
+from noethers_razor.extras import extra
+
+extra("sklearn", "sklearn", "a manifold embedding")
+
+from noethers_razor.manifold_embedding.estimator import VariationalManifoldEmbedding  # noqa: E402
+from noethers_razor.manifold_embedding.report import EmbeddingReport  # noqa: E402
+
+__all__ = ["EmbeddingReport", "VariationalManifoldEmbedding"]

@@ -1,0 +1,115 @@
+"""Families of decoders phi: latent point (d,) -> data point (D,), linear in parameters or flax modules."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Array
+from noethers_razor.errors import UsageError
+
+KINDS = ("affine", "chebyshev", "fourier")
+
+
+class Decoder(NamedTuple):
+    """A family of maps.
+
+    Args:
+        start: parameters of the affine map mean + axes z (D,), (D, d).
+        value: parameters, z (d,) -> point (D,).
+        features: z (d,) -> (n,), where phi = mean + weights features; None where it is not linear in any.
+    """
+
+    start: Callable[[np.ndarray, np.ndarray], Any]
+    value: Callable[[Any, Array], Array]
+    features: Callable[[Array], Array] | None = None
+
+
+def decoder_of(kind: Any, latent: str, degree: int, seed: int) -> Decoder:
+    """The family of a kind.
+
+    Args:
+        kind: ``affine``, ``chebyshev``, ``fourier`` (on a circle), or a flax module (d,) -> (D,), which is
+            added to an affine map.
+        degree: of polynomials, in all variables together; highest frequency.
+    Raises:
+        UsageError: for another kind, or one that does not go with the latent density.
+    """
+    if hasattr(kind, "apply") and hasattr(kind, "init"):
+        return _with_module(kind, seed)
+    if kind not in KINDS:
+        raise UsageError(f"basis {kind!r}; expected one of {', '.join(KINDS)} or a flax module")
+    if (kind == "fourier") != (latent == "circle"):
+        raise UsageError(f"basis {kind!r} with latent {latent!r}; fourier goes with a circle, and only it")
+    if kind != "affine" and degree < 1:
+        raise UsageError(f"degree = {degree}; expected 1 or more")
+    features = {
+        "affine": lambda z: z,
+        "chebyshev": lambda z: _chebyshev(z, latent, degree),
+        "fourier": lambda z: _fourier(z[0], degree),
+    }[kind]
+    return _linear(features, on_circle=kind == "fourier")
+
+
+def _chebyshev(z: Array, latent: str, degree: int) -> Array:
+    """The coordinates themselves, then products of Chebyshev polynomials of 2 up to a total degree.
+
+    Of a normal latent coordinate they take its probability, scaled to (-1, 1): bounded in the tails.
+    """
+    u = z if latent == "uniform" else jax.scipy.special.erf(z / np.sqrt(2))
+    polynomials = [jnp.ones_like(u), u]
+    for _ in range(degree - 1):
+        polynomials.append(2 * u * polynomials[-1] - polynomials[-2])
+    # A first degree of the probability is another function than the coordinate.
+    least = 2 if latent == "uniform" else 1
+    powers = [
+        row for row in itertools.product(range(degree + 1), repeat=z.shape[0]) if least <= sum(row) <= degree
+    ]
+    products = [jnp.prod(jnp.stack([polynomials[n][i] for i, n in enumerate(row)])) for row in powers]
+    return jnp.concatenate([z, jnp.stack(products)]) if products else z
+
+
+def _fourier(angle: Array, degree: int) -> Array:
+    orders = jnp.arange(1, degree + 1)
+    return jnp.stack([jnp.cos(orders * angle), jnp.sin(orders * angle)], axis=1).ravel()
+
+
+def _linear(features: Callable[[Array], Array], on_circle: bool) -> Decoder:
+    """phi = mean + W features; the first features are what an affine start fills."""
+
+    def start(mean: np.ndarray, axes: np.ndarray) -> Any:
+        latents = axes.shape[1] // 2 if on_circle else axes.shape[1]
+        count = jax.eval_shape(features, jax.ShapeDtypeStruct((latents,), jnp.float64)).shape[0]
+        weights = np.zeros((len(mean), count))
+        weights[:, : axes.shape[1]] = axes
+        return {"mean": jnp.asarray(mean), "weights": jnp.asarray(weights)}
+
+    def value(params: Any, z: Array) -> Array:
+        return params["mean"] + params["weights"] @ features(z)
+
+    return Decoder(start, value, features)
+
+
+def _with_module(module: Any, seed: int) -> Decoder:
+    """An affine map and a module added to it, which starts at a hundredth of its first size."""
+
+    def start(mean: np.ndarray, axes: np.ndarray) -> Any:
+        inner = module.init(jax.random.key(seed), jnp.zeros(axes.shape[1]))
+        shape = jax.eval_shape(module.apply, inner, jnp.zeros(axes.shape[1])).shape
+        if shape != mean.shape:
+            raise UsageError(f"basis: the module gives {shape}; expected {mean.shape}, a point of the data")
+        return {
+            "mean": jnp.asarray(mean),
+            "axes": jnp.asarray(axes),
+            "module": jax.tree.map(lambda leaf: jnp.asarray(0.01 * leaf, jnp.float64), inner),
+        }
+
+    def value(params: Any, z: Array) -> Array:
+        return params["mean"] + params["axes"] @ z + module.apply(params["module"], z)
+
+    return Decoder(start, value)

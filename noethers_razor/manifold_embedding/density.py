@@ -1,0 +1,162 @@
+"""Densities of data in log form, and their blurred versions, from which an embedding starts.
+
+A blurred density is the same with normal noise added to the data: exact for mixtures of normal densities,
+which all of these are but a user's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Array
+from noethers_razor.errors import UsageError
+from noethers_razor.extras import extra
+
+_MOST_KERNELS = 512
+"""Points of a kernel density, at most: each is a component at every evaluation."""
+_FLOOR = 1e-9
+"""Least variance of a component in a direction, relative to the largest of the data."""
+
+
+class Mixture(NamedTuple):
+    """A mixture of normal densities.
+
+    Args:
+        weights: (m,), sum 1.
+        means: (m, D).
+        axes: (m, D, D) orthonormal columns.
+        variances: (m, D) along these.
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    axes: np.ndarray
+    variances: np.ndarray
+
+    @property
+    def blurs(self) -> bool:
+        """Whether noise can be added."""
+        return True
+
+    def log_density(self, x: Array, blur: float | Array = 0.0) -> Array:
+        """log p at a point (D,) of the mixture with noise of a deviation added, nats."""
+        variances = self.variances + blur**2
+        along = jnp.einsum("mij,mi->mj", jnp.asarray(self.axes), x - self.means)
+        exponent = -0.5 * jnp.sum(along**2 / variances + jnp.log(2 * jnp.pi * variances), axis=1)
+        return jax.nn.logsumexp(exponent, b=self.weights)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """A user's own density, as it is in standard units.
+
+    Args:
+        function: log density of a point in data units, nats.
+        mean, scale: data are mean + scale times standard units.
+    """
+
+    function: Callable[[Array], Array] = dataclasses.field(metadata={"static": True})
+    mean: np.ndarray
+    scale: float
+
+    @property
+    def blurs(self) -> bool:
+        """Whether noise can be added."""
+        return False
+
+    def log_density(self, x: Array, blur: float | Array = 0.0) -> Array:
+        """log p at a point (D,), nats."""
+        return self.function(jnp.asarray(self.mean) + self.scale * x) + x.shape[0] * jnp.log(self.scale)
+
+
+Density = Mixture | Given
+
+
+def normal(x: np.ndarray) -> Mixture:
+    """One normal density with the mean and covariance of data (N, D)."""
+    return _mixture(np.ones(1), x.mean(axis=0)[None], np.cov(x.T, bias=True).reshape(1, x.shape[1], -1))
+
+
+def fitted_mixture(x: np.ndarray, components: int, seed: int) -> Mixture:
+    """A mixture of normal densities by expectation maximisation on data (N, D), with scikit-learn."""
+    mixture = extra("sklearn.mixture", "sklearn", "a mixture density")
+    most = min(components, max(1, len(x) // (2 * x.shape[1])))
+    spread = float(np.mean(x.var(axis=0)))
+    found = mixture.GaussianMixture(most, random_state=seed, reg_covar=1e-6 * spread, n_init=3).fit(x)
+    return _mixture(found.weights_, found.means_, found.covariances_)
+
+
+def kernels(x: np.ndarray, seed: int) -> Mixture:
+    """A kernel density of data (N, D) with Scott's width, of at most 512 points."""
+    count, dim = x.shape
+    chosen = x
+    if count > _MOST_KERNELS:
+        chosen = x[np.random.default_rng(seed).choice(count, _MOST_KERNELS, replace=False)]
+    covariance = np.cov(x.T, bias=True).reshape(dim, dim) * count ** (-2.0 / (dim + 4))
+    each = np.broadcast_to(covariance, (len(chosen), dim, dim))
+    return _mixture(np.full(len(chosen), 1.0 / len(chosen)), chosen, each)
+
+
+def given_mixture(found: Any, mean: np.ndarray, scale: float) -> Mixture:
+    """A fitted mixture of scikit-learn, of data units, in standard ones.
+
+    Raises:
+        UsageError: for one of another number of features.
+    """
+    means = np.asarray(found.means_, np.float64)
+    if means.shape[1] != len(mean):
+        raise UsageError(f"density: a mixture of {means.shape[1]} features; the data have {len(mean)}")
+    count, dim = means.shape
+    # Covariances of any kind as whole matrices.
+    kind, given = found.covariance_type, np.asarray(found.covariances_, np.float64)
+    whole = {
+        "full": lambda: given,
+        "tied": lambda: np.broadcast_to(given, (count, dim, dim)),
+        "diag": lambda: given[:, :, None] * np.eye(dim),
+        "spherical": lambda: given[:, None, None] * np.eye(dim),
+    }[kind]()
+    return _mixture(found.weights_, (means - mean) / scale, whole / scale**2)
+
+
+def _mixture(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> Mixture:
+    variances, axes = np.linalg.eigh(covariances)
+    return Mixture(
+        np.asarray(weights), np.asarray(means), axes, np.maximum(variances, _FLOOR * variances.max())
+    )
+
+
+def density_of(
+    kind: Any, x: np.ndarray, components: int, seed: int, mean: np.ndarray, scale: float
+) -> Density:
+    """The density of a kind for data (N, D) in standard units.
+
+    Args:
+        kind: ``gaussian``, ``mixture``, ``kde``, a fitted mixture of scikit-learn, or a function of a point
+            (D,) in data units, by jax.
+        mean, scale: data are mean + scale times standard units.
+    Raises:
+        UsageError: for another kind, or a function that gives no number.
+    """
+    if hasattr(kind, "means_") and hasattr(kind, "covariances_"):
+        return given_mixture(kind, mean, scale)
+    if callable(kind):
+        shape = jax.eval_shape(kind, jax.ShapeDtypeStruct((x.shape[1],), jnp.float64))
+        if getattr(shape, "shape", None) != ():
+            raise UsageError(f"density gives {shape}; expected one number, the log density of a point")
+        return Given(kind, mean, scale)
+    if kind == "gaussian":
+        return normal(x)
+    if kind == "mixture":
+        return fitted_mixture(x, components, seed)
+    if kind == "kde":
+        return kernels(x, seed)
+    raise UsageError(
+        f"density {kind!r}; expected gaussian, mixture, kde, a fitted mixture or a function of a point"
+    )

@@ -1,0 +1,204 @@
+"""A scikit-learn estimator: fit, transform to the nearest point of the manifold, decode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from noethers_razor.manifold_embedding import latent as latents
+from noethers_razor.manifold_embedding.density import density_of
+from noethers_razor.manifold_embedding.report import EmbeddingReport, report_of
+from noethers_razor.manifold_embedding.training import Family, climb, decoded, nearest
+
+
+class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A smooth manifold through data, as the decoder phi that maximises a functional of a density.
+
+    The functional has no maximum among all functions: `basis`, `bending` and `anneal` are what makes a fit
+    one that can be trusted, and `noether_report` says whether it is (Vastola, Gershman, Rajan 2025).
+
+    Args:
+        n_components: d, latent dimensions, below the number of features.
+        density: of the data: ``gaussian``, ``mixture`` (of normal densities), ``kde``, a fitted
+            ``GaussianMixture`` of scikit-learn, or a function of a point (D,), its log density, by jax.
+        latent: ``normal``, ``uniform`` on (-1, 1)^d, or ``circle``.
+        basis: ``affine``, ``chebyshev``, ``fourier`` (with a circle), or a flax module (d,) -> (D,).
+        degree: of polynomials in all variables together; the highest frequency.
+        bending: factor of the mean squared second derivative of phi, data in units of their spread; zero lets
+            a fit fold. It leaves affine maps alone.
+        anneal: deviations of noise that the density is blurred with, one after the other, in the same units.
+        init: ``pca``, or an array (D, d) of first derivatives of phi, (D, 2) on a circle.
+        mixture_components: of the mixture, at most.
+        max_iter: of each blur.
+        tol: of the gradient, nats.
+        random_state: of the mixture and of a module's first parameters.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        density: Any = "mixture",
+        latent: str = "uniform",
+        basis: Any = "chebyshev",
+        degree: int = 6,
+        bending: float = 1e-3,
+        anneal: Any = (0.35, 0.25, 0.18, 0.12, 0.06, 0.0),
+        init: Any = "pca",
+        mixture_components: int = 16,
+        max_iter: int = 300,
+        tol: float = 1e-6,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.density = density
+        self.latent = latent
+        self.basis = basis
+        self.degree = degree
+        self.bending = bending
+        self.anneal = anneal
+        self.init = init
+        self.mixture_components = mixture_components
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> VariationalManifoldEmbedding:
+        """Fits the density, then the decoder.
+
+        Args:
+            X: (N, D), two samples or more.
+        Raises:
+            ValueError: for data or settings that cannot be used, in one line.
+        """
+        x = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._check(x)
+        self.mean_, centred = x.mean(axis=0), x - x.mean(axis=0)
+        self.scale_ = float(np.sqrt(np.mean(centred**2)))
+        standard = centred / self.scale_
+        self._family = Family(self.basis, self.latent, self.degree, seed)
+        self._nodes = latents.nodes(self.latent, self.n_components)
+        with jax.enable_x64(True):
+            self.density_ = density_of(
+                self.density, standard, self.mixture_components, seed, self.mean_, self.scale_
+            )
+            blurs = [blur for blur in self.anneal if self.density_.blurs or blur == 0] or [0.0]
+            start = self._family.decoder().start(np.zeros(x.shape[1]), self._first(standard))
+            done = climb(
+                self._family, start, self.density_, self._nodes, blurs, self.bending, self.max_iter, self.tol
+            )
+        self.params_, self.n_iter_, self.converged_ = done.params, done.iterations, done.converged
+        self.distance_ = float(np.sqrt(np.mean(np.sum((x - self._decoded(self._nearest(x))) ** 2, axis=1))))
+        self._n_features_out = self.n_components
+        return self
+
+    def _check(self, x: np.ndarray) -> None:
+        """Settings against data.
+
+        Raises:
+            ValueError: naming the first that does not fit.
+        """
+        count, features = x.shape
+        whole = isinstance(self.n_components, (int, np.integer)) and not isinstance(self.n_components, bool)
+        if not whole or not 1 <= self.n_components < features:
+            raise ValueError(
+                f"n_components = {self.n_components!r} with {features} feature(s), {count} sample(s); "
+                f"expected 1 to {features - 1}: an embedding has fewer dimensions than the data"
+            )
+        spread = x.std(axis=0)
+        if not np.any(spread > 0):
+            raise ValueError(f"all {count} samples are the same point; nothing to embed")
+        flat = np.flatnonzero(spread <= 1e-12 * np.max(np.abs(x), axis=0))
+        if len(flat):
+            raise ValueError(
+                f"feature {flat[0]} is constant ({x[0, flat[0]]:g}): the data have no density; leave it out"
+            )
+        rank = int(np.linalg.matrix_rank(x - x.mean(axis=0)))
+        if rank < features:
+            raise ValueError(
+                f"{features} features of rank {rank} in {count} samples: the data have no density; give more "
+                "samples, or fewer features (PCA)"
+            )
+        if self.bending < 0 or self.max_iter < 1 or len(self.anneal) == 0 or min(self.anneal) < 0:
+            raise ValueError(
+                f"bending = {self.bending}, max_iter = {self.max_iter}, anneal = {self.anneal}; expected 0 "
+                "or more, 1 or more, and deviations of 0 or more"
+            )
+
+    def _first(self, standard: np.ndarray) -> np.ndarray:
+        """First derivatives of the start (D, d), on a circle those of both axes (D, 2)."""
+        columns = 2 if self.latent == "circle" else self.n_components
+        if not isinstance(self.init, str):
+            axes = np.asarray(self.init, np.float64)
+            if axes.shape != (standard.shape[1], columns) or not np.all(np.isfinite(axes)):
+                raise ValueError(
+                    f"init of shape {axes.shape}; expected finite numbers of {standard.shape[1], columns}"
+                )
+            return axes / self.scale_
+        if self.init != "pca":
+            raise ValueError(f"init = {self.init!r}; expected pca or an array")
+        variances, axes = np.linalg.eigh(np.cov(standard.T, bias=True))
+        # What makes the latent coordinates' spread that of the data.
+        share = {"normal": 1.0, "uniform": 3.0, "circle": 2.0}[self.latent]
+        return (axes * np.sqrt(share * np.maximum(variances, 0.0)))[:, ::-1][:, :columns]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Latent points (N, d) of the nearest points of the manifold.
+
+        Args:
+            X: (N, D).
+        """
+        check_is_fitted(self)
+        x = validate_data(self, X, dtype=np.float64, reset=False)
+        return self._nearest(x)
+
+    def _nearest(self, x: np.ndarray) -> np.ndarray:
+        standard = (x - self.mean_) / self.scale_
+        with jax.enable_x64(True):
+            return nearest(self._family, self.params_, standard, self._nodes.z, latents.bounds(self.latent))
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """phi (N, D) at latent points (N, d)."""
+        check_is_fitted(self)
+        z = check_array(X, dtype=np.float64)
+        if z.shape[1] != self.n_components:
+            raise ValueError(f"latent points of {z.shape[1]} coordinates; expected {self.n_components}")
+        return self._decoded(z)
+
+    def _decoded(self, z: np.ndarray) -> np.ndarray:
+        with jax.enable_x64(True):
+            return decoded(self._family, self.params_, z) * self.scale_ + self.mean_
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the mean squared distance of samples to the manifold, data units squared.
+
+        The objective itself does not rank fits: a manifold that folds has more of it.
+        """
+        x = np.asarray(X, np.float64)
+        return -float(np.mean(np.sum((x - self.inverse_transform(self.transform(X))) ** 2, axis=1)))
+
+    def noether_report(self, fields: Any = None) -> EmbeddingReport:
+        """Whether the fit can be trusted: identities that a stationary embedding obeys, and whether it folds.
+
+        Args:
+            fields: name -> vector field on data points (D,) -> (D,), by jax: symmetries of the density that
+                you declare, whose currents are then free of divergence.
+        """
+        check_is_fitted(self)
+        with jax.enable_x64(True):
+            return report_of(
+                self._family,
+                self.params_,
+                self.density_,
+                self._nodes,
+                self.distance_,
+                self.mean_,
+                self.scale_,
+                fields,
+            )

@@ -1,0 +1,319 @@
+"""Variational manifold embeddings: what is exact, what is unbounded, and what curves give."""
+
+import warnings
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.linalg import subspace_angles
+from scipy.stats import spearmanr
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from noethers_razor.manifold_embedding import VariationalManifoldEmbedding, functional
+
+AFFINE = {"density": "gaussian", "latent": "normal", "basis": "affine", "anneal": (0.0,), "bending": 0.0}
+
+
+def below(value, limit, what):
+    """Prints what was measured, and asserts that it is small."""
+    print(f"{what}: {value:.2g} (at most {limit:g})")
+    assert value <= limit, what
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Digits without the pixels that are always white."""
+    x = load_digits().data
+    return x[:, x.std(axis=0) > 0]
+
+
+def normal_data(dim, count=500, seed=0):
+    draw = np.random.default_rng(seed)
+    return draw.normal(size=(count, dim)) @ draw.normal(size=(dim, dim)) + draw.normal(size=dim)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [VariationalManifoldEmbedding(max_iter=20, degree=2), VariationalManifoldEmbedding(1, **AFFINE)]
+)
+def test_it_is_an_estimator_of_scikit_learn(estimator, check):
+    # The checks fit few points with many a shape, where a mixture does not converge.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+def test_an_affine_decoder_of_a_normal_density_is_pca(digits):
+    fitted = VariationalManifoldEmbedding(5, **AFFINE).fit(digits)
+    pca = PCA(5).fit(digits)
+    axes = fitted.params_["weights"] * fitted.scale_
+    below(subspace_angles(axes, pca.components_.T).max(), 1e-7, "largest angle to the principal space")
+    variances = np.linalg.svd(axes, compute_uv=False) ** 2 * len(digits) / (len(digits) - 1)
+    below(np.abs(variances / pca.explained_variance_ - 1).max(), 1e-10, "variances, relative")
+    back = fitted.inverse_transform(fitted.transform(digits))
+    exact = pca.inverse_transform(pca.transform(digits))
+    below(np.abs(back - exact).max() / np.abs(exact).max(), 1e-8, "reconstruction, relative")
+    np.testing.assert_allclose(
+        fitted.score(digits), -np.mean(np.sum((digits - exact) ** 2, axis=1)), rtol=1e-8
+    )
+
+
+def test_pca_is_stationary_and_its_objective_known():
+    x = normal_data(4)
+    report = (
+        VariationalManifoldEmbedding(2, **AFFINE)
+        .fit(x)
+        .noether_report({"shift": lambda x: jnp.ones(4), "scale": lambda x: x - x})
+    )
+    lost = np.linalg.eigvalsh(np.cov(x.T, bias=True))[:2]
+    np.testing.assert_allclose(report.objective, -0.5 * np.sum(np.log(2 * np.pi * lost)), rtol=1e-10)
+    for value, what in (
+        (report.residual, "residual"),
+        (report.energy_spread, "spread of the energy"),
+        (report.divergence, "KL"),
+        (abs(report.virial), "virial"),
+        (report.stein, "Stein"),
+    ):
+        below(value, 1e-10, what)
+    assert report.folded == 0.0
+    assert report.warnings == []
+    assert "J " in str(report) and "0 % folded" in report._repr_html_()
+
+
+def test_ascent_from_anywhere_finds_the_principal_space():
+    x = normal_data(6, seed=1)
+    for seed in (1, 2, 3):
+        start = np.random.default_rng(seed).normal(size=(6, 2))
+        fitted = VariationalManifoldEmbedding(2, **AFFINE, init=start, max_iter=2000, tol=1e-11).fit(x)
+        sine = np.sin(subspace_angles(fitted.params_["weights"], PCA(2).fit(x).components_.T).max())
+        below(sine, 1e-6, f"sine to the principal space, start {seed}")
+
+
+def test_currents_of_any_map_and_density_close(x64):
+    draw = np.random.default_rng(2)
+    a, b, m, s = (jnp.asarray(draw.normal(size=shape)) for shape in ((7, 2), (4, 7), (4, 4), (4, 4)))
+
+    def phi(z):
+        return b @ jnp.tanh(a @ z) + jnp.concatenate([z, z])
+
+    def log_p(x):
+        return jnp.sum(jnp.sin(m @ x)) - 0.3 * x @ x
+
+    def log_q(z):
+        return -0.5 * z @ z
+
+    fields = {
+        "translation": lambda x: jnp.ones(4),
+        "rotation": lambda x: (s - s.T) @ x,
+        "scale": lambda x: x,
+        "linear": lambda x: s @ x,
+        "bent": lambda x: jnp.sin(s @ x) * x,
+    }
+    for name, field in fields.items():
+        budget = jax.vmap(partial(functional.budget, phi, log_p, log_q, field))(draw.normal(size=(50, 2)))
+        below(float(jnp.max(jnp.abs(budget.residual))), 1e-9, f"div j less its terms, {name}")
+        assert float(jnp.max(jnp.abs(budget.rate))) > 0.1
+        trace = {"translation": 0.0, "rotation": 0.0, "scale": 2.0}.get(name)
+        if trace is not None:
+            np.testing.assert_allclose(budget.terms[functional.KINETIC], trace, atol=1e-9)
+
+
+def test_a_uniform_density_on_a_line_gives_the_distribution_function(x64):
+    def cdf(z):
+        return jax.scipy.stats.norm.cdf(z)
+
+    def log_q(z):
+        return jnp.sum(jax.scipy.stats.norm.logpdf(z))
+
+    for z in np.linspace(-3, 3, 13)[:, None]:
+        jet = functional.jet(cdf, jnp.asarray(z))
+        below(abs(float(functional.energy(jet, lambda x: 0.0 * x[0], log_q(z)))), 1e-10, "energy")
+        below(float(jnp.abs(functional.residual(cdf, lambda x: 0.0 * x[0], log_q, z)[0])), 1e-10, "residual")
+
+
+def test_a_ring_has_the_radius_and_the_current_of_theory():
+    middle, width = 1.0, 0.2
+    draw = np.random.default_rng(3)
+    angle, radius = draw.uniform(0, 2 * np.pi, 500), middle + width * draw.normal(size=500)
+    x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+    def log_p(x):
+        return -((jnp.linalg.norm(x) - middle) ** 2) / (2 * width**2)
+
+    fitted = VariationalManifoldEmbedding(
+        1, density=log_p, latent="circle", basis="fourier", degree=1, bending=0.0, tol=1e-12, max_iter=1000
+    ).fit(x)
+    found = np.linalg.norm(fitted.inverse_transform(np.linspace(0, 6, 20)[:, None]), axis=1)
+    theory = (middle + np.sqrt(middle**2 + 4 * width**2)) / 2
+    below(np.abs(found - theory).max(), 1e-6, "radius")
+    report = fitted.noether_report({"rotation": lambda x: jnp.stack([-x[1], x[0]])})
+    below(report.currents["rotation"], 1e-6, "divergence of the angular current")
+    with jax.enable_x64(True):
+        phi = lambda z: theory * jnp.stack([jnp.cos(z[0]), jnp.sin(z[0])])  # noqa: E731
+        angles = jnp.linspace(0, 6, 9)[:, None]
+        turn = lambda x: jnp.stack([x[1], -x[0]])  # noqa: E731
+        current = jax.vmap(partial(functional.current, phi, turn))(angles) / (2 * np.pi)
+    np.testing.assert_allclose(current, -1 / (2 * np.pi), rtol=1e-12)
+    below(float(np.ptp(np.asarray(current))), 1e-8, "spread of the angular current")
+
+
+def test_wiggles_have_no_bound_and_bending_is_one(x64):
+    # phi = (z, eps sin n z) of a normal density: J grows with n at a fixed width, the penalty faster.
+    variances = jnp.asarray([1.0, 0.05])
+
+    def log_p(x):
+        return -0.5 * jnp.sum(x**2 / variances + jnp.log(2 * jnp.pi * variances))
+
+    z = jnp.asarray(np.random.default_rng(4).normal(size=(4000, 1)))
+
+    def means(n):
+        phi = lambda u: jnp.concatenate([u, 0.1 * jnp.sin(n * u)])  # noqa: E731
+        jets = jax.vmap(partial(functional.jet, phi))(z)
+        log_q = jax.vmap(lambda u: jnp.sum(jax.scipy.stats.norm.logpdf(u)))(z)
+        energy = jax.vmap(lambda jet, q: functional.energy(jet, log_p, q))(jets, log_q)
+        return float(energy.mean()), float(jax.vmap(functional.bending)(jets).mean())
+
+    found = {n: means(n) for n in (0, 10, 100, 1000, 10_000)}
+    print({n: (round(j, 3), f"{b:.3g}") for n, (j, b) in found.items()})
+    objective = [j for j, _ in found.values()]
+    assert np.all(np.diff(objective[1:]) > 1.5)
+    # lambda_2 / (2 lambda_1^2) is enough for PCA to win.
+    penalised = [j - 0.025 * b for j, b in found.values()]
+    assert np.argmax(penalised) == 0
+
+
+def curve(name, t):
+    return {
+        "line": np.stack([2 * t - 1, 0.5 * (2 * t - 1)], axis=-1),
+        "circle": np.stack([np.cos(2 * np.pi * t), np.sin(2 * np.pi * t)], axis=-1),
+        "sinusoid": np.stack([4 * t - 2, np.sin(np.pi * (4 * t - 2) / 2)], axis=-1),
+    }[name]
+
+
+def along(name, sigma=0.1):
+    """100 normal densities along a curve, as a fitted mixture, and draws."""
+    mixture = GaussianMixture(100, covariance_type="spherical")
+    mixture.means_ = curve(name, (np.arange(100) + 0.5) / 100)
+    mixture.covariances_ = np.full(100, sigma**2)
+    mixture.weights_ = np.full(100, 0.01)
+    draw = np.random.default_rng(5)
+    t = draw.uniform(size=400)
+    return mixture, t, curve(name, t) + sigma * draw.normal(size=(400, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "limit"), [("line", 0.02), ("circle", 0.02), ("sinusoid", 0.05)])
+def test_curves_of_the_paper_are_covered_once(name, limit):
+    mixture, t, x = along(name)
+    kind = {"latent": "circle", "basis": "fourier", "degree": 3} if name == "circle" else {"degree": 9}
+    fitted = VariationalManifoldEmbedding(1, density=mixture, **kind).fit(x)
+    latent = np.linspace(0, 2 * np.pi, 400) if name == "circle" else np.linspace(-1, 1, 400)
+    image, whole = fitted.inverse_transform(latent[:, None]), curve(name, np.linspace(0, 1, 4000))
+    off = np.min(np.linalg.norm(image[:, None] - whole[None], axis=2), axis=1)
+    below(off.mean(), limit, f"mean distance to the {name}")
+    # All of the curve is reached, and nothing twice.
+    back = np.min(np.linalg.norm(image[:, None] - whole[None], axis=2), axis=0)
+    below(back.mean(), 3 * limit, f"mean distance of the {name} to it")
+    assert fitted.noether_report().folded == 0.0
+    if name != "circle":
+        assert abs(spearmanr(t, fitted.transform(x)[:, 0])[0]) > 0.97
+
+
+def arc(seed, count=1000, noise=0.1):
+    draw = np.random.default_rng(seed)
+    t = draw.uniform(0, 1.5 * np.pi, count)
+    return t, np.stack([np.cos(t), np.sin(t), 0 * t], axis=1) + noise * draw.normal(size=(count, 3))
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
+def test_an_arc_is_unrolled(seed):
+    _, x = arc(seed)
+    fitted = VariationalManifoldEmbedding(1, degree=8, random_state=seed).fit(x)
+    angle, fresh = arc(100 + seed)
+    latent = fitted.transform(fresh)
+    below(1 - abs(spearmanr(angle, latent[:, 0])[0]), 0.01, "1 - Spearman with the angle, fresh data")
+    whole = np.linspace(0, 1.5 * np.pi, 2000)
+    whole = np.stack([np.cos(whole), np.sin(whole), 0 * whole], axis=1)
+    image = fitted.inverse_transform(latent)
+    off = np.min(np.linalg.norm(image[:, None] - whole[None], axis=2), axis=1)
+    below(off.mean(), 0.03, "mean distance to the arc")
+    assert fitted.noether_report().folded == 0.0
+
+
+def test_a_fit_that_folds_says_so():
+    _, x = arc(1)
+    report = (
+        VariationalManifoldEmbedding(1, degree=8, bending=0.0, anneal=(0.0,), random_state=1)
+        .fit(x)
+        .noether_report()
+    )
+    assert report.folded > 0.1
+    assert "the manifold folds" in str(report)
+
+
+def test_modules_of_flax_bend_too():
+    class Bend(nn.Module):
+        @nn.compact
+        def __call__(self, z):
+            return nn.Dense(3, param_dtype=jnp.float64)(nn.tanh(nn.Dense(16, param_dtype=jnp.float64)(z)))
+
+    t, x = arc(1, 300)
+    fitted = VariationalManifoldEmbedding(1, basis=Bend(), random_state=0, max_iter=100).fit(x)
+    straight = VariationalManifoldEmbedding(1, basis="affine", random_state=0).fit(x)
+    assert fitted.score(x) > 0.3 * straight.score(x)
+    assert abs(spearmanr(t, fitted.transform(x)[:, 0])[0]) > 0.95
+
+
+def test_it_stands_in_pipelines_and_repeats_itself(digits):
+    x = digits[:300, 20:28]
+    pipe = make_pipeline(
+        StandardScaler(), VariationalManifoldEmbedding(2, degree=2, random_state=0, max_iter=30)
+    )
+    first, second = pipe.fit_transform(x), pipe.fit_transform(x)
+    np.testing.assert_array_equal(first, second)
+    assert first.shape == (300, 2)
+    assert pipe[-1].get_feature_names_out().tolist() == [
+        "variationalmanifoldembedding0",
+        "variationalmanifoldembedding1",
+    ]
+
+
+X = normal_data(3, 50)
+WRONG = {
+    "too many": ({"n_components": 3}, X, "expected 1 to 2: an embedding has fewer dimensions"),
+    "fraction": ({"n_components": 1.5}, X, "expected 1 to 2"),
+    "nan": ({}, np.where(np.eye(50, 3), np.nan, X), "NaN"),
+    "one sample": ({}, X[:1], "1 sample"),
+    "constant": ({}, X * [1, 0, 1] + [0, 2, 0], r"feature 1 is constant \(2\)"),
+    "copies": ({}, np.ones((5, 3)), "all 5 samples are the same point"),
+    "flat": ({}, X @ np.diag([1, 1, 0]) + X[:, :1] * [0, 0, 1], "3 features of rank 2"),
+    "few": ({}, X[:3], "of rank 2 in 3 samples"),
+    "density": ({"density": "histogram"}, X, "density 'histogram'; expected"),
+    "function": ({"density": lambda x: x}, X, "expected one number, the log density"),
+    "mixture": ({"density": along("line")[0]}, X, "a mixture of 2 features; the data have 3"),
+    "latent": ({"latent": "sphere"}, X, "latent 'sphere'; expected one of normal, uniform, circle"),
+    "circle": ({"latent": "circle", "basis": "fourier", "n_components": 2}, X, "'circle' has one dimension"),
+    "basis": ({"basis": "splines"}, X, "basis 'splines'; expected"),
+    "fourier": ({"basis": "fourier"}, X, "fourier goes with a circle"),
+    "degree": ({"degree": 0}, X, "degree = 0"),
+    "bending": ({"bending": -1.0}, X, "bending = -1"),
+    "anneal": ({"anneal": ()}, X, "anneal = "),
+    "init": ({"init": "random"}, X, "init = 'random'"),
+    "shape": ({"init": np.ones((2, 2))}, X, r"init of shape \(2, 2\)"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_refused_in_one_line(name):
+    settings, x, said = WRONG[name]
+    with pytest.raises(ValueError, match=said) as refused:
+        VariationalManifoldEmbedding(**{"n_components": 1, **settings}).fit(x)
+    assert "\n" not in str(refused.value) or name == "nan"
