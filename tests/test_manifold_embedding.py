@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 from scipy.stats import spearmanr
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -156,13 +160,13 @@ def test_a_ring_has_the_radius_and_the_current_of_theory():
     below(np.abs(found - theory).max(), 1e-6, "radius")
     report = fitted.noether_report({"rotation": lambda x: jnp.stack([-x[1], x[0]])})
     below(report.currents["rotation"], 1e-6, "divergence of the angular current")
+    radius = float(found.mean())
     with jax.enable_x64(True):
-        phi = lambda z: theory * jnp.stack([jnp.cos(z[0]), jnp.sin(z[0])])  # noqa: E731
-        angles = jnp.linspace(0, 6, 9)[:, None]
+        phi = lambda z: radius * jnp.stack([jnp.cos(z[0]), jnp.sin(z[0])])  # noqa: E731
         turn = lambda x: jnp.stack([x[1], -x[0]])  # noqa: E731
-        current = jax.vmap(partial(functional.current, phi, turn))(angles) / (2 * np.pi)
-    np.testing.assert_allclose(current, -1 / (2 * np.pi), rtol=1e-12)
-    below(float(np.ptp(np.asarray(current))), 1e-8, "spread of the angular current")
+        current = np.asarray(jax.vmap(partial(functional.current, phi, turn))(jnp.linspace(0, 6, 9)[:, None]))
+    np.testing.assert_allclose(current / (2 * np.pi), -1 / (2 * np.pi), rtol=1e-12)
+    below(float(np.ptp(current)), 1e-8, "spread of the angular current")
 
 
 def test_wiggles_have_no_bound_and_bending_is_one(x64):
@@ -259,6 +263,57 @@ def test_a_fit_that_folds_says_so():
     assert "the manifold folds" in str(report)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_folds_are_seen_in_two_dimensions(turned):
+    # A sheet that is stretched, and one that lies on itself.
+    x = np.random.default_rng(8).normal(size=(600, 3)) * [10.0, 1.0, 0.1]
+    fitted = VariationalManifoldEmbedding(2, degree=2, density="gaussian", bending=0.1).fit(x)
+    weights = np.zeros_like(fitted.params_["weights"])
+    weights[0, 0], weights[1, 1] = (0.0, 1.0) if turned else (1.0, 1.0)
+    # x_1 = z_1^2: both halves of the latent square lie on one sheet.
+    weights[0, 2:5] = [1.0, 0.0, 0.0] if turned else [0.0, 0.0, 0.0]
+    fitted.params_ = {"mean": np.zeros(3), "weights": weights}
+    assert (fitted.noether_report().folded > 0.5) == turned
+
+
+def test_what_was_fitted_stays_when_settings_change():
+    _, x = arc(1, 200)
+    fitted = VariationalManifoldEmbedding(1, degree=4, random_state=0).fit(x)
+    before = fitted.transform(2 * x)
+    fitted.set_params(latent="normal", n_components=2, degree=1)
+    np.testing.assert_array_equal(fitted.transform(2 * x), before)
+    assert fitted.inverse_transform(before).shape == x.shape
+    search = GridSearchCV(
+        VariationalManifoldEmbedding(1, random_state=0, max_iter=50), {"degree": [1, 4]}, cv=2
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        assert search.fit(x).best_params_ == {"degree": 4}
+    mixture = GaussianMixture(4, random_state=0).fit(x)
+    frozen = clone(VariationalManifoldEmbedding(1, density=FrozenEstimator(mixture), degree=4)).fit(x)
+    assert frozen.score(x) > -0.1
+
+
+def test_units_do_not_matter_and_fits_that_end_early_say_so():
+    _, x = arc(2, 300)
+    small, large = (
+        VariationalManifoldEmbedding(1, degree=4, density="kde", random_state=0).fit(x * unit)
+        for unit in (1e-6, 1e6)
+    )
+    np.testing.assert_allclose(small.transform(x * 1e-6), large.transform(x * 1e6), atol=1e-6)
+    with pytest.warns(ConvergenceWarning, match="has not converged"):
+        early = VariationalManifoldEmbedding(1, degree=4, max_iter=1, random_state=0).fit(x)
+    assert "the climb had not ended" in str(early.noether_report())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        many = VariationalManifoldEmbedding(3, density="gaussian", latent="normal", degree=2, max_iter=3).fit(
+            normal_data(5, 100)
+        )
+    assert "folds are not looked for in more than 2" in str(many.noether_report())
+    assert "folds not looked for" in many.noether_report()._repr_html_()
+
+
+@pytest.mark.filterwarnings("ignore:the fit has not converged")
 def test_modules_of_flax_bend_too():
     class Bend(nn.Module):
         @nn.compact
@@ -272,6 +327,7 @@ def test_modules_of_flax_bend_too():
     assert abs(spearmanr(t, fitted.transform(x)[:, 0])[0]) > 0.95
 
 
+@pytest.mark.filterwarnings("ignore:the fit has not converged")
 def test_it_stands_in_pipelines_and_repeats_itself(digits):
     x = digits[:300, 20:28]
     pipe = make_pipeline(
@@ -307,6 +363,13 @@ WRONG = {
     "bending": ({"bending": -1.0}, X, "bending = -1"),
     "anneal": ({"anneal": ()}, X, "anneal = "),
     "init": ({"init": "random"}, X, "init = 'random'"),
+    "number": ({"anneal": 0.1, "bending": float("nan")}, X, "bending = nan"),
+    "fraction of a degree": ({"degree": 2.5}, X, "degree = 2.5"),
+    "module on a circle": ({"latent": "circle", "basis": nn.Dense(3)}, X, "a module is not periodic"),
+    "numpy": ({"density": lambda x: -float(np.sum(np.asarray(x) ** 2))}, X, "cannot be traced by jax"),
+    "unfitted": ({"density": GaussianMixture(2)}, X, "GaussianMixture is not fitted"),
+    "not finite": ({"density": lambda x: jnp.log(x[0] - 100)}, X, "not finite at the start"),
+    "many polynomials": ({"n_components": 2, "degree": 60}, X, "has 1888 polynomials; lower it"),
     "shape": ({"init": np.ones((2, 2))}, X, r"init of shape \(2, 2\)"),
 }
 

@@ -13,6 +13,8 @@ import numpy as np
 from noethers_razor._types import Array
 from noethers_razor.errors import UsageError
 
+_MOST_FEATURES = 1000
+"""Polynomials of a decoder, at most."""
 KINDS = ("affine", "chebyshev", "fourier")
 
 
@@ -20,17 +22,17 @@ class Decoder(NamedTuple):
     """A family of maps.
 
     Args:
-        start: parameters of the affine map mean + axes z (D,), (D, d).
+        start: parameters of the affine map mean + axes z (D,), (D, d), and a seed.
         value: parameters, z (d,) -> point (D,).
         features: z (d,) -> (n,), where phi = mean + weights features; None where it is not linear in any.
     """
 
-    start: Callable[[np.ndarray, np.ndarray], Any]
+    start: Callable[[np.ndarray, np.ndarray, int], Any]
     value: Callable[[Any, Array], Array]
     features: Callable[[Array], Array] | None = None
 
 
-def decoder_of(kind: Any, latent: str, degree: int, seed: int) -> Decoder:
+def decoder_of(kind: Any, latent: str, degree: int) -> Decoder:
     """The family of a kind.
 
     Args:
@@ -41,12 +43,14 @@ def decoder_of(kind: Any, latent: str, degree: int, seed: int) -> Decoder:
         UsageError: for another kind, or one that does not go with the latent density.
     """
     if hasattr(kind, "apply") and hasattr(kind, "init"):
-        return _with_module(kind, seed)
+        if latent == "circle":
+            raise UsageError("basis: a module is not periodic; fourier goes with a circle")
+        return _with_module(kind)
     if kind not in KINDS:
         raise UsageError(f"basis {kind!r}; expected one of {', '.join(KINDS)} or a flax module")
     if (kind == "fourier") != (latent == "circle"):
         raise UsageError(f"basis {kind!r} with latent {latent!r}; fourier goes with a circle, and only it")
-    if kind != "affine" and degree < 1:
+    if kind != "affine" and (not isinstance(degree, (int, np.integer)) or degree < 1):
         raise UsageError(f"degree = {degree}; expected 1 or more")
     features = {
         "affine": lambda z: z,
@@ -67,11 +71,18 @@ def _chebyshev(z: Array, latent: str, degree: int) -> Array:
         polynomials.append(2 * u * polynomials[-1] - polynomials[-2])
     # A first degree of the probability is another function than the coordinate.
     least = 2 if latent == "uniform" else 1
-    powers = [
-        row for row in itertools.product(range(degree + 1), repeat=z.shape[0]) if least <= sum(row) <= degree
+    chosen = [
+        np.bincount(row, minlength=z.shape[0])
+        for total in range(least, degree + 1)
+        for row in itertools.combinations_with_replacement(range(z.shape[0]), total)
     ]
-    products = [jnp.prod(jnp.stack([polynomials[n][i] for i, n in enumerate(row)])) for row in powers]
-    return jnp.concatenate([z, jnp.stack(products)]) if products else z
+    if not chosen:
+        return z
+    if len(chosen) > _MOST_FEATURES:
+        told = f"degree = {degree} in {z.shape[0]} dimensions has {len(chosen)} polynomials"
+        raise UsageError(f"{told}; lower it")
+    table = jnp.stack(polynomials)
+    return jnp.concatenate([z, jnp.prod(table[np.array(chosen), np.arange(z.shape[0])], axis=1)])
 
 
 def _fourier(angle: Array, degree: int) -> Array:
@@ -82,7 +93,7 @@ def _fourier(angle: Array, degree: int) -> Array:
 def _linear(features: Callable[[Array], Array], on_circle: bool) -> Decoder:
     """phi = mean + W features; the first features are what an affine start fills."""
 
-    def start(mean: np.ndarray, axes: np.ndarray) -> Any:
+    def start(mean: np.ndarray, axes: np.ndarray, _: int) -> Any:
         latents = axes.shape[1] // 2 if on_circle else axes.shape[1]
         count = jax.eval_shape(features, jax.ShapeDtypeStruct((latents,), jnp.float64)).shape[0]
         weights = np.zeros((len(mean), count))
@@ -95,10 +106,10 @@ def _linear(features: Callable[[Array], Array], on_circle: bool) -> Decoder:
     return Decoder(start, value, features)
 
 
-def _with_module(module: Any, seed: int) -> Decoder:
-    """An affine map and a module added to it, which starts at a hundredth of its first size."""
+def _with_module(module: Any) -> Decoder:
+    """An affine map and a tenth of a module added to it."""
 
-    def start(mean: np.ndarray, axes: np.ndarray) -> Any:
+    def start(mean: np.ndarray, axes: np.ndarray, seed: int) -> Any:
         inner = module.init(jax.random.key(seed), jnp.zeros(axes.shape[1]))
         shape = jax.eval_shape(module.apply, inner, jnp.zeros(axes.shape[1])).shape
         if shape != mean.shape:
@@ -106,10 +117,10 @@ def _with_module(module: Any, seed: int) -> Decoder:
         return {
             "mean": jnp.asarray(mean),
             "axes": jnp.asarray(axes),
-            "module": jax.tree.map(lambda leaf: jnp.asarray(0.01 * leaf, jnp.float64), inner),
+            "module": jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), inner),
         }
 
     def value(params: Any, z: Array) -> Array:
-        return params["mean"] + params["axes"] @ z + module.apply(params["module"], z)
+        return params["mean"] + params["axes"] @ z + 0.1 * module.apply(params["module"], z)
 
     return Decoder(start, value)

@@ -20,6 +20,8 @@ from noethers_razor.extras import extra
 
 _MOST_KERNELS = 512
 """Points of a kernel density, at most: each is a component at every evaluation."""
+_MANY = 2000
+"""Points up to which a mixture is fitted from several starts."""
 _FLOOR = 1e-9
 """Least variance of a component in a direction, relative to the largest of the data."""
 
@@ -89,7 +91,9 @@ def fitted_mixture(x: np.ndarray, components: int, seed: int) -> Mixture:
     mixture = extra("sklearn.mixture", "sklearn", "a mixture density")
     most = min(components, max(1, len(x) // (2 * x.shape[1])))
     spread = float(np.mean(x.var(axis=0)))
-    found = mixture.GaussianMixture(most, random_state=seed, reg_covar=1e-6 * spread, n_init=3).fit(x)
+    # Of many points one start finds what three do, in a third of the time.
+    starts = 3 if len(x) <= _MANY else 1
+    found = mixture.GaussianMixture(most, random_state=seed, reg_covar=1e-6 * spread, n_init=starts).fit(x)
     return _mixture(found.weights_, found.means_, found.covariances_)
 
 
@@ -99,9 +103,10 @@ def kernels(x: np.ndarray, seed: int) -> Mixture:
     chosen = x
     if count > _MOST_KERNELS:
         chosen = x[np.random.default_rng(seed).choice(count, _MOST_KERNELS, replace=False)]
-    covariance = np.cov(x.T, bias=True).reshape(dim, dim) * count ** (-2.0 / (dim + 4))
-    each = np.broadcast_to(covariance, (len(chosen), dim, dim))
-    return _mixture(np.full(len(chosen), 1.0 / len(chosen)), chosen, each)
+    width = np.cov(x.T, bias=True).reshape(1, dim, dim) * len(chosen) ** (-2.0 / (dim + 4))
+    one, number = _mixture(np.ones(1), chosen[:1], width), len(chosen)
+    axes, variances = (np.broadcast_to(part, (number, *part.shape[1:])) for part in (one.axes, one.variances))
+    return Mixture(np.full(number, 1.0 / number), chosen, axes, variances)
 
 
 def given_mixture(found: Any, mean: np.ndarray, scale: float) -> Mixture:
@@ -144,10 +149,22 @@ def density_of(
     Raises:
         UsageError: for another kind, or a function that gives no number.
     """
-    if hasattr(kind, "means_") and hasattr(kind, "covariances_"):
-        return given_mixture(kind, mean, scale)
+    # What a frozen estimator holds is fitted as it is.
+    mixture = getattr(kind, "estimator", kind)
+    if hasattr(mixture, "means_") and hasattr(mixture, "covariances_"):
+        return given_mixture(mixture, mean, scale)
+    if hasattr(mixture, "fit"):
+        raise UsageError(
+            f"density {type(mixture).__name__} is not fitted, or is no GaussianMixture; fit it, and put it "
+            "into a FrozenEstimator where it is cloned"
+        )
     if callable(kind):
-        shape = jax.eval_shape(kind, jax.ShapeDtypeStruct((x.shape[1],), jnp.float64))
+        try:
+            shape = jax.eval_shape(kind, jax.ShapeDtypeStruct((x.shape[1],), jnp.float64))
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            told = f"density: the function cannot be traced by jax ({reason})"
+            raise UsageError(f"{told}; write it with jax.numpy") from None
         if getattr(shape, "shape", None) != ():
             raise UsageError(f"density gives {shape}; expected one number, the log density of a point")
         return Given(kind, mean, scale)

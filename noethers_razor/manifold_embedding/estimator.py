@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import jax
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -25,7 +27,8 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
     Args:
         n_components: d, latent dimensions, below the number of features.
         density: of the data: ``gaussian``, ``mixture`` (of normal densities), ``kde``, a fitted
-            ``GaussianMixture`` of scikit-learn, or a function of a point (D,), its log density, by jax.
+            ``GaussianMixture`` of scikit-learn (in a ``FrozenEstimator`` where it is to be cloned), or a
+            function of a point (D,), its log density, by jax, which is not annealed.
         latent: ``normal``, ``uniform`` on (-1, 1)^d, or ``circle``.
         basis: ``affine``, ``chebyshev``, ``fourier`` (with a circle), or a flax module (d,) -> (D,).
         degree: of polynomials in all variables together; the highest frequency.
@@ -82,18 +85,21 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         self.mean_, centred = x.mean(axis=0), x - x.mean(axis=0)
         self.scale_ = float(np.sqrt(np.mean(centred**2)))
         standard = centred / self.scale_
-        self._family = Family(self.basis, self.latent, self.degree, seed)
+        self._family = Family(self.basis, self.latent, self.degree)
         self._nodes = latents.nodes(self.latent, self.n_components)
         with jax.enable_x64(True):
             self.density_ = density_of(
                 self.density, standard, self.mixture_components, seed, self.mean_, self.scale_
             )
-            blurs = [blur for blur in self.anneal if self.density_.blurs or blur == 0] or [0.0]
-            start = self._family.decoder().start(np.zeros(x.shape[1]), self._first(standard))
+            blurs = [float(b) for b in np.atleast_1d(self.anneal) if self.density_.blurs or b == 0] or [0.0]
+            start = self._family.decoder().start(np.zeros(x.shape[1]), self._first(standard), seed)
             done = climb(
                 self._family, start, self.density_, self._nodes, blurs, self.bending, self.max_iter, self.tol
             )
         self.params_, self.n_iter_, self.converged_ = done.params, done.iterations, done.converged
+        if not done.converged:
+            told = f"the fit has not converged ({done.message}): raise max_iter or tol"
+            warnings.warn(told, ConvergenceWarning, stacklevel=2)
         self.distance_ = float(np.sqrt(np.mean(np.sum((x - self._decoded(self._nearest(x))) ** 2, axis=1))))
         self._n_features_out = self.n_components
         return self
@@ -125,7 +131,14 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
                 f"{features} features of rank {rank} in {count} samples: the data have no density; give more "
                 "samples, or fewer features (PCA)"
             )
-        if self.bending < 0 or self.max_iter < 1 or len(self.anneal) == 0 or min(self.anneal) < 0:
+        blurs = np.atleast_1d(np.asarray(self.anneal if self.anneal is not None else (), np.float64))
+        if (
+            not self.bending >= 0
+            or self.max_iter < 1
+            or blurs.ndim > 1
+            or not len(blurs)
+            or not np.all(blurs >= 0)
+        ):
             raise ValueError(
                 f"bending = {self.bending}, max_iter = {self.max_iter}, anneal = {self.anneal}; expected 0 "
                 "or more, 1 or more, and deviations of 0 or more"
@@ -161,14 +174,16 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
     def _nearest(self, x: np.ndarray) -> np.ndarray:
         standard = (x - self.mean_) / self.scale_
         with jax.enable_x64(True):
-            return nearest(self._family, self.params_, standard, self._nodes.z, latents.bounds(self.latent))
+            return nearest(
+                self._family, self.params_, standard, self._nodes.z, latents.bounds(self._family.latent)
+            )
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """phi (N, D) at latent points (N, d)."""
         check_is_fitted(self)
         z = check_array(X, dtype=np.float64)
-        if z.shape[1] != self.n_components:
-            raise ValueError(f"latent points of {z.shape[1]} coordinates; expected {self.n_components}")
+        if z.shape[1] != self._n_features_out:
+            raise ValueError(f"latent points of {z.shape[1]} coordinates; expected {self._n_features_out}")
         return self._decoded(z)
 
     def _decoded(self, z: np.ndarray) -> np.ndarray:
@@ -184,7 +199,7 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         return -float(np.mean(np.sum((x - self.inverse_transform(self.transform(X))) ** 2, axis=1)))
 
     def noether_report(self, fields: Any = None) -> EmbeddingReport:
-        """Whether the fit can be trusted: identities that a stationary embedding obeys, and whether it folds.
+        """Whether the fit can be trusted: above all whether it folds, and how far it is from stationary.
 
         Args:
             fields: name -> vector field on data points (D,) -> (D,), by jax: symmetries of the density that
@@ -198,6 +213,7 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
                 self.density_,
                 self._nodes,
                 self.distance_,
+                self.converged_,
                 self.mean_,
                 self.scale_,
                 fields,

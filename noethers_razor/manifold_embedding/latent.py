@@ -12,7 +12,7 @@ from noethers_razor._types import Array
 from noethers_razor.errors import UsageError
 
 KINDS = ("normal", "uniform", "circle")
-_LINE, _SQUARE, _MORE = 256, 40, 4096
+_LINE, _SQUARE, _MORE = 256, 24, 4096
 """Points for one latent dimension, on each axis for two, and in all for more."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import shortest_path
 from scipy.spatial import Delaunay
+from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from noethers_razor import markup
@@ -26,8 +27,8 @@ _NEAR = 1.0
 """Two sheets of a manifold nearer than so many distances of data to it are one to the data."""
 _APART = 3.0
 """Times their straight distance that two points are apart along the manifold, where it folds between them."""
-_MOST_DIMENSIONS, _MOST_POINTS = 3, 1000
-"""Latent dimensions in which folds are looked for, and points that are compared in the last of them."""
+_MOST_DIMENSIONS = 2
+"""Latent dimensions in which folds are looked for: in more, triangles between few points are too coarse."""
 _UNEVEN = 0.5
 """Spread of the energy, nats, from which on latent density and data differ."""
 
@@ -44,11 +45,12 @@ class EmbeddingReport:
         energy_spread: standard deviation over q of what is constant at best, nats.
         residual: root mean square of R times the spread of the data: 0 where J is stationary among all
             functions.
-        virial: E[<phi - centre, grad log p>] + d, 0 of a stationary embedding without boundary.
+        virial: E[<phi - centre, grad log p>] + d: what bending, and an unfinished climb, leave of it. It is 0
+            of a fold too.
         stein: |E[grad log p]| times the spread of the data, the same of translations.
         currents: name of a declared field -> root mean square of div j / q.
         folded: share of the latent space whose image lies on another sheet of the manifold; not a number in
-            more than three latent dimensions, where folds are not looked for.
+            more than two latent dimensions, where folds are not looked for.
         distance: root mean square distance of the data to it.
         warnings: what to keep in mind.
     """
@@ -84,7 +86,8 @@ class EmbeddingReport:
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
     def _repr_html_(self) -> str:
-        head = f"J = {self.objective:.4g} nats, {100 * self.folded:.2g} % folded"
+        folds = f"{100 * self.folded:.2g} % folded" if np.isfinite(self.folded) else "folds not looked for"
+        head = f"J = {self.objective:.4g} nats, {folds}"
         return markup.block(head, [markup.folded("all numbers", str(self))], self.warnings)
 
 
@@ -94,6 +97,7 @@ def report_of(
     density: Density,
     nodes: Nodes,
     distance: float,
+    converged: bool,
     mean: np.ndarray,
     scale: float,
     fields: Mapping[str, Callable[[Array], Array]] | None,
@@ -102,6 +106,7 @@ def report_of(
 
     Args:
         distance: root mean square distance of the data to the manifold, data units.
+        converged: whether the climb has ended by itself.
         mean, scale: data are mean + scale times standard units.
         fields: name -> vector field on data points, data units.
     """
@@ -133,7 +138,7 @@ def report_of(
         },
         folded=folded,
         distance=distance,
-        warnings=_warnings(folded, spread),
+        warnings=_warnings(folded, spread, value, converged, density.blurs),
     )
 
 
@@ -162,12 +167,10 @@ def _folded(image: np.ndarray, nodes: Nodes, closed: bool, distance: float) -> f
     dim = nodes.z.shape[1]
     if dim > _MOST_DIMENSIONS:
         return float("nan")
-    kept = slice(None, None, max(1, len(image) // _MOST_POINTS) if dim == _MOST_DIMENSIONS else 1)
-    image, z, weights = image[kept], nodes.z[kept], nodes.weights[kept]
-    apart = np.linalg.norm(image[:, None] - image[None], axis=2)
-    along = _along(image, z, closed)
+    apart = cdist(image, image)
+    along = _along(image, nodes.z, closed)
     other = np.any((apart < _NEAR * distance) & (along > _APART * np.maximum(apart, distance)), axis=1)
-    return float(weights @ other / weights.sum())
+    return float(nodes.weights @ other)
 
 
 def _along(image: np.ndarray, z: np.ndarray, closed: bool) -> np.ndarray:
@@ -193,12 +196,18 @@ def _neighbours(z: np.ndarray, closed: bool) -> np.ndarray:
     return np.unique(np.sort(np.concatenate(edges), axis=1), axis=0)
 
 
-def _warnings(folded: float, spread: float) -> list[str]:
+def _warnings(folded: float, spread: float, value: float, converged: bool, annealed: bool) -> list[str]:
     found = []
+    if not np.isfinite(value):
+        found.append("the objective is not finite: the fit tells nothing")
+    if not converged:
+        found.append("the climb had not ended: raise max_iter or tol")
+    if np.isnan(folded):
+        found.append(f"folds are not looked for in more than {_MOST_DIMENSIONS} latent dimensions")
     if folded > 0:
+        way = "raise bending, lower degree" + (", or anneal from another blur" if annealed else "")
         found.append(
-            f"the manifold folds: {100 * folded:.2g} % of the latent space lies on another sheet; raise "
-            "bending, anneal from more blur, or lower degree"
+            f"the manifold folds: {100 * folded:.2g} % of the latent space lies on another sheet; {way}"
         )
     if spread > _UNEVEN:
         found.append(

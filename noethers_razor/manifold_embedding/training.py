@@ -13,10 +13,14 @@ from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
 from noethers_razor._types import Array
+from noethers_razor.errors import UsageError
 from noethers_razor.manifold_embedding import functional
 from noethers_razor.manifold_embedding.basis import Decoder, decoder_of
 from noethers_razor.manifold_embedding.density import Density
 from noethers_razor.manifold_embedding.latent import Nodes, log_density
+
+_ROUGH = 1e-7
+"""Relative gain of an iteration below which a climb at a blur ends."""
 
 
 class Family(NamedTuple):
@@ -26,17 +30,15 @@ class Family(NamedTuple):
         basis: see `decoder_of`.
         latent: see `latent.KINDS`.
         degree: of polynomials, or the highest frequency.
-        seed: of a module's first parameters.
     """
 
     basis: Any
     latent: str
     degree: int
-    seed: int
 
     def decoder(self) -> Decoder:
         """What it does with parameters."""
-        return decoder_of(self.basis, self.latent, self.degree, self.seed)
+        return decoder_of(self.basis, self.latent, self.degree)
 
     def value(self, params: Any, z: Array) -> Array:
         """phi(z): (d,) -> (D,)."""
@@ -135,6 +137,12 @@ def climb(
         most: iterations for each blur.
         tolerance: of the gradient, relative to nothing: the objective is in nats.
     """
+    first = _cost(family, start, None, density, nodes, blurs[0], bending)
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(first)):
+        raise UsageError(
+            "the objective or its gradient is not finite at the start: a density that is zero or not smooth "
+            "near the data, or numbers that are none in bending or anneal"
+        )
     flat, unravel = ravel_pytree(start)
     x, total = np.asarray(flat), 0
     done: Any = None
@@ -152,7 +160,9 @@ def climb(
             # A step into a singular map is a step too far: the line search takes a shorter one.
             return (float(cost), gradient) if np.isfinite(cost) else (1e300, np.zeros_like(gradient))
 
-        options = {"maxiter": most, "gtol": tolerance, "ftol": 1e-15, "maxcor": 20}
+        # A blurred optimum is only where the next climb starts.
+        exact = 1e-15 if blur == blurs[-1] else _ROUGH
+        options = {"maxiter": most, "gtol": tolerance, "ftol": exact, "maxcor": 20}
         done = minimize(value, x, jac=True, method="L-BFGS-B", options=options)
         x, total = done.x, total + max(1, int(done.nit))
     return Climbed(
