@@ -23,7 +23,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-# What takes a third of a minute and more; CI runs it too.
+# What takes ten seconds and more; CI runs it too.
 slow: $(DOCUMENTS)
 	$(BIN)/python -m pytest --numprocesses 2 --dist load -m slow
 

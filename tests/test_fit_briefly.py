@@ -51,6 +51,7 @@ print(json.dumps({"counts": [0 if c is None else c.num_devices for c in counts],
 """
 
 
+@pytest.mark.slow
 def test_a_step_in_parts_is_the_step_in_one():
     # JAX counts its devices once a process.
     environment = os.environ | {

@@ -80,6 +80,7 @@ def test_formulas_of_many_terms_are_found_among_many(error):
     require_no_bracket(report, "(p1^2 + p2^2 + p3^2)/2 + exp(q1-q2) + exp(q2-q3) + exp(q3-q1)")
 
 
+@pytest.mark.slow
 def test_functions_of_others_add_nothing():
     system = Kepler()
     assert find_functions(kepler()).rank == 2

@@ -40,6 +40,7 @@ def model(result):
     return fingerprint({name: np.asarray(value) for name, value in result.params.items()})
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_ends_as_it_would_have(tmp_path):
     system, family = Oscillators(n=1), nr.Quadratic(3)
     data = system.simulate(1, n_trajectories=24, n_steps=8)

@@ -376,10 +376,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_what_breaks_a_symmetry_is_named(name, dtype):
+def test_what_breaks_a_symmetry_is_named(name):
     net, optimizer, finding = BROKEN[name]
-    report = report_of(net.clone(dtype=dtype), optimizer, HIDDEN[0], 200, 32)
+    report = report_of(net.clone(dtype=jnp.float32), optimizer, HIDDEN[0], 200, 32)
     assert len(report.findings) == 1
     assert finding in report.findings[0]
     assert f"warning: {report.findings[0]}" in str(report)
@@ -411,10 +410,9 @@ CHANGING = {
 
 
 @pytest.mark.parametrize("name", CHANGING)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_nothing_is_predicted_of_what_a_trial_does_not_show(name, dtype):
+def test_nothing_is_predicted_of_what_a_trial_does_not_show(name):
     optimizer, finding = CHANGING[name]
-    report = report_of(Normalised(dtype=dtype), optimizer, HIDDEN[0], 200, 32)
+    report = report_of(Normalised(dtype=jnp.float32), optimizer, HIDDEN[0], 200, 32)
     (reading,) = report.readings.values()
     with pytest.raises(UsageError, match="nothing is predicted where a step is not one learning rate"):
         reading.predict_norm("exact")
@@ -509,6 +507,7 @@ def test_optimisers_of_parts_are_told_apart(name):
     assert np.isfinite(first.predict_norm()).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "every"), [(jnp.bfloat16, 3), (jnp.float16, 1)])
 def test_half_precision_is_tried_and_summed_in_more(dtype, every):
     net = Normalised(dtype=dtype)
@@ -557,6 +556,7 @@ def test_networks_of_nnx_are_tracked_through_their_optimiser():
     assert report.findings == []
 
 
+@pytest.mark.slow
 def test_kernels_of_convolutions_and_trees_of_any_kind():
     class Images(nn.Module):
         @nn.compact

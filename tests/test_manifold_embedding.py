@@ -294,6 +294,7 @@ def test_what_was_fitted_stays_when_settings_change():
     assert frozen.score(x) > -0.1
 
 
+@pytest.mark.slow
 def test_units_do_not_matter_and_fits_that_end_early_say_so():
     _, x = arc(2, 300)
     small, large = (
@@ -313,6 +314,7 @@ def test_units_do_not_matter_and_fits_that_end_early_say_so():
     assert "folds not looked for" in many.noether_report()._repr_html_()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the fit has not converged")
 def test_modules_of_flax_bend_too():
     class Bend(nn.Module):

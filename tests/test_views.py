@@ -71,7 +71,8 @@ def test_learned_flows_are_those_of_the_learned_quantities(fitted):
     assert fitted.generators(np.zeros((3, 5, 2))).shape == (1, 3, 5, 2)
 
 
-@pytest.mark.parametrize("family", [pytest.param("polynomial", marks=pytest.mark.slow), "quadratic"])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["polynomial", "quadratic"])
 def test_generators_are_those_of_the_values_in_units_of_the_users(family):
     system = Kepler()
     data = system.simulate(1, n_trajectories=8, n_steps=5)
