@@ -107,6 +107,19 @@ def off_the_arc(x: np.ndarray) -> float:
     return float(np.linalg.norm(x[:, None] - whole[None], axis=2).min(axis=1).mean())
 
 
+def tried(
+    method: Any, train: np.ndarray, fresh: np.ndarray
+) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
+    """(Seconds and folds, latent points of fresh data, what they decode to) of a fitted method."""
+    start = time.perf_counter()
+    method.fit(train)
+    own = {"seconds": time.perf_counter() - start}
+    latent = method.transform(fresh)
+    if isinstance(method, VariationalManifoldEmbedding):
+        own["folded"] = method.noether_report().folded
+    return own, latent, method.inverse_transform(latent) if hasattr(method, "inverse_transform") else None
+
+
 def on_the_arc(seed: int) -> tuple[dict[str, dict[str, float]], np.ndarray, np.ndarray]:
     """(Method -> what it finds on fresh data, the data, the image of the fit)."""
     _, x = arc(seed)
@@ -118,17 +131,13 @@ def on_the_arc(seed: int) -> tuple[dict[str, dict[str, float]], np.ndarray, np.n
         "PCA": PCA(1),
         "Isomap": Isomap(n_components=1, n_neighbors=10),
     }
-    found: dict[str, dict[str, float]] = {}
+    found = {}
     for name, method in methods.items():
-        start = time.perf_counter()
-        method.fit(x)
-        own = found[name] = {"seconds": time.perf_counter() - start}
-        latent = method.transform(fresh)
+        own, latent, back = tried(method, x, fresh)
         own["spearman"] = float(abs(spearmanr(t, latent[:, 0])[0]))
-        if hasattr(method, "inverse_transform"):
-            own["error"] = off_the_arc(method.inverse_transform(latent))
-        if isinstance(method, VariationalManifoldEmbedding):
-            own["folded"] = method.noether_report().folded
+        if back is not None:
+            own["error"] = off_the_arc(back)
+        found[name] = own
     image = methods["embedding"].inverse_transform(np.linspace(-1, 1, 400)[:, None])
     return found, x, image
 
@@ -144,20 +153,13 @@ def on_digits(seed: int) -> dict[str, dict[str, float]]:
         "PCA": PCA(2),
         "Isomap": Isomap(n_components=2, n_neighbors=10),
     }
-    found: dict[str, dict[str, float]] = {}
+    found = {}
     for name, method in methods.items():
-        start = time.perf_counter()
-        method.fit(train)
-        own = found[name] = {"seconds": time.perf_counter() - start}
-        latent = method.transform(test)
+        own, latent, back = tried(method, train, test)
         own["trust"] = float(trustworthiness(test, latent, n_neighbors=10))
-        if hasattr(method, "inverse_transform"):
-            off = np.sum((test - method.inverse_transform(latent)) ** 2) / np.sum(
-                (test - train.mean(axis=0)) ** 2
-            )
-            own["lost"] = float(off)
-        if isinstance(method, VariationalManifoldEmbedding):
-            own["folded"] = method.noether_report().folded
+        if back is not None:
+            own["lost"] = float(np.sum((test - back) ** 2) / np.sum((test - train.mean(axis=0)) ** 2))
+        found[name] = own
     return found
 
 

@@ -23,6 +23,7 @@ LAYERS = {
     "host": 0,
     "expressions": 1,
     "mechanics": 1,
+    "monomials": 1,
     "integrators": 1,
     "flows": 2,
     "plot": 2,

@@ -17,8 +17,8 @@ from flax import nnx
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import Tracks
 from noethers_razor.conserved.expansion import LENGTH, SHARED, WEIGHTS, Expansion
-from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.data.frame import Frame
+from noethers_razor.monomials import monomials
 
 STEPS, RATE, BATCH = 6000, 0.003, 256
 """Of the training that makes the units for the trajectories of a fit: Adam, cosine to zero."""

@@ -162,14 +162,20 @@ def track_noether(
         step, after = inner.update(gradient, state.inner, params, **extra)
         moved = known(params).motions
         # What looks on is not compiled into what it looks at: updates keep their last bit.
-        seen = jax.lax.optimization_barrier((gradient, state.inner, params, step, after))
-        paths = Seen(*(paths_of(seen[i]) if i in (0, 2, 3) else momenta(seen[i]) for i in range(5)))
+        seen = jax.lax.optimization_barrier(Seen(gradient, state.inner, params, step, after))
+        paths = Seen(
+            paths_of(seen.gradient),
+            momenta(seen.before),
+            paths_of(seen.params),
+            paths_of(seen.step),
+            momenta(seen.after),
+        )
 
         def whole(_: None) -> tuple[Record, dict[str, Array]]:
             charges = {
                 name: _charge(one, moved[name], state.pending[name], paths) for name, one in named.items()
             }
-            record = Record(state.steps, _total(seen[0]), charges)
+            record = Record(state.steps, _total(seen.gradient), charges)
             return record, {name: one.charge for name, one in charges.items()}
 
         def ahead(_: None) -> tuple[Record, dict[str, Array]]:
@@ -198,13 +204,16 @@ def _total(tree: Any) -> Array:
 
 
 class Seen(NamedTuple):
-    """A step by path: gradient, momenta before, parameters before, the step, momenta after."""
+    """A step: gradient, the optimiser's state before, parameters before, the step, the state after.
 
-    gradient: dict[str, Array]
-    before: dict[str, Array]
-    params: dict[str, Array]
-    step: dict[str, Array]
-    after: dict[str, Array]
+    As trees, and then by path, of states the momenta.
+    """
+
+    gradient: Any
+    before: Any
+    params: Any
+    step: Any
+    after: Any
 
 
 def _momentum(generator: Generator, motion: Motion, seen: Seen, traces: dict[str, Array]) -> Leaves:
@@ -218,21 +227,22 @@ def _pending(generator: Generator, motion: Motion | None, seen: Seen) -> Array:
     """The charge after a step, alone."""
     moved = generator.chosen(seen.step) if motion is None else _momentum(generator, motion, seen, seen.after)
     q = generator.chosen(seen.params)
-    return _typed(generator.along(moved, q, generator.field(q)), generator, seen)
+    return generator.along(moved, q, generator.field(q)).astype(_precision(q))
 
 
 def _charge(generator: Generator, motion: Motion | None, before: Array, seen: Seen) -> Charge:
     q, g, d = (generator.chosen(leaves) for leaves in (seen.params, seen.gradient, seen.step))
     v = None
     if motion is not None:
-        v = tuple(_momentum(generator, motion, seen, traces) for traces in (seen.before, seen.after))
-    found = charge_of(generator, motion, before, q, g, d, v)  # type: ignore[arg-type]
-    return jax.tree.map(lambda value: _typed(value, generator, seen), found)
+        old, new = (_momentum(generator, motion, seen, traces) for traces in (seen.before, seen.after))
+        v = old, new
+    found = charge_of(generator, motion, before, q, g, d, v)
+    return jax.tree.map(lambda value: value.astype(_precision(q)), found)
 
 
-def _typed(value: Array, generator: Generator, seen: Seen) -> Array:
-    """In the precision of the parameters, whatever gradients and momenta have: states keep their types."""
-    return value.astype(jnp.result_type(*generator.chosen(seen.params).values()))
+def _precision(q: Leaves) -> Any:
+    """That of the parameters, whatever gradients and momenta have: states keep their types."""
+    return jnp.result_type(*q.values())
 
 
 def freeze_norm(

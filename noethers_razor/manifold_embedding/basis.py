@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from noethers_razor._types import Array
 from noethers_razor.errors import UsageError
+from noethers_razor.monomials import exponents
 
 _MOST_FEATURES = 1000
 """Polynomials of a decoder, at most."""
@@ -71,18 +71,15 @@ def _chebyshev(z: Array, latent: str, degree: int) -> Array:
         polynomials.append(2 * u * polynomials[-1] - polynomials[-2])
     # A first degree of the probability is another function than the coordinate.
     least = 2 if latent == "uniform" else 1
-    chosen = [
-        np.bincount(row, minlength=z.shape[0])
-        for total in range(least, degree + 1)
-        for row in itertools.combinations_with_replacement(range(z.shape[0]), total)
-    ]
-    if not chosen:
+    powers = exponents(z.shape[0], degree)
+    chosen = powers[powers.sum(axis=1) >= least]
+    if not len(chosen):
         return z
     if len(chosen) > _MOST_FEATURES:
         told = f"degree = {degree} in {z.shape[0]} dimensions has {len(chosen)} polynomials"
         raise UsageError(f"{told}; lower it")
     table = jnp.stack(polynomials)
-    return jnp.concatenate([z, jnp.prod(table[np.array(chosen), np.arange(z.shape[0])], axis=1)])
+    return jnp.concatenate([z, jnp.prod(table[chosen, np.arange(z.shape[0])], axis=1)])
 
 
 def _fourier(angle: Array, degree: int) -> Array:

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from sklearn.mixture import GaussianMixture
 
 from noethers_razor._types import Array
 from noethers_razor.errors import UsageError
-from noethers_razor.extras import extra
 
 _MOST_KERNELS = 512
 """Points of a kernel density, at most: each is a component at every evaluation."""
@@ -88,12 +88,11 @@ def normal(x: np.ndarray) -> Mixture:
 
 def fitted_mixture(x: np.ndarray, components: int, seed: int) -> Mixture:
     """A mixture of normal densities by expectation maximisation on data (N, D), with scikit-learn."""
-    mixture = extra("sklearn.mixture", "sklearn", "a mixture density")
     most = min(components, max(1, len(x) // (2 * x.shape[1])))
     spread = float(np.mean(x.var(axis=0)))
     # Of many points one start finds what three do, in a third of the time.
     starts = 3 if len(x) <= _MANY else 1
-    found = mixture.GaussianMixture(most, random_state=seed, reg_covar=1e-6 * spread, n_init=starts).fit(x)
+    found = GaussianMixture(most, random_state=seed, reg_covar=1e-6 * spread, n_init=starts).fit(x)
     return _mixture(found.weights_, found.means_, found.covariances_)
 
 

@@ -59,37 +59,7 @@ def maps(family: Family, params: Any, density: Density, blur: Any = 0.0) -> tupl
 
 
 @functools.partial(jax.jit, static_argnames="family")
-def jets(family: Family, params: Any, z: Array) -> functional.Jet:
-    """Decoders to second order at latent points (K, d)."""
-    return jax.vmap(lambda u: functional.jet(functools.partial(family.value, params), u))(z)
-
-
-def _objective(
-    family: Family,
-    params: Any,
-    known: functional.Jet | None,
-    density: Density,
-    nodes: Nodes,
-    blur: Any,
-    stiff: Any,
-) -> Array:
-    """J less the penalty.
-
-    Args:
-        known: of the features at the nodes, where decoders are linear in them.
-        stiff: factor of the mean bending.
-    """
-    if known is None:
-        phi = jets(family, params, nodes.z)
-    else:
-        phi = functional.Jet(*(jnp.einsum("kn...,in->ki...", part, params["weights"]) for part in known))
-        phi = phi._replace(value=phi.value + params["mean"])
-    log_p = functools.partial(density.log_density, blur=blur)
-    energies = jax.vmap(lambda own, z: functional.energy(own, log_p, family.log_q(z)))(phi, nodes.z)
-    return nodes.weights @ (energies - stiff * jax.vmap(functional.bending)(phi))
-
-
-@functools.partial(jax.jit, static_argnames="family")
+@functools.partial(jax.value_and_grad, argnums=1)
 def _cost(
     family: Family,
     params: Any,
@@ -98,11 +68,21 @@ def _cost(
     nodes: Nodes,
     blur: Any,
     stiff: Any,
-) -> tuple[Array, Any]:
-    """Minus the objective and its gradient."""
-    return jax.value_and_grad(lambda own: -_objective(family, own, known, density, nodes, blur, stiff))(
-        params
-    )
+) -> Array:
+    """Minus J, with the penalty, and its gradient.
+
+    Args:
+        known: of the features at the nodes, where decoders are linear in them.
+        stiff: factor of the mean bending.
+    """
+    value, log_p, log_q = maps(family, params, density, blur)
+    if known is None:
+        phi = jax.vmap(functools.partial(functional.jet, value))(jnp.asarray(nodes.z))
+    else:
+        phi = functional.Jet(*(jnp.einsum("kn...,in->ki...", part, params["weights"]) for part in known))
+        phi = phi._replace(value=phi.value + params["mean"])
+    energies = jax.vmap(lambda own, z: functional.energy(own, log_p, log_q(z)))(phi, nodes.z)
+    return -(nodes.weights @ (energies - stiff * jax.vmap(functional.bending)(phi)))
 
 
 @functools.partial(jax.jit, static_argnames="family")
@@ -137,7 +117,9 @@ def climb(
         most: iterations for each blur.
         tolerance: of the gradient, relative to nothing: the objective is in nats.
     """
-    first = _cost(family, start, None, density, nodes, blurs[0], bending)
+    features = family.decoder().features
+    known = features and jax.vmap(functools.partial(functional.jet, features))(jnp.asarray(nodes.z))
+    first = _cost(family, start, known, density, nodes, blurs[0], bending)
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(first)):
         raise UsageError(
             "the objective or its gradient is not finite at the start: a density that is zero or not smooth "
@@ -146,12 +128,6 @@ def climb(
     flat, unravel = ravel_pytree(start)
     x, total = np.asarray(flat), 0
     done: Any = None
-    features = family.decoder().features
-    known = (
-        None
-        if features is None
-        else jax.vmap(functools.partial(functional.jet, features))(jnp.asarray(nodes.z))
-    )
     for blur in blurs:
 
         def value(x: np.ndarray, blur: float = blur) -> tuple[float, np.ndarray]:
