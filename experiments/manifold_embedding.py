@@ -1,7 +1,8 @@
 """Variational manifold embedding: what is unbounded, what cures it, and how it compares.
 
 Run as `python -m experiments.manifold_embedding`. Wiggles about PCA; a line, a circle and a sinusoid of 100
-normal densities; an open arc and handwritten digits with PCA and Isomap beside.
+normal densities; an open arc and handwritten digits with PCA and Isomap beside; folds that are told and that
+there are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -32,7 +34,13 @@ CURVES: dict[str, dict[str, Any]] = {
     "sinusoid": {"degree": 9},
 }
 """Name -> settings of the fit."""
-SIGMA, POINTS, ARC = 0.1, 1000, 1.5 * np.pi
+KINDS: dict[str, dict[str, Any]] = {
+    "embedding": {},
+    "without annealing": {"anneal": (0.0,)},
+    "without bending": {"bending": 0.0},
+}
+"""Name -> settings that leave a cure out."""
+SIGMA, POINTS, ARC, FEATURES = 0.1, 1000, 1.5 * np.pi, (3, 20)
 DIGITS_COMPONENTS = 20
 """Principal components of the digits that all methods get: 1797 images do not give a density of 61 pixels."""
 
@@ -71,40 +79,93 @@ def curve(name: str, t: np.ndarray) -> np.ndarray:
     }[name]
 
 
-def on_a_curve(name: str, seed: int) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-    """(What a fit is like, its data, its image) for 100 normal densities along a curve, given as they are."""
+def along(name: str, seed: int, count: int = 400) -> tuple[GaussianMixture, np.ndarray, np.ndarray]:
+    """(100 normal densities along a curve as a fitted mixture, places on it, points drawn there)."""
     mixture = GaussianMixture(100, covariance_type="spherical")
     mixture.means_ = curve(name, (np.arange(100) + 0.5) / 100)
     mixture.covariances_, mixture.weights_ = np.full(100, SIGMA**2), np.full(100, 0.01)
     draw = np.random.default_rng(seed)
-    x = curve(name, draw.uniform(size=400)) + SIGMA * draw.normal(size=(400, 2))
+    t = draw.uniform(size=count)
+    return mixture, t, curve(name, t) + SIGMA * draw.normal(size=(count, 2))
+
+
+def on_a_curve(name: str, seed: int) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
+    """(What a fit is like, its data, its image) for the density of a curve, given as it is."""
+    mixture, t, x = along(name, seed)
     fitted = VariationalManifoldEmbedding(1, density=mixture, random_state=seed, **CURVES[name]).fit(x)
     latent = np.linspace(0, 2 * np.pi, 400) if name == "circle" else np.linspace(-1, 1, 400)
     image = fitted.inverse_transform(latent[:, None])
-    apart = np.linalg.norm(image[:, None] - curve(name, np.linspace(0, 1, 4000))[None], axis=2)
+    apart = cdist(image, curve(name, np.linspace(0, 1, 4000)))
     report = fitted.noether_report()
     found = {
         "off": float(apart.min(axis=1).mean()),
         "missed": float(apart.min(axis=0).mean()),
         "folded": report.folded,
         "energy_spread": report.energy_spread,
+        "spearman": float(abs(spearmanr(t, fitted.transform(x)[:, 0])[0])),
     }
     return found, x, image
 
 
-def arc(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Angles and points of an open arc in three dimensions."""
+def arc(seed: int, features: int = 3, count: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Angles and points of an open arc in a plane, with noise in all features."""
     draw = np.random.default_rng(seed)
-    t = draw.uniform(0, ARC, POINTS)
-    x = np.stack([np.cos(t), np.sin(t), 0 * t], axis=1)
-    return t, x + SIGMA * draw.normal(size=x.shape)
+    t = draw.uniform(0, ARC, count)
+    return t, _on_an_arc(t, features) + SIGMA * draw.normal(size=(count, features))
+
+
+def _on_an_arc(t: np.ndarray, features: int) -> np.ndarray:
+    return np.concatenate(
+        [np.stack([np.cos(t), np.sin(t)], axis=1), np.zeros((len(t), features - 2))], axis=1
+    )
 
 
 def off_the_arc(x: np.ndarray) -> float:
     """Mean distance to it."""
-    t = np.linspace(0, ARC, 2000)
-    whole = np.stack([np.cos(t), np.sin(t), 0 * t], axis=1)
-    return float(np.linalg.norm(x[:, None] - whole[None], axis=2).min(axis=1).mean())
+    return float(cdist(x, _on_an_arc(np.linspace(0, ARC, 2000), x.shape[1])).min(axis=1).mean())
+
+
+def folds_of_an_arc(fitted: VariationalManifoldEmbedding) -> float:
+    """Share of the latent line whose angle on the arc is that of another part of it too."""
+    image = fitted.inverse_transform(np.linspace(-1, 1, 1001)[:, None])
+    angle = np.unwrap(np.arctan2(image[:, 1], image[:, 0]))
+    above = np.sign(angle[None] - angle[:, None] + 1e-12)
+    return float(np.mean(np.count_nonzero(np.diff(above, axis=1), axis=1) > 1))
+
+
+def saddle(seed: int, features: int = 3, count: int = POINTS) -> np.ndarray:
+    """Points of a surface x_3 = x_1 x_2, with noise in all features."""
+    draw = np.random.default_rng(seed)
+    u = draw.uniform(-1, 1, (count, 2))
+    flat = np.zeros((count, features - 3))
+    on = np.concatenate([u, u[:, :1] * u[:, 1:], flat], axis=1)
+    return on + SIGMA / 2 * draw.normal(size=on.shape)
+
+
+def folds_of_a_saddle(fitted: VariationalManifoldEmbedding) -> float:
+    """Twice the share of the latent square that lies on the surface the other way around."""
+    axis = np.linspace(-1, 1, 80)
+    z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
+    first, second = fitted.inverse_transform(z.reshape(-1, 2))[:, :2].T.reshape(2, 80, 80)
+    (a, b), (c, d) = np.gradient(first), np.gradient(second)
+    up = float(np.mean(a * d - b * c > 0))
+    return 2 * min(up, 1 - up)
+
+
+def folds(seed: int) -> dict[str, dict[str, float]]:
+    """Case -> share of the latent space that the report calls folded, and that is."""
+    found = {}
+    for features in FEATURES:
+        for name, (dim, degree, drawn, there) in {
+            "arc": (1, 8, lambda *own: arc(*own)[1], folds_of_an_arc),
+            "saddle": (2, 6, saddle, folds_of_a_saddle),
+        }.items():
+            x = drawn(seed, features)
+            for kind, settings in KINDS.items():
+                method = VariationalManifoldEmbedding(dim, degree=degree, random_state=seed, **settings)
+                own = {"told": method.fit(x).noether_report().folded, "there": there(method)}
+                found[f"{name}, {features} features, {kind}"] = own
+    return found
 
 
 def tried(
@@ -120,17 +181,15 @@ def tried(
     return own, latent, method.inverse_transform(latent) if hasattr(method, "inverse_transform") else None
 
 
-def on_the_arc(seed: int) -> tuple[dict[str, dict[str, float]], np.ndarray, np.ndarray]:
+def on_the_arc(seed: int, features: int) -> tuple[dict[str, dict[str, float]], np.ndarray, np.ndarray]:
     """(Method -> what it finds on fresh data, the data, the image of the fit)."""
-    _, x = arc(seed)
-    t, fresh = arc(1000 + seed)
+    _, x = arc(seed, features)
+    t, fresh = arc(1000 + seed, features)
     methods: dict[str, Any] = {
-        "embedding": VariationalManifoldEmbedding(1, degree=8, random_state=seed),
-        "without annealing": VariationalManifoldEmbedding(1, degree=8, anneal=(0.0,), random_state=seed),
-        "without bending": VariationalManifoldEmbedding(1, degree=8, bending=0.0, random_state=seed),
-        "PCA": PCA(1),
-        "Isomap": Isomap(n_components=1, n_neighbors=10),
+        name: VariationalManifoldEmbedding(1, degree=8, random_state=seed, **settings)
+        for name, settings in KINDS.items()
     }
+    methods |= {"PCA": PCA(1), "Isomap": Isomap(n_components=1, n_neighbors=10)}
     found = {}
     for name, method in methods.items():
         own, latent, back = tried(method, x, fresh)
@@ -206,10 +265,14 @@ def main() -> None:
         runs = [on_a_curve(name, seed) for seed in seeds]
         curves[name], panels[name] = [run[0] for run in runs], runs[0][1:]
         print(name, curves[name], flush=True)
-    arcs = [on_the_arc(seed) for seed in seeds]
-    panels["arc"] = arcs[0][1:]
-    arc_runs = [run[0] for run in arcs]
-    print(arc_runs, flush=True)
+    arc_runs = {}
+    for features in FEATURES:
+        arcs = [on_the_arc(seed, features) for seed in seeds]
+        panels.setdefault("arc", arcs[0][1:])
+        arc_runs[features] = [run[0] for run in arcs]
+        print(features, arc_runs[features], flush=True)
+    fold_runs = [folds(seed) for seed in seeds]
+    print(fold_runs, flush=True)
     digit_runs = [on_digits(seed) for seed in seeds]
     print(digit_runs, flush=True)
     seconds = [many(seed) for seed in seeds]
@@ -227,10 +290,17 @@ def main() -> None:
         f"Wiggles {HEIGHT:g} sin(n z) on the principal axis of a normal density, variances 1 and .05 "
         "(nats); last column with lambda_2 / (2 lambda_1^2) of the bending off\n\n" + wiggle_table,
         f"Curves of 100 normal densities, deviation {SIGMA:g}\n\n" + markdown(["", *columns], curve_rows),
-        "An arc of 270 degrees in three dimensions, noise .1, 1000 points, fresh data to test\n\n"
-        + of_methods(
-            arc_runs, {"Spearman": "spearman", "error": "error", "folded": "folded", "fit (s)": "seconds"}
+        *(
+            f"An arc of 270 degrees in {features} features, noise {SIGMA:g}, {POINTS} points, fresh data to "
+            "test\n\n"
+            + of_methods(
+                runs, {"Spearman": "spearman", "error": "error", "folded": "folded", "fit (s)": "seconds"}
+            )
+            for features, runs in arc_runs.items()
         ),
+        "Folds, share of the latent space: what the report tells, and what there is. The arc, and a saddle "
+        f"with noise {SIGMA / 2:g}, {POINTS} points\n\n"
+        + of_methods(fold_runs, {"told": "told", "there": "there"}),
         f"Digits in two dimensions, {DIGITS_COMPONENTS} principal components of them, 30 % held out\n\n"
         + of_methods(
             digit_runs,
@@ -245,7 +315,14 @@ def main() -> None:
         command=f"python -m experiments.manifold_embedding --seeds {arguments.seeds}",
         table="\n".join(tables),
         remarks="",
-        runs={"wiggles": wiggles, "curves": curves, "arc": arc_runs, "digits": digit_runs, "many": seconds},
+        runs={
+            "wiggles": wiggles,
+            "curves": curves,
+            "arc": arc_runs,
+            "folds": fold_runs,
+            "digits": digit_runs,
+            "many": seconds,
+        },
     )
     picture(arguments.out / "manifold_embedding.png", panels)
 

@@ -22,6 +22,8 @@ _MOST_KERNELS = 512
 """Points of a kernel density, at most: each is a component at every evaluation."""
 _MANY = 2000
 """Points up to which a mixture is fitted from several starts."""
+_SAMPLES = 10
+"""Samples a component of a mixture has at least, more than features."""
 _FLOOR = 1e-9
 """Least variance of a component in a direction, relative to the largest of the data."""
 
@@ -87,13 +89,18 @@ def normal(x: np.ndarray) -> Mixture:
 
 
 def fitted_mixture(x: np.ndarray, components: int, seed: int) -> Mixture:
-    """A mixture of normal densities by expectation maximisation on data (N, D), with scikit-learn."""
-    most = min(components, max(1, len(x) // (2 * x.shape[1])))
+    """A mixture of normal densities of one covariance, fitted to data (N, D) with scikit-learn.
+
+    Of one covariance, since an embedding goes where the density is highest: with a covariance of its own the
+    narrowest component would be nats above the others for each feature, and hold the manifold alone.
+    """
+    most = min(components, max(1, len(x) // (_SAMPLES + x.shape[1])))
     spread = float(np.mean(x.var(axis=0)))
     # Of many points one start finds what three do, in a third of the time.
     starts = 3 if len(x) <= _MANY else 1
-    found = GaussianMixture(most, random_state=seed, reg_covar=1e-6 * spread, n_init=starts).fit(x)
-    return _mixture(found.weights_, found.means_, found.covariances_)
+    found = GaussianMixture(most, covariance_type="tied", random_state=seed, reg_covar=1e-6 * spread)
+    found.set_params(n_init=starts).fit(x)
+    return _shared(found.weights_, found.means_, found.covariances_)
 
 
 def kernels(x: np.ndarray, seed: int) -> Mixture:
@@ -102,10 +109,8 @@ def kernels(x: np.ndarray, seed: int) -> Mixture:
     chosen = x
     if count > _MOST_KERNELS:
         chosen = x[np.random.default_rng(seed).choice(count, _MOST_KERNELS, replace=False)]
-    width = np.cov(x.T, bias=True).reshape(1, dim, dim) * len(chosen) ** (-2.0 / (dim + 4))
-    one, number = _mixture(np.ones(1), chosen[:1], width), len(chosen)
-    axes, variances = (np.broadcast_to(part, (number, *part.shape[1:])) for part in (one.axes, one.variances))
-    return Mixture(np.full(number, 1.0 / number), chosen, axes, variances)
+    width = np.cov(x.T, bias=True) * len(chosen) ** (-2.0 / (dim + 4))
+    return _shared(np.full(len(chosen), 1.0 / len(chosen)), chosen, width)
 
 
 def given_mixture(found: Any, mean: np.ndarray, scale: float) -> Mixture:
@@ -134,6 +139,14 @@ def _mixture(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) ->
     return Mixture(
         np.asarray(weights), np.asarray(means), axes, np.maximum(variances, _FLOOR * variances.max())
     )
+
+
+def _shared(weights: np.ndarray, means: np.ndarray, covariance: np.ndarray) -> Mixture:
+    one = _mixture(np.ones(1), means[:1], covariance[None])
+    axes, variances = (
+        np.broadcast_to(part, (len(means), *part.shape[1:])) for part in (one.axes, one.variances)
+    )
+    return Mixture(weights, means, axes, variances)
 
 
 def density_of(

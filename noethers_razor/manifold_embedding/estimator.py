@@ -26,20 +26,26 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
 
     Args:
         n_components: d, latent dimensions, below the number of features.
-        density: of the data: ``gaussian``, ``mixture`` (of normal densities), ``kde``, a fitted
-            ``GaussianMixture`` of scikit-learn (in a ``FrozenEstimator`` where it is to be cloned), or a
-            function of a point (D,), its log density, by jax, which is not annealed.
+        density: of the data: ``gaussian``, ``mixture`` (of normal densities of one covariance), ``kde``, a
+            fitted ``GaussianMixture`` of scikit-learn (in a ``FrozenEstimator`` where it is to be cloned), or
+            a function of a point (D,), its log density, by jax, which is not annealed.
         latent: ``normal``, ``uniform`` on (-1, 1)^d, or ``circle``.
         basis: ``affine``, ``chebyshev``, ``fourier`` (with a circle), or a flax module (d,) -> (D,).
         degree: of polynomials in all variables together; the highest frequency.
-        bending: factor of the mean squared second derivative of phi, data in units of their spread; zero lets
-            a fit fold. It leaves affine maps alone.
+        bending: factor of the mean squared second derivative of phi, data in units of `scale_`; zero lets a
+            fit fold. It leaves affine maps alone. Blurred densities have more of it at first.
         anneal: deviations of noise that the density is blurred with, one after the other, in the same units.
         init: ``pca``, or an array (D, d) of first derivatives of phi, (D, 2) on a circle.
         mixture_components: of the mixture, at most.
         max_iter: of each blur.
         tol: of the gradient, nats.
         random_state: of the mixture and of a module's first parameters.
+
+    Attributes:
+        scale_: root mean square of the d + 1 largest principal deviations: what noise in further features
+            leaves as it is.
+        mean_, density_, params_, n_iter_, converged_: of the fit, in units of `scale_` about `mean_`.
+        distance_: root mean square distance of the data to the manifold, data units.
     """
 
     def __init__(
@@ -50,7 +56,7 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         latent: str = "uniform",
         basis: Any = "chebyshev",
         degree: int = 6,
-        bending: float = 1e-3,
+        bending: float = 3e-3,
         anneal: Any = (0.35, 0.25, 0.18, 0.12, 0.06, 0.0),
         init: Any = "pca",
         mixture_components: int = 16,
@@ -83,7 +89,8 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._check(x)
         self.mean_, centred = x.mean(axis=0), x - x.mean(axis=0)
-        self.scale_ = float(np.sqrt(np.mean(centred**2)))
+        largest = np.linalg.svd(centred, compute_uv=False)[: self.n_components + 1]
+        self.scale_ = float(np.sqrt(np.mean(largest**2) / len(x)))
         standard = centred / self.scale_
         self._family = Family(self.basis, self.latent, self.degree)
         self._nodes = latents.nodes(self.latent, self.n_components)

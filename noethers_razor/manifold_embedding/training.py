@@ -19,6 +19,8 @@ from noethers_razor.manifold_embedding.basis import Decoder, decoder_of
 from noethers_razor.manifold_embedding.density import Density
 from noethers_razor.manifold_embedding.latent import Nodes, log_density
 
+_SHARE = 1 / 8
+"""Of the bending that keeps affine maps from wiggling in the noise of a blur: what a blur has at least."""
 _ROUGH = 1e-7
 """Relative gain of an iteration below which a climb at a blur ends."""
 
@@ -101,6 +103,15 @@ class Climbed(NamedTuple):
     message: str
 
 
+def _stiffness(bending: float, blur: float) -> float:
+    """Factor of the bending at a blur: more in a blurred density, whose folds stay when it is sharpened.
+
+    lambda_2 / (2 lambda_1^2) keeps an affine map from wiggling, with the variance of the noise for lambda_2
+    and lambda_1 about 1 in standard units. All of it keeps arcs from bending too, an eighth is enough.
+    """
+    return max(bending, _SHARE * blur**2 / 2) if bending else 0.0
+
+
 def climb(
     family: Family,
     start: Any,
@@ -119,7 +130,7 @@ def climb(
     """
     features = family.decoder().features
     known = features and jax.vmap(functools.partial(functional.jet, features))(jnp.asarray(nodes.z))
-    first = _cost(family, start, known, density, nodes, blurs[0], bending)
+    first = _cost(family, start, known, density, nodes, blurs[0], _stiffness(bending, blurs[0]))
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(first)):
         raise UsageError(
             "the objective or its gradient is not finite at the start: a density that is zero or not smooth "
@@ -131,7 +142,8 @@ def climb(
     for blur in blurs:
 
         def value(x: np.ndarray, blur: float = blur) -> tuple[float, np.ndarray]:
-            cost, slope = _cost(family, unravel(jnp.asarray(x)), known, density, nodes, blur, bending)
+            stiff = _stiffness(bending, blur)
+            cost, slope = _cost(family, unravel(jnp.asarray(x)), known, density, nodes, blur, stiff)
             gradient = np.asarray(ravel_pytree(slope)[0])
             # A step into a singular map is a step too far: the line search takes a shorter one.
             return (float(cost), gradient) if np.isfinite(cost) else (1e300, np.zeros_like(gradient))
@@ -147,10 +159,9 @@ def climb(
 
 
 @functools.partial(jax.jit, static_argnames=("family", "steps", "low", "high"))
-def _nearest(
+def _descended(
     family: Family, params: Any, x: Array, start: Array, steps: int, low: float, high: float
 ) -> Array:
-    """Latent points (B, d) nearest to x (B, D), by damped Gauss-Newton steps from others."""
     phi = functools.partial(family.value, params)
 
     def one(x: Array, z: Array) -> Array:
@@ -170,6 +181,13 @@ def _nearest(
     return jax.vmap(one)(x, start)
 
 
+def descended(
+    family: Family, params: Any, x: np.ndarray, start: np.ndarray, bounds: tuple[float, float]
+) -> np.ndarray:
+    """Latent points (N, d) of a least distance to x (N, D), by damped Gauss-Newton steps from others."""
+    return np.asarray(_descended(family, params, x, start, 30, *bounds))
+
+
 def nearest(
     family: Family, params: Any, x: np.ndarray, grid: np.ndarray, bounds: tuple[float, float]
 ) -> np.ndarray:
@@ -183,8 +201,7 @@ def nearest(
     for part in np.array_split(x, max(1, len(x) // 2048)):
         # All pairs of a part: squares of differences by a product.
         square = np.sum(image**2, axis=1) - 2 * part @ image.T
-        start = grid[np.argmin(square, axis=1)]
-        found.append(np.asarray(_nearest(family, params, part, start, 30, *bounds)))
+        found.append(descended(family, params, part, grid[np.argmin(square, axis=1)], bounds))
     return np.concatenate(found)
 
 

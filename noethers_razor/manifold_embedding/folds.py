@@ -1,0 +1,82 @@
+"""Whether a manifold comes back to data that another part of it holds already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from noethers_razor.manifold_embedding.density import Density
+from noethers_razor.manifold_embedding.latent import Nodes, bounds
+from noethers_razor.manifold_embedding.training import Family, decoded, descended, maps
+
+_POINTS = 576
+"""Latent points that are asked, at most: their pairs are looked at."""
+_APART = 3.0
+"""Times their straight distance that two points are apart along the manifold, where it folds between them."""
+_PIECES, _FINE = 8, 64
+"""Pieces of a path along the manifold, in a first look and in the last."""
+_VALLEY = 0.1
+"""Nats that the density has to fall by between two sheets for the data to tell them apart."""
+
+
+def share(family: Family, params: Any, density: Density, nodes: Nodes) -> float:
+    """Share of the latent space whose image lies on another sheet of the manifold, by the data.
+
+    From each image a search goes down to the nearest point of another sheet: one that is near in space and
+    far along the manifold. Where the density has no valley on the way there, both are one place of the data:
+    of no use is the distance itself, since noise in many features keeps data far from any manifold.
+
+    Args:
+        params: of the family, standard units.
+    """
+    z = nodes.z[:_POINTS]
+    weights = nodes.weights[:_POINTS] / nodes.weights[:_POINTS].sum()
+    image = decoded(family, params, z)
+    apart, along = cdist(image, image), _between_all(family, params, z)
+    distance = np.where(_far(along, apart), apart, np.inf)
+    asked = np.flatnonzero(np.any(np.isfinite(distance), axis=1))
+    if not len(asked):
+        return 0.0
+    here, start = image[asked], z[np.argmin(distance[asked], axis=1)]
+    other = descended(family, params, here, start, bounds(family.latent))
+    there = decoded(family, params, other)
+    gap = np.linalg.norm(there - here, axis=1)
+    sheets = _far(_along(family, params, z[asked], other, _FINE), gap)
+    _, log_p, _ = maps(family, params, density)
+    steps = jnp.linspace(0.0, 1.0, 5)[:, None, None]
+    heights = np.asarray(jax.jit(jax.vmap(jax.vmap(log_p)))(here + steps * (there - here)))
+    valley = np.minimum(heights[0], heights[-1]) - heights.min(axis=0)
+    return float(weights[asked] @ (sheets & (valley <= _VALLEY)))
+
+
+def _far(along: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    # A rounding error beside a distance of zero is no fold.
+    return np.asarray(along > _APART * apart + 1e-6)
+
+
+def _between_all(family: Family, params: Any, z: np.ndarray) -> np.ndarray:
+    """Lengths (K, K) of paths along the manifold between latent points (K, d)."""
+    first, second = np.triu_indices(len(z), 1)
+    lengths = np.zeros((len(z), len(z)))
+    lengths[first, second] = _along(family, params, z[first], z[second], _PIECES)
+    return lengths + lengths.T
+
+
+def _along(family: Family, params: Any, z: np.ndarray, other: np.ndarray, pieces: int) -> np.ndarray:
+    """Lengths (P,) of images of straight latent paths, on a circle of the shorter way around."""
+    ways = [other - z]
+    if family.latent == "circle":
+        forward = np.mod(other - z, 2 * np.pi)
+        ways = [forward, forward - 2 * np.pi]
+    found = []
+    for way in ways:
+        length, last = np.zeros(len(z)), decoded(family, params, z)
+        for step in range(1, pieces + 1):
+            own = decoded(family, params, z + way * (step / pieces))
+            length, last = length + np.linalg.norm(own - last, axis=1), own
+        found.append(length)
+    return np.asarray(np.min(found, axis=0))
