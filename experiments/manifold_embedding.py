@@ -7,7 +7,9 @@ there are.
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_s_curve
 from sklearn.decomposition import PCA
 from sklearn.manifold import Isomap, trustworthiness
 from sklearn.mixture import GaussianMixture
@@ -142,24 +144,50 @@ def saddle(seed: int, features: int = 3, count: int = POINTS) -> np.ndarray:
     return on + SIGMA / 2 * draw.normal(size=on.shape)
 
 
-def folds_of_a_saddle(fitted: VariationalManifoldEmbedding) -> float:
-    """Twice the share of the latent square that lies on the surface the other way around."""
+def s_curve(seed: int, features: int = 3, count: int = POINTS) -> np.ndarray:
+    """Points of a sheet two wide that is bent into an S three pi long, with noise in all features."""
+    flat, _ = make_s_curve(count, random_state=seed)
+    on = np.concatenate([flat, np.zeros((count, features - 3))], axis=1)
+    return on + SIGMA / 2 * np.random.default_rng(seed).normal(size=on.shape)
+
+
+def place_on_an_s(x: np.ndarray) -> np.ndarray:
+    """(Along, across) of the places of an S nearest to points (N, D)."""
+    t = np.linspace(-1.5 * np.pi, 1.5 * np.pi, 2000)
+    bent = np.stack([np.sin(t), np.sign(t) * (np.cos(t) - 1)], axis=1)
+    return np.stack([t[cdist(x[:, [0, 2]], bent).argmin(axis=1)], x[:, 1]], axis=1)
+
+
+def folds_of_a_sheet(
+    fitted: VariationalManifoldEmbedding, chart: Callable[[np.ndarray], np.ndarray]
+) -> float:
+    """Twice the share of the latent square that lies on a sheet the other way around.
+
+    Args:
+        chart: coordinates on the sheet (N, 2) of points (N, D).
+    """
     axis = np.linspace(-1, 1, 80)
     z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
-    first, second = fitted.inverse_transform(z.reshape(-1, 2))[:, :2].T.reshape(2, 80, 80)
+    first, second = chart(fitted.inverse_transform(z.reshape(-1, 2))).T.reshape(2, 80, 80)
     (a, b), (c, d) = np.gradient(first), np.gradient(second)
-    up = float(np.mean(a * d - b * c > 0))
+    turn = a * d - b * c
+    up = float(np.mean(turn[turn != 0] > 0))
     return 2 * min(up, 1 - up)
+
+
+SHEETS: dict[str, tuple[int, int, Callable[..., np.ndarray], Callable[..., float]]] = {
+    "arc": (1, 8, lambda *own: arc(*own)[1], folds_of_an_arc),
+    "saddle": (2, 6, saddle, functools.partial(folds_of_a_sheet, chart=lambda x: x[:, :2])),
+    "S": (2, 6, s_curve, functools.partial(folds_of_a_sheet, chart=place_on_an_s)),
+}
+"""Name -> latent dimensions, degree, data of a seed and features, folds of a fit."""
 
 
 def folds(seed: int) -> dict[str, dict[str, float]]:
     """Case -> share of the latent space that the report calls folded, and that is."""
     found = {}
-    for features in FEATURES:
-        for name, (dim, degree, drawn, there) in {
-            "arc": (1, 8, lambda *own: arc(*own)[1], folds_of_an_arc),
-            "saddle": (2, 6, saddle, folds_of_a_saddle),
-        }.items():
+    for name, (dim, degree, drawn, there) in SHEETS.items():
+        for features in FEATURES:
             x = drawn(seed, features)
             for kind, settings in KINDS.items():
                 method = VariationalManifoldEmbedding(dim, degree=degree, random_state=seed, **settings)
@@ -298,8 +326,8 @@ def main() -> None:
             )
             for features, runs in arc_runs.items()
         ),
-        "Folds, share of the latent space: what the report tells, and what there is. The arc, and a saddle "
-        f"with noise {SIGMA / 2:g}, {POINTS} points\n\n"
+        "Folds, share of the latent space: what the report tells, and what there is. The arc; a saddle, and "
+        f"an S, with noise {SIGMA / 2:g}, {POINTS} points\n\n"
         + of_methods(fold_runs, {"told": "told", "there": "there"}),
         f"Digits in two dimensions, {DIGITS_COMPONENTS} principal components of them, 30 % held out\n\n"
         + of_methods(
