@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from noethers_razor._types import Array
 from noethers_razor.manifold_embedding.density import Density
 from noethers_razor.manifold_embedding.latent import Nodes, bounds
 from noethers_razor.manifold_embedding.training import Family, decoded, descended, maps
@@ -19,6 +21,8 @@ _APART = 3.0
 """Times their straight distance that two points are apart along the manifold, where it folds between them."""
 _PIECES, _FINE = 8, 64
 """Pieces of a path along the manifold, in a first look and in the last."""
+_BATCH = 1024
+"""Paths that are walked at once."""
 _VALLEY = 0.1
 """Nats that the density has to fall by between two sheets for the data to tell them apart."""
 
@@ -72,11 +76,19 @@ def _along(family: Family, params: Any, z: np.ndarray, other: np.ndarray, pieces
     if family.latent == "circle":
         forward = np.mod(other - z, 2 * np.pi)
         ways = [forward, forward - 2 * np.pi]
-    found = []
-    for way in ways:
-        length, last = np.zeros(len(z)), decoded(family, params, z)
-        for step in range(1, pieces + 1):
-            own = decoded(family, params, z + way * (step / pieces))
-            length, last = length + np.linalg.norm(own - last, axis=1), own
-        found.append(length)
-    return np.asarray(np.min(found, axis=0))
+    return np.min([np.asarray(_lengths(family, params, z, way, pieces)) for way in ways], axis=0)
+
+
+@functools.partial(jax.jit, static_argnames=("family", "pieces"))
+def _lengths(family: Family, params: Any, z: Array, way: Array, pieces: int) -> Array:
+    """Lengths (P,) of images of paths from z (P, d) along ways (P, d), in so many straight pieces."""
+
+    def one(path: tuple[Array, Array]) -> Array:
+        start, way = path
+        image = jax.vmap(lambda share: family.value(params, start + share * way))(
+            jnp.linspace(0.0, 1.0, pieces + 1)
+        )
+        return jnp.sum(jnp.linalg.norm(jnp.diff(image, axis=0), axis=1))
+
+    # In batches: all images of all pairs at once would fill memory.
+    return jax.lax.map(one, (z, way), batch_size=_BATCH)
