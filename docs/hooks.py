@@ -57,7 +57,11 @@ def on_page_markdown(text: str, page: Any, **_: Any) -> str:
 def on_page_content(text: str, **_: Any) -> str:
     """LaTeX as MathML, which browsers draw themselves."""
 
-    def drawn(match: re.Match[str]) -> str:
-        return convert(html.unescape(match[3]), display="block" if match[2] == "[" else "inline")
+    def mathml(match: re.Match[str]) -> str:
+        if match[2] == "(":
+            return convert(html.unescape(match[3]), display="inline")
+        # On a narrow page a wide formula is moved sideways, not cut.
+        drawn = convert(html.unescape(match[3]), display="block")
+        return f'<div style="overflow: auto hidden">{drawn}</div>'
 
-    return _FORMULA.sub(drawn, text)
+    return _FORMULA.sub(mathml, text)
