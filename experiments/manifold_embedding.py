@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.spatial.distance import cdist
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 from sklearn.datasets import load_digits, make_s_curve
 from sklearn.decomposition import PCA
 from sklearn.manifold import Isomap, trustworthiness
@@ -38,7 +38,8 @@ CURVES: dict[str, dict[str, Any]] = {
 """Name -> settings of the fit."""
 KINDS: dict[str, dict[str, Any]] = {
     "embedding": {},
-    "without annealing": {"anneal": (0.0,)},
+    "normal latent": {"latent": "normal"},
+    "without annealing": {"anneal": ()},
     "without bending": {"bending": 0.0},
 }
 """Name -> settings that leave a cure out."""
@@ -62,10 +63,10 @@ def wiggle_rows() -> list[dict[str, float]]:
             def phi(u: jax.Array, n: int = n) -> jax.Array:
                 return jnp.concatenate([u, HEIGHT * jnp.sin(n * u)])
 
-            jets = jax.vmap(lambda u: functional.jet(phi, u))(z)
+            value, slope = jax.vmap(phi)(z), jax.vmap(jax.jacfwd(phi))(z)
             log_q = jax.vmap(lambda u: jnp.sum(jax.scipy.stats.norm.logpdf(u)))(z)
-            energy = jax.vmap(lambda jet, q: functional.energy(jet, log_p, q))(jets, log_q)
-            bent = float(jax.vmap(functional.bending)(jets).mean())
+            energy = jax.vmap(lambda x, s, q: functional.energy(x, s, log_p, q))(value, slope, log_q)
+            bent = float(jnp.mean(jnp.sum(jax.vmap(lambda u: functional.second(phi, u))(z) ** 2, (1, 2, 3))))
             enough = VARIANCES[1] / (2 * VARIANCES[0] ** 2)
             value = float(energy.mean())
             rows.append({"n": n, "J": value, "bending": bent, "penalised": value - enough * bent})
@@ -127,9 +128,15 @@ def off_the_arc(x: np.ndarray) -> float:
     return float(cdist(x, _on_an_arc(np.linspace(0, ARC, 2000), x.shape[1])).min(axis=1).mean())
 
 
+def _latents(fitted: VariationalManifoldEmbedding, count: int) -> np.ndarray:
+    """Values of a latent coordinate of equal probability."""
+    share = (np.arange(count) + 0.5) / count
+    return norm.ppf(share) if fitted.latent == "normal" else 2 * share - 1
+
+
 def folds_of_an_arc(fitted: VariationalManifoldEmbedding) -> float:
     """Share of the latent line whose angle on the arc is that of another part of it too."""
-    image = fitted.inverse_transform(np.linspace(-1, 1, 1001)[:, None])
+    image = fitted.inverse_transform(_latents(fitted, 1001)[:, None])
     angle = np.unwrap(np.arctan2(image[:, 1], image[:, 0]))
     above = np.sign(angle[None] - angle[:, None] + 1e-12)
     return float(np.mean(np.count_nonzero(np.diff(above, axis=1), axis=1) > 1))
@@ -166,7 +173,7 @@ def folds_of_a_sheet(
     Args:
         chart: coordinates on the sheet (N, 2) of points (N, D).
     """
-    axis = np.linspace(-1, 1, 80)
+    axis = _latents(fitted, 80)
     z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
     first, second = chart(fitted.inverse_transform(z.reshape(-1, 2))).T.reshape(2, 80, 80)
     (a, b), (c, d) = np.gradient(first), np.gradient(second)
@@ -225,7 +232,7 @@ def on_the_arc(seed: int, features: int) -> tuple[dict[str, dict[str, float]], n
         if back is not None:
             own["error"] = off_the_arc(back)
         found[name] = own
-    image = methods["embedding"].inverse_transform(np.linspace(-1, 1, 400)[:, None])
+    image = methods["embedding"].inverse_transform(_latents(methods["embedding"], 400)[:, None])
     return found, x, image
 
 

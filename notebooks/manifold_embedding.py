@@ -35,7 +35,7 @@ arc = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1) + 0.1 * rng.no
 
 # %%
 affine = VariationalManifoldEmbedding(
-    1, density="gaussian", latent="normal", basis="affine", anneal=(0.0,), bending=0.0
+    1, density="gaussian", latent="normal", basis="affine", anneal=(), bending=0.0
 ).fit(arc)
 print("axis", affine.params_["weights"][:, 0] * affine.scale_)
 print("PCA ", PCA(1).fit(arc).components_[0] * arc.dot(PCA(1).fit(arc).components_[0]).std())
@@ -48,7 +48,7 @@ print(affine.noether_report())
 # *higher* than that of the good one below. The report says so.
 
 # %%
-free = VariationalManifoldEmbedding(1, degree=8, bending=0.0, anneal=(0.0,), random_state=0).fit(arc)
+free = VariationalManifoldEmbedding(1, degree=8, bending=0.0, anneal=(), random_state=0).fit(arc)
 print(free.noether_report())
 
 # %% [markdown]

@@ -32,7 +32,7 @@ from experiments.manifold_embedding import (
 from noethers_razor.manifold_embedding import VariationalManifoldEmbedding, functional
 from noethers_razor.monomials import exponents
 
-AFFINE = {"density": "gaussian", "latent": "normal", "basis": "affine", "anneal": (0.0,), "bending": 0.0}
+AFFINE = {"density": "gaussian", "latent": "normal", "basis": "affine", "anneal": (), "bending": 0.0}
 
 
 def below(value, limit, what):
@@ -147,8 +147,8 @@ def test_a_uniform_density_on_a_line_gives_the_distribution_function(x64):
         return jnp.sum(jax.scipy.stats.norm.logpdf(z))
 
     for z in np.linspace(-3, 3, 13)[:, None]:
-        jet = functional.jet(cdf, jnp.asarray(z))
-        below(abs(float(functional.energy(jet, lambda x: 0.0 * x[0], log_q(z)))), 1e-10, "energy")
+        at = cdf(jnp.asarray(z)), jax.jacfwd(cdf)(jnp.asarray(z))
+        below(abs(float(functional.energy(*at, lambda x: 0.0 * x[0], log_q(z)))), 1e-10, "energy")
         below(float(jnp.abs(functional.residual(cdf, lambda x: 0.0 * x[0], log_q, z)[0])), 1e-10, "residual")
 
 
@@ -225,7 +225,7 @@ def test_an_arc_is_unrolled(features, seed):
 @pytest.mark.parametrize("features", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_fit_that_folds_says_so(features):
     _, x = arc(1, features)
-    fitted = VariationalManifoldEmbedding(1, degree=8, bending=0.0, anneal=(0.0,), random_state=1).fit(x)
+    fitted = VariationalManifoldEmbedding(1, degree=8, bending=0.0, anneal=(), random_state=1).fit(x)
     report, there = fitted.noether_report(), folds_of_an_arc(fitted)
     print(f"folded: {report.folded:.2f} told, {there:.2f} there")
     assert min(report.folded, there) > 0.1
@@ -352,7 +352,16 @@ WRONG = {
     "fourier": ({"basis": "fourier"}, X, "fourier goes with a circle"),
     "degree": ({"degree": 0}, X, "degree = 0"),
     "bending": ({"bending": -1.0}, X, "bending = -1"),
-    "anneal": ({"anneal": ()}, X, "anneal = "),
+    "anneal": ({"anneal": (0.1, -0.1)}, X, "anneal = "),
+    "words": ({"anneal": "slowly"}, X, "anneal = 'slowly'; expected deviations"),
+    "none": ({"max_iter": None}, X, "max_iter = None; expected a whole number of 1 or more"),
+    "half": ({"max_iter": 2.5}, X, "max_iter = 2.5"),
+    "tolerance": ({"tol": float("nan")}, X, "tol = nan; expected a number of 0 or more"),
+    "components": ({"mixture_components": None}, X, "mixture_components = None"),
+    "array": ({"density": np.ones(3)}, X, "density ndarray; expected"),
+    "array as basis": ({"basis": np.ones(3)}, X, "basis ndarray; expected"),
+    "rank": ({"init": np.zeros((3, 1))}, X, "init of rank 0; expected 1 direction"),
+    "zero": ({"density": lambda x: 1 / 0}, X, "cannot be traced by jax"),
     "init": ({"init": "random"}, X, "init = 'random'"),
     "number": ({"anneal": 0.1, "bending": float("nan")}, X, "bending = nan"),
     "fraction of a degree": ({"degree": 2.5}, X, "degree = 2.5"),

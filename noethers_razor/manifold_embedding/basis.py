@@ -32,6 +32,22 @@ class Decoder(NamedTuple):
     features: Callable[[Array], Array] | None = None
 
 
+class Held:
+    """A module without a hash, as those that hold lists: itself and no other for what is compiled."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+
+def hashable(kind: Any) -> Any:
+    """A kind of family as what is compiled can be kept for it."""
+    try:
+        hash(kind)
+    except TypeError:
+        return Held(kind)
+    return kind
+
+
 def decoder_of(kind: Any, latent: str, degree: int) -> Decoder:
     """The family of a kind.
 
@@ -42,16 +58,16 @@ def decoder_of(kind: Any, latent: str, degree: int) -> Decoder:
     Raises:
         UsageError: for another kind, or one that does not go with the latent density.
     """
+    kind = kind.module if isinstance(kind, Held) else kind
     if hasattr(kind, "apply") and hasattr(kind, "init"):
         if latent == "circle":
             raise UsageError("basis: a module is not periodic; fourier goes with a circle")
         return _with_module(kind)
-    if kind not in KINDS:
-        raise UsageError(f"basis {kind!r}; expected one of {', '.join(KINDS)} or a flax module")
+    if not isinstance(kind, str) or kind not in KINDS:
+        name = repr(kind) if isinstance(kind, str) else type(kind).__name__
+        raise UsageError(f"basis {name}; expected one of {', '.join(KINDS)} or a flax module")
     if (kind == "fourier") != (latent == "circle"):
         raise UsageError(f"basis {kind!r} with latent {latent!r}; fourier goes with a circle, and only it")
-    if kind != "affine" and (not isinstance(degree, (int, np.integer)) or degree < 1):
-        raise UsageError(f"degree = {degree}; expected 1 or more")
     features = {
         "affine": lambda z: z,
         "chebyshev": lambda z: _chebyshev(z, latent, degree),
@@ -66,9 +82,14 @@ def _chebyshev(z: Array, latent: str, degree: int) -> Array:
     Of a normal latent coordinate they take its probability, scaled to (-1, 1): bounded in the tails.
     """
     u = z if latent == "uniform" else jax.scipy.special.erf(z / np.sqrt(2))
-    polynomials = [jnp.ones_like(u), u]
-    for _ in range(degree - 1):
-        polynomials.append(2 * u * polynomials[-1] - polynomials[-2])
+
+    def higher(last: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+        following = 2 * u * last[1] - last[0]
+        return (last[1], following), following
+
+    # A loop of the program: unrolled, high degrees would take minutes to compile.
+    first = (jnp.ones_like(u), u)
+    table = jnp.concatenate([jnp.stack(first), jax.lax.scan(higher, first, length=degree - 1)[1]])
     # A first degree of the probability is another function than the coordinate.
     least = 2 if latent == "uniform" else 1
     powers = exponents(z.shape[0], degree)
@@ -78,7 +99,6 @@ def _chebyshev(z: Array, latent: str, degree: int) -> Array:
     if len(chosen) > _MOST_FEATURES:
         told = f"degree = {degree} in {z.shape[0]} dimensions has {len(chosen)} polynomials"
         raise UsageError(f"{told}; lower it")
-    table = jnp.stack(polynomials)
     return jnp.concatenate([z, jnp.prod(table[chosen, np.arange(z.shape[0])], axis=1)])
 
 

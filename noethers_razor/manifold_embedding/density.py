@@ -29,17 +29,17 @@ _FLOOR = 1e-9
 
 
 class Mixture(NamedTuple):
-    """A mixture of normal densities.
+    """A mixture of normal densities. A covariance of all components has a length of 1 for their number m.
 
     Args:
         weights: (m,), sum 1.
-        means: (m, D).
-        axes: (m, D, D) orthonormal columns.
-        variances: (m, D) along these.
+        centres: (m, D), means along the axes.
+        axes: (m or 1, D, D) orthonormal columns.
+        variances: (m or 1, D) along these.
     """
 
     weights: np.ndarray
-    means: np.ndarray
+    centres: np.ndarray
     axes: np.ndarray
     variances: np.ndarray
 
@@ -51,7 +51,7 @@ class Mixture(NamedTuple):
     def log_density(self, x: Array, blur: float | Array = 0.0) -> Array:
         """log p at a point (D,) of the mixture with noise of a deviation added, nats."""
         variances = self.variances + blur**2
-        along = jnp.einsum("mij,mi->mj", jnp.asarray(self.axes), x - self.means)
+        along = jnp.einsum("mij,i->mj", jnp.asarray(self.axes), x) - self.centres
         exponent = -0.5 * jnp.sum(along**2 / variances + jnp.log(2 * jnp.pi * variances), axis=1)
         return jax.nn.logsumexp(exponent, b=self.weights)
 
@@ -85,7 +85,7 @@ Density = Mixture | Given
 
 def normal(x: np.ndarray) -> Mixture:
     """One normal density with the mean and covariance of data (N, D)."""
-    return _mixture(np.ones(1), x.mean(axis=0)[None], np.cov(x.T, bias=True).reshape(1, x.shape[1], -1))
+    return _mixture(np.ones(1), x.mean(axis=0)[None], np.cov(x.T, bias=True)[None])
 
 
 def fitted_mixture(x: np.ndarray, components: int, seed: int) -> Mixture:
@@ -100,7 +100,7 @@ def fitted_mixture(x: np.ndarray, components: int, seed: int) -> Mixture:
     starts = 3 if len(x) <= _MANY else 1
     found = GaussianMixture(most, covariance_type="tied", random_state=seed, reg_covar=1e-6 * spread)
     found.set_params(n_init=starts).fit(x)
-    return _shared(found.weights_, found.means_, found.covariances_)
+    return _mixture(found.weights_, found.means_, found.covariances_[None])
 
 
 def kernels(x: np.ndarray, seed: int) -> Mixture:
@@ -110,7 +110,7 @@ def kernels(x: np.ndarray, seed: int) -> Mixture:
     if count > _MOST_KERNELS:
         chosen = x[np.random.default_rng(seed).choice(count, _MOST_KERNELS, replace=False)]
     width = np.cov(x.T, bias=True) * len(chosen) ** (-2.0 / (dim + 4))
-    return _shared(np.full(len(chosen), 1.0 / len(chosen)), chosen, width)
+    return _mixture(np.full(len(chosen), 1.0 / len(chosen)), chosen, width[None])
 
 
 def given_mixture(found: Any, mean: np.ndarray, scale: float) -> Mixture:
@@ -122,31 +122,22 @@ def given_mixture(found: Any, mean: np.ndarray, scale: float) -> Mixture:
     means = np.asarray(found.means_, np.float64)
     if means.shape[1] != len(mean):
         raise UsageError(f"density: a mixture of {means.shape[1]} features; the data have {len(mean)}")
-    count, dim = means.shape
     # Covariances of any kind as whole matrices.
     kind, given = found.covariance_type, np.asarray(found.covariances_, np.float64)
     whole = {
         "full": lambda: given,
-        "tied": lambda: np.broadcast_to(given, (count, dim, dim)),
-        "diag": lambda: given[:, :, None] * np.eye(dim),
-        "spherical": lambda: given[:, None, None] * np.eye(dim),
+        "tied": lambda: given[None],
+        "diag": lambda: given[:, :, None] * np.eye(len(mean)),
+        "spherical": lambda: given[:, None, None] * np.eye(len(mean)),
     }[kind]()
-    return _mixture(found.weights_, (means - mean) / scale, whole / scale**2)
+    return _mixture(np.asarray(found.weights_), (means - mean) / scale, whole / scale**2)
 
 
 def _mixture(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> Mixture:
+    """Of covariances (m, D, D), or (1, D, D) where there is one."""
     variances, axes = np.linalg.eigh(covariances)
-    return Mixture(
-        np.asarray(weights), np.asarray(means), axes, np.maximum(variances, _FLOOR * variances.max())
-    )
-
-
-def _shared(weights: np.ndarray, means: np.ndarray, covariance: np.ndarray) -> Mixture:
-    one = _mixture(np.ones(1), means[:1], covariance[None])
-    axes, variances = (
-        np.broadcast_to(part, (len(means), *part.shape[1:])) for part in (one.axes, one.variances)
-    )
-    return Mixture(weights, means, axes, variances)
+    centres = np.einsum("mij,mi->mj", np.broadcast_to(axes, (len(means), *axes.shape[1:])), means)
+    return Mixture(weights, centres, axes, np.maximum(variances, _FLOOR * variances.max()))
 
 
 def density_of(
@@ -173,19 +164,20 @@ def density_of(
     if callable(kind):
         try:
             shape = jax.eval_shape(kind, jax.ShapeDtypeStruct((x.shape[1],), jnp.float64))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             reason = " ".join(str(error).split())[:120]
             told = f"density: the function cannot be traced by jax ({reason})"
             raise UsageError(f"{told}; write it with jax.numpy") from None
         if getattr(shape, "shape", None) != ():
             raise UsageError(f"density gives {shape}; expected one number, the log density of a point")
         return Given(kind, mean, scale)
-    if kind == "gaussian":
-        return normal(x)
-    if kind == "mixture":
-        return fitted_mixture(x, components, seed)
-    if kind == "kde":
-        return kernels(x, seed)
-    raise UsageError(
-        f"density {kind!r}; expected gaussian, mixture, kde, a fitted mixture or a function of a point"
-    )
+    kinds: dict[str, Callable[[], Density]] = {
+        "gaussian": lambda: normal(x),
+        "mixture": lambda: fitted_mixture(x, components, seed),
+        "kde": lambda: kernels(x, seed),
+    }
+    if isinstance(kind, str) and kind in kinds:
+        return kinds[kind]()
+    name = repr(kind) if isinstance(kind, str) else type(kind).__name__
+    told = f"density {name}; expected {', '.join(kinds)}, a fitted mixture or a function of a point"
+    raise UsageError(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from typing import Any
 
@@ -13,9 +14,20 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from noethers_razor.manifold_embedding import latent as latents
-from noethers_razor.manifold_embedding.density import density_of
+from noethers_razor.manifold_embedding.basis import hashable
+from noethers_razor.manifold_embedding.density import Mixture, density_of
+from noethers_razor.manifold_embedding.folds import least_of
 from noethers_razor.manifold_embedding.report import EmbeddingReport, report_of
 from noethers_razor.manifold_embedding.training import Family, climb, decoded, nearest
+
+_NUMBERS = (
+    ("bending", 0, numbers.Real),
+    ("tol", 0, numbers.Real),
+    ("max_iter", 1, numbers.Integral),
+    ("degree", 1, numbers.Integral),
+    ("mixture_components", 1, numbers.Integral),
+)
+"""Setting, least value, kind."""
 
 
 class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -32,9 +44,11 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         latent: ``normal``, ``uniform`` on (-1, 1)^d, or ``circle``.
         basis: ``affine``, ``chebyshev``, ``fourier`` (with a circle), or a flax module (d,) -> (D,).
         degree: of polynomials in all variables together; the highest frequency.
-        bending: factor of the mean squared second derivative of phi, data in units of `scale_`; zero lets a
-            fit fold. It leaves affine maps alone. Blurred densities have more of it at first.
-        anneal: deviations of noise that the density is blurred with, one after the other, in the same units.
+        bending: factor of the mean squared second derivative of phi, data in units of `scale_`, latent
+            coordinates in units of their deviation; zero lets a fit fold. It leaves affine maps alone, and b
+            keeps them from wiggling in noise of sqrt(2 b); a blurred density has more of it.
+        anneal: deviations of noise that the density is blurred with before it is taken as it is, one after
+            the other, in units of `scale_`.
         init: ``pca``, or an array (D, d) of first derivatives of phi, (D, 2) on a circle.
         mixture_components: of the mixture, at most.
         max_iter: of each blur.
@@ -56,8 +70,8 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         latent: str = "uniform",
         basis: Any = "chebyshev",
         degree: int = 6,
-        bending: float = 3e-3,
-        anneal: Any = (0.35, 0.25, 0.18, 0.12, 0.06, 0.0),
+        bending: float = 0.03,
+        anneal: Any = (0.35, 0.25, 0.18, 0.12, 0.06),
         init: Any = "pca",
         mixture_components: int = 16,
         max_iter: int = 300,
@@ -92,13 +106,15 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         largest = np.linalg.svd(centred, compute_uv=False)[: self.n_components + 1]
         self.scale_ = float(np.sqrt(np.mean(largest**2) / len(x)))
         standard = centred / self.scale_
-        self._family = Family(self.basis, self.latent, self.degree)
+        self._family = Family(hashable(self.basis), self.latent, self.degree)
         self._nodes = latents.nodes(self.latent, self.n_components)
+        self._remarks = []
         with jax.enable_x64(True):
             self.density_ = density_of(
                 self.density, standard, self.mixture_components, seed, self.mean_, self.scale_
             )
-            blurs = [float(b) for b in np.atleast_1d(self.anneal) if self.density_.blurs or b == 0] or [0.0]
+            self._least = least_of(self.density_, standard)
+            blurs = [*(float(b) for b in np.atleast_1d(self.anneal) if self.density_.blurs and b > 0), 0.0]
             start = self._family.decoder().start(np.zeros(x.shape[1]), self._first(standard), seed)
             done = climb(
                 self._family, start, self.density_, self._nodes, blurs, self.bending, self.max_iter, self.tol
@@ -107,6 +123,13 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         if not done.converged:
             told = f"the fit has not converged ({done.message}): raise max_iter or tol"
             warnings.warn(told, ConvergenceWarning, stacklevel=2)
+            self._remarks.append("the climb had not ended: raise max_iter or tol")
+        named = isinstance(self.density, str) and self.density == "mixture" and self.mixture_components > 1
+        if named and isinstance(self.density_, Mixture) and len(self.density_.weights) == 1:
+            self._remarks.append(
+                f"{x.shape[0]} samples of {x.shape[1]} features give a mixture of 1 component: one normal "
+                "density, whose embedding is PCA"
+            )
         self.distance_ = float(np.sqrt(np.mean(np.sum((x - self._decoded(self._nearest(x))) ** 2, axis=1))))
         self._n_features_out = self.n_components
         return self
@@ -138,35 +161,35 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
                 f"{features} features of rank {rank} in {count} samples: the data have no density; give more "
                 "samples, or fewer features (PCA)"
             )
-        blurs = np.atleast_1d(np.asarray(self.anneal if self.anneal is not None else (), np.float64))
-        if (
-            not self.bending >= 0
-            or self.max_iter < 1
-            or blurs.ndim > 1
-            or not len(blurs)
-            or not np.all(blurs >= 0)
-        ):
-            raise ValueError(
-                f"bending = {self.bending}, max_iter = {self.max_iter}, anneal = {self.anneal}; expected 0 "
-                "or more, 1 or more, and deviations of 0 or more"
-            )
+        for name, least, kind in _NUMBERS:
+            value = getattr(self, name)
+            right = isinstance(value, kind) and not isinstance(value, bool)
+            if not right or not least <= float(value) < np.inf:
+                sort = "a whole number" if kind is numbers.Integral else "a number"
+                raise ValueError(f"{name} = {value!r}; expected {sort} of {least} or more")
+        try:
+            blurs = np.asarray(self.anneal, np.float64)
+        except (TypeError, ValueError):
+            blurs = np.full(1, np.nan)
+        if blurs.ndim > 1 or not np.all((blurs >= 0) & (blurs < np.inf)):
+            raise ValueError(f"anneal = {self.anneal!r}; expected deviations of 0 or more")
 
     def _first(self, standard: np.ndarray) -> np.ndarray:
         """First derivatives of the start (D, d), on a circle those of both axes (D, 2)."""
         columns = 2 if self.latent == "circle" else self.n_components
         if not isinstance(self.init, str):
-            axes = np.asarray(self.init, np.float64)
-            if axes.shape != (standard.shape[1], columns) or not np.all(np.isfinite(axes)):
-                raise ValueError(
-                    f"init of shape {axes.shape}; expected finite numbers of {standard.shape[1], columns}"
-                )
+            axes, shape = np.asarray(self.init, np.float64), (standard.shape[1], columns)
+            if axes.shape != shape or not np.all(np.isfinite(axes)):
+                raise ValueError(f"init of shape {axes.shape}; expected finite numbers of {shape}")
+            if np.linalg.matrix_rank(axes) < columns:
+                raise ValueError(f"init of rank {np.linalg.matrix_rank(axes)}; expected {columns} directions")
             return axes / self.scale_
         if self.init != "pca":
             raise ValueError(f"init = {self.init!r}; expected pca or an array")
         variances, axes = np.linalg.eigh(np.cov(standard.T, bias=True))
         # What makes the latent coordinates' spread that of the data.
-        share = {"normal": 1.0, "uniform": 3.0, "circle": 2.0}[self.latent]
-        return (axes * np.sqrt(share * np.maximum(variances, 0.0)))[:, ::-1][:, :columns]
+        unit = np.sqrt(np.maximum(variances, 0.0) / latents.VARIANCE[self.latent])
+        return (axes * unit)[:, ::-1][:, :columns]
 
     def transform(self, X: Any) -> np.ndarray:
         """Latent points (N, d) of the nearest points of the manifold.
@@ -219,8 +242,9 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
                 self.params_,
                 self.density_,
                 self._nodes,
+                self._least,
                 self.distance_,
-                self.converged_,
+                self._remarks,
                 self.mean_,
                 self.scale_,
                 fields,

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from noethers_razor._types import Array
 from noethers_razor.manifold_embedding.density import Density
-from noethers_razor.manifold_embedding.latent import Nodes, bounds
+from noethers_razor.manifold_embedding.latent import Nodes
 from noethers_razor.manifold_embedding.training import Family, decoded, descended, maps
 
 _POINTS = 576
@@ -21,45 +21,53 @@ _APART = 3.0
 """Times their straight distance that two points are apart along the manifold, where it folds between them."""
 _PIECES, _FINE = 8, 64
 """Pieces of a path along the manifold, in a first look and in the last."""
+_RARE = 0.01
+"""Share of data where the density is less than at what counts as a place of them."""
 _BATCH = 1024
 """Paths that are walked at once."""
 _VALLEY = 0.1
 """Nats that the density has to fall by between two sheets for the data to tell them apart."""
 
 
-def share(family: Family, params: Any, density: Density, nodes: Nodes) -> float:
+def least_of(density: Density, x: np.ndarray) -> float:
+    """log p that nearly all of data (N, D) have, standard units."""
+    return float(np.quantile(np.asarray(_heights(density, x)), _RARE))
+
+
+@jax.jit
+def _heights(density: Density, x: Array) -> Array:
+    return jax.lax.map(density.log_density, x, batch_size=_BATCH // 4)
+
+
+def share(family: Family, params: Any, density: Density, nodes: Nodes, least: float) -> float:
     """Share of the latent space whose image lies on another sheet of the manifold, by the data.
 
-    From each image a search goes down to the nearest point of another sheet: one that is near in space and
-    far along the manifold. Where the density has no valley on the way there, both are one place of the data:
-    of no use is the distance itself, since noise in many features keeps data far from any manifold.
+    From each image a search goes down to a nearest point elsewhere on the manifold, from where it is nearest
+    for its distance along the manifold. That is another sheet where it is far along, and one place of the
+    data with it where data are at both and the density has no valley on the way. Of no use is the distance
+    itself, since noise in many features keeps data far from any manifold.
 
     Args:
         params: of the family, standard units.
+        least: log p that places of data have, at least.
     """
     z = nodes.z[:_POINTS]
     weights = nodes.weights[:_POINTS] / nodes.weights[:_POINTS].sum()
     image = decoded(family, params, z)
-    apart, along = cdist(image, image), _between_all(family, params, z)
-    distance = np.where(_far(along, apart), apart, np.inf)
-    asked = np.flatnonzero(np.any(np.isfinite(distance), axis=1))
-    if not len(asked):
-        return 0.0
-    here, start = image[asked], z[np.argmin(distance[asked], axis=1)]
-    other = descended(family, params, here, start, bounds(family.latent))
+    along = _between_all(family, params, z)
+    nearness = cdist(image, image) / np.where(along > 0, along, np.inf) + np.diag(np.full(len(z), np.inf))
+    # No farther out than what the latent density fills: in its tails a polynomial goes anywhere.
+    other = descended(family, params, image, z[np.argmin(nearness, axis=1)], (z.min(), z.max()))
     there = decoded(family, params, other)
-    gap = np.linalg.norm(there - here, axis=1)
-    sheets = _far(_along(family, params, z[asked], other, _FINE), gap)
+    gap = np.linalg.norm(there - image, axis=1)
+    # A rounding error beside a distance of zero is no sheet.
+    sheets = _along(family, params, z, other, _FINE) > _APART * gap + 1e-6
     _, log_p, _ = maps(family, params, density)
     steps = jnp.linspace(0.0, 1.0, 5)[:, None, None]
-    heights = np.asarray(jax.jit(jax.vmap(jax.vmap(log_p)))(here + steps * (there - here)))
-    valley = np.minimum(heights[0], heights[-1]) - heights.min(axis=0)
-    return float(weights[asked] @ (sheets & (valley <= _VALLEY)))
-
-
-def _far(along: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    # A rounding error beside a distance of zero is no fold.
-    return np.asarray(along > _APART * apart + 1e-6)
+    heights = np.asarray(jax.jit(jax.vmap(jax.vmap(log_p)))(image + steps * (there - image)))
+    ends = np.minimum(heights[0], heights[-1])
+    one_place = (ends >= least) & (ends - heights.min(axis=0) <= _VALLEY)
+    return float(weights @ (sheets & one_place))
 
 
 def _between_all(family: Family, params: Any, z: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ and a vector field xi(x) has the current j = q P+ xi(phi), of which exactly
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,35 +28,19 @@ Map = Callable[[Array], Array]
 POTENTIAL, KINETIC, OFF_SHELL = "density", "kinetic", "off shell"
 
 
-class Jet(NamedTuple):
-    """A map at a latent point to second order.
-
-    Args:
-        value, first, second: (D,), (D, d), (D, d, d).
-    """
-
-    value: Array
-    first: Array
-    second: Array
-
-
-def jet(phi: Map, z: Array) -> Jet:
-    """Value and derivatives of a map at z (d,)."""
-    return Jet(phi(z), jax.jacfwd(phi)(z), jax.jacfwd(jax.jacfwd(phi))(z))
-
-
-def energy(phi: Jet, log_p: Map, log_q: Array) -> Array:
+def energy(value: Array, first: Array, log_p: Map, log_q: Array) -> Array:
     """e at a point, nats.
 
     Args:
+        value, first: phi (D,) and its Jacobian (D, d).
         log_q: log latent density there.
     """
-    return jnp.linalg.slogdet(phi.first.T @ phi.first)[1] / 2 + log_p(phi.value) - log_q
+    return jnp.linalg.slogdet(first.T @ first)[1] / 2 + log_p(value) - log_q
 
 
-def bending(phi: Jet) -> Array:
-    """Sum of squares of second derivatives at a point."""
-    return jnp.sum(phi.second**2)
+def second(phi: Map, z: Array) -> Array:
+    """Second derivatives (D, d, d) of a map at z (d,)."""
+    return jax.jacfwd(jax.jacfwd(phi))(z)
 
 
 def inverse(phi: Map, z: Array) -> Array:

@@ -11,7 +11,8 @@ from scipy.stats import norm, qmc
 from noethers_razor._types import Array
 from noethers_razor.errors import UsageError
 
-KINDS = ("normal", "uniform", "circle")
+VARIANCE = {"normal": 1.0, "uniform": 1 / 3, "circle": 1 / 2}
+"""Kind -> variance of a latent coordinate; of a circle, of a cosine of it."""
 _LINE, _SQUARE, _MORE = 256, 24, 4096
 """Points for one latent dimension, on each axis for two, and in all for more."""
 
@@ -41,8 +42,8 @@ def nodes(kind: str, dim: int) -> Nodes:
     Raises:
         UsageError: for another kind, and a circle of more than one dimension.
     """
-    if kind not in KINDS:
-        raise UsageError(f"latent {kind!r}; expected one of {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in VARIANCE:
+        raise UsageError(f"latent {kind!r}; expected one of {', '.join(VARIANCE)}")
     if kind == "circle":
         if dim > 1:
             raise UsageError(f"latent 'circle' has one dimension; n_components = {dim}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +18,9 @@ from noethers_razor.manifold_embedding.density import Density
 from noethers_razor.manifold_embedding.latent import Nodes
 from noethers_razor.manifold_embedding.training import Family, decoded, energies, maps
 
-_UNEVEN = 0.5
+_BATCH = 256
+"""Latent points that are worked on at once."""
+_UNEVEN = 1.0
 """Spread of the energy, nats, from which on latent density and data differ."""
 
 
@@ -79,8 +81,9 @@ def report_of(
     params: Any,
     density: Density,
     nodes: Nodes,
+    least: float,
     distance: float,
-    converged: bool,
+    remarks: Sequence[str],
     mean: np.ndarray,
     scale: float,
     fields: Mapping[str, Callable[[Array], Array]] | None,
@@ -88,8 +91,9 @@ def report_of(
     """The report of a fit in standard units.
 
     Args:
+        least: log p that places of data have, at least.
         distance: root mean square distance of the data to the manifold, data units.
-        converged: whether the climb has ended by itself.
+        remarks: of the fit, for the warnings.
         mean, scale: data are mean + scale times standard units.
         fields: name -> vector field on data points, data units.
     """
@@ -99,13 +103,13 @@ def report_of(
     weights, z = nodes.weights, jnp.asarray(nodes.z)
     value = float(weights @ energy)
     area = float(logsumexp(energy, b=weights))
-    off = np.asarray(jax.jit(jax.vmap(lambda u: functional.residual(phi, log_p, log_q, u)))(z))
+    off = np.asarray(_each(lambda u: functional.residual(phi, log_p, log_q, u), z))
     image = decoded(family, params, nodes.z)
-    slope = np.asarray(jax.jit(jax.vmap(jax.grad(log_p)))(jnp.asarray(image)))
+    slope = np.asarray(_each(jax.grad(log_p), jnp.asarray(image)))
     # Data units: lengths are scale times as large, and the density is per volume.
     units = -(features - dim) * float(np.log(scale))
     centre = weights @ image
-    folded = folds.share(family, params, density, nodes)
+    folded = folds.share(family, params, density, nodes, least)
     spread = float(np.sqrt(weights @ (energy - value) ** 2))
     return EmbeddingReport(
         objective=value + units,
@@ -121,8 +125,13 @@ def report_of(
         },
         folded=folded,
         distance=distance,
-        warnings=_warnings(folded, spread, value, converged, density.blurs),
+        warnings=[*remarks, *_warnings(family, folded, spread, value)],
     )
+
+
+def _each(function: Callable[[Array], Array], points: Array) -> Array:
+    """Of points (K, ..), so many at once that third derivatives of large decoders fit into memory."""
+    return jax.jit(lambda points: jax.lax.map(function, points, batch_size=_BATCH))(points)
 
 
 def _divergence(
@@ -142,19 +151,18 @@ def _divergence(
     def rate(z: Array) -> Array:
         return functional.budget(phi, log_p, log_q, standard, z).rate
 
-    return float(np.sqrt(nodes.weights @ np.asarray(jax.jit(jax.vmap(rate))(jnp.asarray(nodes.z))) ** 2))
+    return float(np.sqrt(nodes.weights @ np.asarray(_each(rate, jnp.asarray(nodes.z))) ** 2))
 
 
-def _warnings(folded: float, spread: float, value: float, converged: bool, annealed: bool) -> list[str]:
+def _warnings(family: Family, folded: float, spread: float, value: float) -> list[str]:
     found = []
     if not np.isfinite(value):
         found.append("the objective is not finite: the fit tells nothing")
-    if not converged:
-        found.append("the climb had not ended: raise max_iter or tol")
     if folded > 0:
-        way = "raise bending, lower degree" + (", or anneal from another blur" if annealed else "")
+        way = " or lower degree" if isinstance(family.basis, str) and family.degree > 1 else ""
         found.append(
-            f"the manifold folds: {100 * folded:.2g} % of the latent space lies on another sheet; {way}"
+            f"the manifold folds: {100 * folded:.2g} % of the latent space lies on another sheet; raise "
+            f"bending{way}"
         )
     if spread > _UNEVEN:
         found.append(

@@ -17,10 +17,8 @@ from noethers_razor.errors import UsageError
 from noethers_razor.manifold_embedding import functional
 from noethers_razor.manifold_embedding.basis import Decoder, decoder_of
 from noethers_razor.manifold_embedding.density import Density
-from noethers_razor.manifold_embedding.latent import Nodes, log_density
+from noethers_razor.manifold_embedding.latent import VARIANCE, Nodes, log_density
 
-_SHARE = 1 / 8
-"""Of the bending that keeps affine maps from wiggling in the noise of a blur: what a blur has at least."""
 _ROUGH = 1e-7
 """Relative gain of an iteration below which a climb at a blur ends."""
 
@@ -60,12 +58,40 @@ def maps(family: Family, params: Any, density: Density, blur: Any = 0.0) -> tupl
     )
 
 
+class Features(NamedTuple):
+    """What a decoder that is linear in its parameters is made of, at nodes.
+
+    Args:
+        value, first: (K, n) and (K, n, d), features and their derivatives.
+        bent: (n, n) mean products of their second derivatives: bending is quadratic in parameters.
+    """
+
+    value: Array
+    first: Array
+    bent: Array
+
+
+@functools.partial(jax.jit, static_argnames="family")
+def _at(family: Family, nodes: Nodes) -> Features:
+    features: Any = family.decoder().features
+    z = jnp.asarray(nodes.z)
+
+    def add(total: Array, node: tuple[Array, Array]) -> tuple[Array, None]:
+        flat = functional.second(features, node[0]).reshape(total.shape[0], -1)
+        return total + node[1] * flat @ flat.T, None
+
+    # One node after the other: second derivatives of all would fill memory.
+    count = jax.eval_shape(features, z[0]).shape[0]
+    bent, _ = jax.lax.scan(add, jnp.zeros((count, count)), (z, jnp.asarray(nodes.weights)))
+    return Features(jax.vmap(features)(z), jax.vmap(jax.jacfwd(features))(z), bent)
+
+
 @functools.partial(jax.jit, static_argnames="family")
 @functools.partial(jax.value_and_grad, argnums=1)
 def _cost(
     family: Family,
     params: Any,
-    known: functional.Jet | None,
+    known: Features | None,
     density: Density,
     nodes: Nodes,
     blur: Any,
@@ -74,24 +100,28 @@ def _cost(
     """Minus J, with the penalty, and its gradient.
 
     Args:
-        known: of the features at the nodes, where decoders are linear in them.
+        known: where decoders are linear in features.
         stiff: factor of the mean bending.
     """
-    value, log_p, log_q = maps(family, params, density, blur)
+    phi, log_p, log_q = maps(family, params, density, blur)
     if known is None:
-        phi = jax.vmap(functools.partial(functional.jet, value))(jnp.asarray(nodes.z))
+        value, first = jax.vmap(phi)(nodes.z), jax.vmap(jax.jacfwd(phi))(nodes.z)
+        squares = jax.vmap(lambda z: jnp.sum(functional.second(phi, z) ** 2))(nodes.z)
+        bent = jnp.asarray(nodes.weights) @ squares
     else:
-        phi = functional.Jet(*(jnp.einsum("kn...,in->ki...", part, params["weights"]) for part in known))
-        phi = phi._replace(value=phi.value + params["mean"])
-    energies = jax.vmap(lambda own, z: functional.energy(own, log_p, log_q(z)))(phi, nodes.z)
-    return -(nodes.weights @ (energies - stiff * jax.vmap(functional.bending)(phi)))
+        value = params["mean"] + known.value @ params["weights"].T
+        first = jnp.einsum("knj,in->kij", known.first, params["weights"])
+        bent = jnp.sum((params["weights"] @ known.bent) * params["weights"])
+    energy = jax.vmap(lambda x, slope, z: functional.energy(x, slope, log_p, log_q(z)))(value, first, nodes.z)
+    # Latent coordinates of variance 1, so that the factor means the same for each latent density.
+    return stiff * VARIANCE[family.latent] ** 2 * bent - nodes.weights @ energy
 
 
 @functools.partial(jax.jit, static_argnames="family")
 def energies(family: Family, params: Any, density: Density, nodes: Nodes) -> Array:
     """e (K,) at nodes, nats."""
     phi, log_p, log_q = maps(family, params, density)
-    return jax.vmap(lambda z: functional.energy(functional.jet(phi, z), log_p, log_q(z)))(nodes.z)
+    return jax.vmap(lambda z: functional.energy(phi(z), jax.jacfwd(phi)(z), log_p, log_q(z)))(nodes.z)
 
 
 class Climbed(NamedTuple):
@@ -106,10 +136,10 @@ class Climbed(NamedTuple):
 def _stiffness(bending: float, blur: float) -> float:
     """Factor of the bending at a blur: more in a blurred density, whose folds stay when it is sharpened.
 
-    lambda_2 / (2 lambda_1^2) keeps an affine map from wiggling, with the variance of the noise for lambda_2
-    and lambda_1 about 1 in standard units. All of it keeps arcs from bending too, an eighth is enough.
+    lambda_2 / (2 lambda_1^2), what keeps an affine map from wiggling, with the variance of the noise for
+    lambda_2 and lambda_1 of 1 in standard units.
     """
-    return max(bending, _SHARE * blur**2 / 2) if bending else 0.0
+    return max(bending, blur**2 / 2) if bending else 0.0
 
 
 def climb(
@@ -128,13 +158,12 @@ def climb(
         most: iterations for each blur.
         tolerance: of the gradient, relative to nothing: the objective is in nats.
     """
-    features = family.decoder().features
-    known = features and jax.vmap(functools.partial(functional.jet, features))(jnp.asarray(nodes.z))
+    known = _at(family, nodes) if family.decoder().features else None
     first = _cost(family, start, known, density, nodes, blurs[0], _stiffness(bending, blurs[0]))
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(first)):
         raise UsageError(
             "the objective or its gradient is not finite at the start: a density that is zero or not smooth "
-            "near the data, or numbers that are none in bending or anneal"
+            "near the data, or an init of less rank than latent coordinates"
         )
     flat, unravel = ravel_pytree(start)
     x, total = np.asarray(flat), 0
@@ -168,11 +197,13 @@ def _descended(
         def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
             z, damping = carry
             off, jacobian = x - phi(z), jax.jacfwd(phi)(z)
-            metric = jacobian.T @ jacobian
-            size = jnp.trace(metric) / len(z)
-            trial = jnp.clip(
-                z + jnp.linalg.solve(metric + damping * size * jnp.eye(len(z)), jacobian.T @ off), low, high
-            )
+            slope = jacobian.T @ off
+            # Coordinates that a bound holds stay there, and leave the step to the others.
+            free = ~(((z <= low) & (slope < 0)) | ((z >= high) & (slope > 0)))
+            metric = jnp.where(free[:, None] & free[None, :], jacobian.T @ jacobian, 0.0)
+            size = jnp.maximum(jnp.trace(metric) / len(z), jnp.finfo(metric.dtype).tiny)
+            metric = metric + jnp.diag(jnp.where(free, damping * size, size))
+            trial = jnp.clip(z + jnp.linalg.solve(metric, jnp.where(free, slope, 0.0)), low, high)
             better = jnp.sum((x - phi(trial)) ** 2) <= off @ off
             return (jnp.where(better, trial, z), jnp.where(better, damping / 10, damping * 10)), None
 
