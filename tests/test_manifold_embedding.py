@@ -24,13 +24,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from experiments.manifold_embedding import (
     along,
     arc,
+    folds_of_a_sheet,
     folds_of_an_arc,
     off_the_arc,
     on_a_curve,
+    saddle,
     wiggle_rows,
 )
 from noethers_razor.manifold_embedding import VariationalManifoldEmbedding, functional
-from noethers_razor.monomials import exponents
+from noethers_razor.manifold_embedding.elimination import inverted
 
 AFFINE = {"density": "gaussian", "latent": "normal", "basis": "affine", "anneal": (), "bending": 0.0}
 
@@ -131,7 +133,9 @@ def test_currents_of_any_map_and_density_close(x64):
         "bent": lambda x: jnp.sin(s @ x) * x,
     }
     for name, field in fields.items():
-        budget = jax.vmap(partial(functional.budget, phi, log_p, log_q, field))(draw.normal(size=(50, 2)))
+        budget = jax.jit(jax.vmap(partial(functional.budget, phi, log_p, log_q, field)))(
+            draw.normal(size=(50, 2))
+        )
         below(float(jnp.max(jnp.abs(budget.residual))), 1e-9, f"div j less its terms, {name}")
         assert float(jnp.max(jnp.abs(budget.rate))) > 0.1
         trace = {"translation": 0.0, "rotation": 0.0, "scale": 2.0}.get(name)
@@ -146,10 +150,18 @@ def test_a_uniform_density_on_a_line_gives_the_distribution_function(x64):
     def log_q(z):
         return jnp.sum(jax.scipy.stats.norm.logpdf(z))
 
-    for z in np.linspace(-3, 3, 13)[:, None]:
-        at = cdf(jnp.asarray(z)), jax.jacfwd(cdf)(jnp.asarray(z))
-        below(abs(float(functional.energy(*at, lambda x: 0.0 * x[0], log_q(z)))), 1e-10, "energy")
-        below(float(jnp.abs(functional.residual(cdf, lambda x: 0.0 * x[0], log_q, z)[0])), 1e-10, "residual")
+    def flat(x):
+        return 0.0 * x[0]
+
+    @jax.jit
+    @jax.vmap
+    def at(z):
+        energy = functional.energy(cdf(z), jax.jacfwd(cdf)(z), flat, log_q(z))
+        return energy, functional.residual(cdf, flat, log_q, z)[0]
+
+    energy, residual = at(np.linspace(-3, 3, 13)[:, None])
+    below(float(jnp.max(jnp.abs(energy))), 1e-10, "energy")
+    below(float(jnp.max(jnp.abs(residual))), 1e-10, "residual")
 
 
 def test_a_ring_has_the_radius_and_the_current_of_theory():
@@ -232,44 +244,101 @@ def test_a_fit_that_folds_says_so(features):
     assert "the manifold folds" in str(report)
 
 
-@pytest.mark.filterwarnings("ignore:the fit has not converged")
-@pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("turned", [False, True])
-def test_folds_are_seen_in_any_dimension(turned, dim):
-    # A sheet that is stretched, and one that lies on itself.
-    x = np.random.default_rng(8).normal(size=(600, 5)) * [10.0, 1.0, 0.5, 0.1, 0.1]
-    fitted = VariationalManifoldEmbedding(dim, degree=2, density="gaussian", max_iter=3).fit(x)
-    weights = np.zeros_like(fitted.params_["weights"])
-    weights[:dim, :dim] = np.diag([1.0, 0.1, 0.05][:dim])
-    if turned:
-        # x_1 = 2 z_1^2 - 1, of the polynomial (2, 0, ..): both halves of the latent cube lie on one sheet.
-        square = dim + int(np.flatnonzero((exponents(dim, 2)[dim:] == 2)[:, 0])[0])
-        weights[0, [0, square]] = [0.0, 1.0]
-    fitted.params_ = {"mean": np.zeros(5), "weights": weights}
-    folded = fitted.noether_report().folded
-    print(f"folded: {folded:.2f}")
-    # All of it is: near the crease, and between few points, less is seen.
-    assert folded > 0.8 if turned else folded == 0.0
+def by_hand(fitted, image):
+    """An embedding whose decoder is a polynomial of the images (K, D) of its latent points."""
+    features = jax.vmap(fitted._family.decoder().features)(jnp.asarray(fitted._nodes.z))
+    powers = np.concatenate([np.ones((len(features), 1)), features], axis=1)
+    found = np.linalg.lstsq(powers, (image - fitted.mean_) / fitted.scale_)[0]
+    fitted.params_ = {"mean": found[0], "weights": found[1:].T}
+    return fitted
 
 
 @pytest.mark.filterwarnings("ignore:the fit has not converged")
-def test_two_sheets_with_a_valley_between_are_no_fold():
-    # Half a circle and back at another height: near, but the density tells them apart, or does not.
-    def hairpin(gap):
-        def log_p(x):
-            return jax.nn.logsumexp(jnp.asarray([-50 * (x[1] - h) ** 2 for h in (-gap / 2, gap / 2)]))
+@pytest.mark.parametrize("dim", [1, 2, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (3, 4, 5))])
+def test_folds_are_seen_in_any_dimension(dim):
+    # A sheet whose first coordinate turns back at two places, and one that is stretched.
+    x = np.random.default_rng(8).normal(size=(600, dim + 1)) * [*[1.0] * dim, 0.1]
+    fitted = VariationalManifoldEmbedding(dim, degree=3, density="gaussian", max_iter=1).fit(x)
+    z = fitted._nodes.z
+    for size, there in ((0.1, 0.37), (0.5, 0.82)):
+        first = z[:, :1] ** 3 - size * z[:, :1]
+        report = by_hand(fitted, np.concatenate([first, z[:, 1:], 0 * first], axis=1)).noether_report()
+        print(f"folded: {report.folded:.2f} told, {there} there, {dim} dimensions")
+        # Beside a crease, where nothing lies above yet, the crease itself is near.
+        assert there - 0.05 < report.folded < there + 0.15
+    stretched = z * np.linspace(10, 1, dim)
+    flat = by_hand(fitted, np.concatenate([stretched, 0 * z[:, :1]], axis=1)).noether_report()
+    assert flat.folded == 0.0
 
-        x = np.random.default_rng(9).uniform(-1, 1, (100, 2)) * [3.0, gap]
-        fitted = VariationalManifoldEmbedding(
-            1, density=log_p, latent="circle", basis="fourier", degree=1, max_iter=1
-        ).fit(x)
-        weights = np.diag([3.0, gap / 2]) / fitted.scale_
-        fitted.params_ = {"mean": -fitted.mean_ / fitted.scale_, "weights": weights}
-        return fitted.noether_report().folded
 
-    # Noise of .1: a valley from gaps of .2 on.
-    assert hairpin(0.1) > 0.5
-    assert hairpin(0.8) < 0.2
+@pytest.mark.filterwarnings("ignore:the fit has not converged")
+@pytest.mark.parametrize("gap", [0.1, 0.8])
+def test_two_sheets_with_a_valley_between_are_no_fold(gap):
+    # An ellipse of two bars in noise of .1: from a distance of .2 on the density tells them apart.
+    def log_p(x):
+        return jax.nn.logsumexp(jnp.asarray([-50 * (x[1] - h) ** 2 for h in (-gap / 2, gap / 2)]))
+
+    draw = np.random.default_rng(9)
+    x = np.stack([draw.uniform(-3, 3, 300), gap / 2 * draw.choice([-1, 1], 300)], axis=1)
+    x[:, 1] += 0.1 * draw.normal(size=300)
+    fitted = VariationalManifoldEmbedding(
+        1, density=log_p, latent="circle", basis="fourier", degree=1, max_iter=1
+    ).fit(x)
+    z = fitted._nodes.z
+    folded = (
+        by_hand(fitted, np.concatenate([3 * np.cos(z), gap / 2 * np.sin(z)], axis=1)).noether_report().folded
+    )
+    print(f"folded: {folded:.2f} at {gap}")
+    assert folded > 0.5 if gap == 0.1 else folded < 0.2
+
+
+@pytest.mark.filterwarnings("ignore:the fit has not converged")
+def test_a_way_through_a_void_is_no_fold():
+    # A Z between two bars: no data are where its stroke is, though nothing but a slope lies between.
+    def log_p(x):
+        return jax.nn.logsumexp(jnp.asarray([-200 * (x[1] - h) ** 2 for h in (-0.6, 0.6)]))
+
+    draw = np.random.default_rng(0)
+    x = np.stack([draw.uniform(-2, 2, 600), draw.choice([-0.6, 0.6], 600)], axis=1)
+    x[:, 1] += 0.05 * draw.normal(size=600)
+    fitted = VariationalManifoldEmbedding(1, density=log_p, degree=40, max_iter=1).fit(x)
+    corners = np.array([[-2, 0.6], [2, 0.6], [-2, -0.6], [2, -0.6]])
+    way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1))])
+    z = (1 + fitted._nodes.z[:, 0]) / 2 * way[-1]
+    path = np.stack([np.interp(z, way, corners[:, i]) for i in (0, 1)], axis=1)
+    assert by_hand(fitted, path).noether_report().folded < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_saddle_is_covered_once(seed):
+    # In two of these, and without more bending in blurred densities, the sheet folds.
+    x = saddle(seed)
+    fitted = VariationalManifoldEmbedding(2, random_state=seed).fit(x)
+    assert fitted.noether_report().folded == 0.0
+    assert folds_of_a_sheet(fitted, lambda x: x[:, :2]) == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("span", [1.2, 1.5])
+def test_a_normal_latent_density_unrolls_arcs_too(span):
+    draw = np.random.default_rng(1)
+    angle = draw.uniform(0, span * np.pi, 1000)
+    x = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1) + 0.1 * draw.normal(size=(1000, 3))
+    fitted = VariationalManifoldEmbedding(1, degree=8, latent="normal", random_state=0).fit(x)
+    assert fitted.noether_report().folded == 0.0
+    below(1 - abs(spearmanr(angle, fitted.transform(x)[:, 0])[0]), 0.01, "1 - Spearman")
+
+
+def test_inverses_are_those_of_lapack(x64):
+    draw = np.random.default_rng(6)
+    for size in (1, 2, 5, 20):
+        root = draw.normal(size=(10, size, size))
+        matrix = root @ np.swapaxes(root, 1, 2) + 0.1 * np.eye(size)
+        inverse, log_det = jax.vmap(inverted)(jnp.asarray(matrix))
+        np.testing.assert_allclose(inverse, np.linalg.inv(matrix), rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(log_det, np.linalg.slogdet(matrix)[1], rtol=1e-10, atol=1e-10)
+    assert not np.isfinite(inverted(jnp.zeros((2, 2)))[1])
 
 
 def test_what_was_fitted_stays_when_settings_change():
@@ -311,6 +380,11 @@ def test_modules_of_flax_bend_too():
         def __call__(self, z):
             return nn.Dense(3, param_dtype=jnp.float64)(nn.tanh(nn.Dense(16, param_dtype=jnp.float64)(z)))
 
+    # A list of layers makes a module without a hash.
+    layers = nn.Sequential(
+        [nn.Dense(4, param_dtype=jnp.float64), nn.tanh, nn.Dense(3, param_dtype=jnp.float64)]
+    )
+    assert VariationalManifoldEmbedding(1, basis=layers, max_iter=1).fit(X).transform(X).shape == (50, 1)
     t, x = arc(1, count=300)
     fitted = VariationalManifoldEmbedding(1, basis=Bend(), random_state=0, max_iter=100).fit(x)
     straight = VariationalManifoldEmbedding(1, basis="affine", random_state=0).fit(x)

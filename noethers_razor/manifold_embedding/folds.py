@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from noethers_razor._types import Array
 from noethers_razor.manifold_embedding.density import Density
 from noethers_razor.manifold_embedding.latent import Nodes
-from noethers_razor.manifold_embedding.training import Family, decoded, descended, maps
+from noethers_razor.manifold_embedding.training import Family, decoded, descended
 
 _POINTS = 576
 """Latent points that are asked, at most: their pairs are looked at."""
@@ -62,9 +62,8 @@ def share(family: Family, params: Any, density: Density, nodes: Nodes, least: fl
     gap = np.linalg.norm(there - image, axis=1)
     # A rounding error beside a distance of zero is no sheet.
     sheets = _along(family, params, z, other, _FINE) > _APART * gap + 1e-6
-    _, log_p, _ = maps(family, params, density)
-    steps = jnp.linspace(0.0, 1.0, 5)[:, None, None]
-    heights = np.asarray(jax.jit(jax.vmap(jax.vmap(log_p)))(image + steps * (there - image)))
+    way = image + np.linspace(0.0, 1.0, 5)[:, None, None] * (there - image)
+    heights = np.asarray(_heights(density, way.reshape(-1, image.shape[1]))).reshape(5, -1)
     ends = np.minimum(heights[0], heights[-1])
     one_place = (ends >= least) & (ends - heights.min(axis=0) <= _VALLEY)
     return float(weights @ (sheets & one_place))

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from noethers_razor._types import Array
 from noethers_razor.budget import Budget
+from noethers_razor.manifold_embedding.elimination import inverted
 
 Map = Callable[[Array], Array]
 """A decoder, latent point (d,) -> (D,), a log density, or a vector field on data points (D,) -> (D,)."""
@@ -35,7 +36,7 @@ def energy(value: Array, first: Array, log_p: Map, log_q: Array) -> Array:
         value, first: phi (D,) and its Jacobian (D, d).
         log_q: log latent density there.
     """
-    return jnp.linalg.slogdet(first.T @ first)[1] / 2 + log_p(value) - log_q
+    return inverted(first.T @ first)[1] / 2 + log_p(value) - log_q
 
 
 def second(phi: Map, z: Array) -> Array:
@@ -46,7 +47,7 @@ def second(phi: Map, z: Array) -> Array:
 def inverse(phi: Map, z: Array) -> Array:
     """P+ (d, D), the pseudoinverse of the Jacobian."""
     jacobian = jax.jacfwd(phi)(z)
-    return jnp.linalg.solve(jacobian.T @ jacobian, jacobian.T)
+    return inverted(jacobian.T @ jacobian)[0] @ jacobian.T
 
 
 def residual(phi: Map, log_p: Map, log_q: Map, z: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -98,14 +99,12 @@ def report_of(
         fields: name -> vector field on data points, data units.
     """
     dim, features = nodes.z.shape[1], len(mean)
-    phi, log_p, log_q = maps(family, params, density)
     energy = np.asarray(energies(family, params, density, nodes))
     weights, z = nodes.weights, jnp.asarray(nodes.z)
     value = float(weights @ energy)
     area = float(logsumexp(energy, b=weights))
-    off = np.asarray(_each(lambda u: functional.residual(phi, log_p, log_q, u), z))
+    off, slope = (np.asarray(part) for part in _at_nodes(family, params, density, z))
     image = decoded(family, params, nodes.z)
-    slope = np.asarray(_each(jax.grad(log_p), jnp.asarray(image)))
     # Data units: lengths are scale times as large, and the density is per volume.
     units = -(features - dim) * float(np.log(scale))
     centre = weights @ image
@@ -120,7 +119,7 @@ def report_of(
         virial=float(weights @ np.sum((image - centre) * slope, axis=1)) + dim,
         stein=float(np.linalg.norm(weights @ slope)),
         currents={
-            name: _divergence(phi, log_p, log_q, field, nodes, mean, scale)
+            name: _divergence(maps(family, params, density), field, nodes, mean, scale)
             for name, field in (fields or {}).items()
         },
         folded=folded,
@@ -129,29 +128,39 @@ def report_of(
     )
 
 
-def _each(function: Callable[[Array], Array], points: Array) -> Array:
-    """Of points (K, ..), so many at once that third derivatives of large decoders fit into memory."""
-    return jax.jit(lambda points: jax.lax.map(function, points, batch_size=_BATCH))(points)
+@functools.partial(jax.jit, static_argnames="family")
+def _at_nodes(family: Family, params: Any, density: Density, z: Array) -> tuple[Array, Array]:
+    """Residual and gradient of log p, each (K, D), at latent points (K, d)."""
+    phi, log_p, log_q = maps(family, params, density)
+
+    def one(z: Array) -> tuple[Array, Array]:
+        return functional.residual(phi, log_p, log_q, z), jax.grad(log_p)(phi(z))
+
+    # So many at once that second derivatives of large decoders fit into memory.
+    return jax.lax.map(one, z, batch_size=_BATCH)
 
 
 def _divergence(
-    phi: Any,
-    log_p: Any,
-    log_q: Any,
+    parts: tuple[Any, Any, Any],
     field: Callable[[Array], Array],
     nodes: Nodes,
     mean: np.ndarray,
     scale: float,
 ) -> float:
-    """Root mean square of div j / q of a field that is given in data units."""
+    """Root mean square of div j / q of a field that is given in data units.
+
+    Args:
+        parts: phi, log p, log q.
+    """
 
     def standard(x: Array) -> Array:
         return field(jnp.asarray(mean) + scale * x) / scale
 
     def rate(z: Array) -> Array:
-        return functional.budget(phi, log_p, log_q, standard, z).rate
+        return functional.budget(*parts, standard, z).rate
 
-    return float(np.sqrt(nodes.weights @ np.asarray(_each(rate, jnp.asarray(nodes.z))) ** 2))
+    rates = jax.jit(lambda z: jax.lax.map(rate, z, batch_size=_BATCH))(jnp.asarray(nodes.z))
+    return float(np.sqrt(nodes.weights @ np.asarray(rates) ** 2))
 
 
 def _warnings(family: Family, folded: float, spread: float, value: float) -> list[str]:

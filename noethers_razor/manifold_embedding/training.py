@@ -17,6 +17,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.manifold_embedding import functional
 from noethers_razor.manifold_embedding.basis import Decoder, decoder_of
 from noethers_razor.manifold_embedding.density import Density
+from noethers_razor.manifold_embedding.elimination import inverted
 from noethers_razor.manifold_embedding.latent import VARIANCE, Nodes, log_density
 
 _ROUGH = 1e-7
@@ -203,7 +204,7 @@ def _descended(
             metric = jnp.where(free[:, None] & free[None, :], jacobian.T @ jacobian, 0.0)
             size = jnp.maximum(jnp.trace(metric) / len(z), jnp.finfo(metric.dtype).tiny)
             metric = metric + jnp.diag(jnp.where(free, damping * size, size))
-            trial = jnp.clip(z + jnp.linalg.solve(metric, jnp.where(free, slope, 0.0)), low, high)
+            trial = jnp.clip(z + inverted(metric)[0] @ jnp.where(free, slope, 0.0), low, high)
             better = jnp.sum((x - phi(trial)) ** 2) <= off @ off
             return (jnp.where(better, trial, z), jnp.where(better, damping / 10, damping * 10)), None
 
