@@ -85,7 +85,10 @@ CASES = [
     ("system", "family", "count", "largest"),
     [
         pytest.param(
-            *case, id=f"{case[0].name}-{case[1].name}", marks=[pytest.mark.slow] * (case[1].name == "neural")
+            *case,
+            id=f"{case[0].name}-{case[1].name}",
+            marks=[pytest.mark.slow]
+            * (case[1].name == "neural" or case[0].name in ("toda", "central_force")),
         )
         for case in CASES
     ],

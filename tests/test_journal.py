@@ -276,7 +276,9 @@ def program(*words, **options):
     )
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+@pytest.mark.parametrize(
+    "sent", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL], ids=["TERM", "KILL"]
+)
 def test_a_program_that_is_stopped_goes_on(sent, tmp_path):
     data, run = tmp_path / "d.npz", tmp_path / "run"
     Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8).save(data)

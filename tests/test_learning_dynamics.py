@@ -129,7 +129,7 @@ ON_PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.9])
+@pytest.mark.parametrize("beta", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
 @pytest.mark.parametrize("size", [None, 32])
 def test_the_account_of_every_generator_closes_to_rounding(beta, size):
     for net, generators in ((Normalised(), ON_NORMALISED), (Plain(), ON_PLAIN)):
@@ -333,7 +333,13 @@ def test_equation_17_is_rmsprop():
 
 @pytest.mark.parametrize(("dtype", "every"), [(jnp.float32, 1), (jnp.float64, 3)])
 @pytest.mark.parametrize(
-    "optimizer", [heavy_ball(0.05, 0.9, 1e-3), optax.sgd(0.1), optax.adam(1e-2), optax.rmsprop(1e-2)]
+    "optimizer",
+    [
+        heavy_ball(0.05, 0.9, 1e-3),
+        optax.sgd(0.1),
+        optax.adam(1e-2),
+        pytest.param(optax.rmsprop(1e-2), marks=pytest.mark.slow),
+    ],
 )
 def test_updates_keep_their_last_bit(optimizer, every, dtype):
     net = Normalised(dtype=dtype)
