@@ -88,7 +88,7 @@ CASES = [
             *case,
             id=f"{case[0].name}-{case[1].name}",
             marks=[pytest.mark.slow]
-            * (case[1].name == "neural" or case[0].name in ("toda", "central_force")),
+            * (case[1].name == "neural" or case[0].name in ("toda", "central_force", "henon_heiles")),
         )
         for case in CASES
     ],

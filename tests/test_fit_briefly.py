@@ -126,7 +126,11 @@ def test_seeds_are_different_and_at_least_one(small, seeds):
 
 @pytest.mark.parametrize(
     "family",
-    [nr.NoSymmetry(), nr.Quadratic(3, "random"), nr.KnownQuadratic.of(Oscillators(n=1).conserved())],
+    [
+        nr.NoSymmetry(),
+        pytest.param(nr.Quadratic(3, "random"), marks=pytest.mark.slow),
+        nr.KnownQuadratic.of(Oscillators(n=1).conserved()),
+    ],
     ids=["none", "random", "oracle"],
 )
 def test_families_run_save_and_load(small, family, tmp_path):

@@ -70,6 +70,7 @@ def test_an_interrupted_fit_ends_as_it_would_have(tmp_path):
     assert fitted.metrics["steps"] == whole.metrics["steps"]
 
 
+@pytest.mark.slow
 def test_seeds_have_journals_of_their_own(tmp_path):
     data = Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8)
     fits = nr.fit_seeds(data, seeds=[1, 2], conserved=3, config=TINY, journal=Journal(tmp_path / "j"))

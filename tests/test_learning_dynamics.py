@@ -337,7 +337,7 @@ def test_equation_17_is_rmsprop():
     [
         heavy_ball(0.05, 0.9, 1e-3),
         optax.sgd(0.1),
-        optax.adam(1e-2),
+        pytest.param(optax.adam(1e-2), marks=pytest.mark.slow),
         pytest.param(optax.rmsprop(1e-2), marks=pytest.mark.slow),
     ],
 )

@@ -370,6 +370,10 @@ def test_units_do_not_matter_and_fits_that_end_early_say_so():
     with pytest.warns(ConvergenceWarning, match="has not converged"):
         early = VariationalManifoldEmbedding(1, degree=4, max_iter=1, random_state=0).fit(x)
     assert "the climb had not ended" in str(early.noether_report())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        few = VariationalManifoldEmbedding(1, random_state=0).fit(X[:20])
+    assert "give a mixture of 1 component" in str(few.noether_report())
 
 
 @pytest.mark.slow

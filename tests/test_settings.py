@@ -74,6 +74,7 @@ def without(small):
     return nr.fit(small, seed=1, conserved=nr.NoSymmetry(), config=TINY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_no_setting_is_a_dead_switch(small, reference, without, name):
     config = dataclasses.replace(TINY, **{name: CHANGES[name]})

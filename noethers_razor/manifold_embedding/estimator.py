@@ -127,8 +127,8 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         named = isinstance(self.density, str) and self.density == "mixture" and self.mixture_components > 1
         if named and isinstance(self.density_, Mixture) and len(self.density_.weights) == 1:
             self._remarks.append(
-                f"{x.shape[0]} samples of {x.shape[1]} features give a mixture of 1 component: one normal "
-                "density, whose embedding is PCA"
+                f"{x.shape[0]} samples of {x.shape[1]} features give a mixture of 1 component: a normal "
+                "density, which has no more to show than PCA"
             )
         self.distance_ = float(np.sqrt(np.mean(np.sum((x - self._decoded(self._nearest(x))) ** 2, axis=1))))
         self._n_features_out = self.n_components

@@ -57,15 +57,16 @@ def share(family: Family, params: Any, density: Density, nodes: Nodes, least: fl
     along = _between_all(family, params, z)
     nearness = cdist(image, image) / np.where(along > 0, along, np.inf) + np.diag(np.full(len(z), np.inf))
     # No farther out than what the latent density fills: in its tails a polynomial goes anywhere.
-    other = descended(family, params, image, z[np.argmin(nearness, axis=1)], (z.min(), z.max()))
+    ends = (-np.inf, np.inf) if family.latent == "circle" else (float(z.min()), float(z.max()))
+    other = descended(family, params, image, z[np.argmin(nearness, axis=1)], ends)
     there = decoded(family, params, other)
     gap = np.linalg.norm(there - image, axis=1)
     # A rounding error beside a distance of zero is no sheet.
     sheets = _along(family, params, z, other, _FINE) > _APART * gap + 1e-6
     way = image + np.linspace(0.0, 1.0, 5)[:, None, None] * (there - image)
     heights = np.asarray(_heights(density, way.reshape(-1, image.shape[1]))).reshape(5, -1)
-    ends = np.minimum(heights[0], heights[-1])
-    one_place = (ends >= least) & (ends - heights.min(axis=0) <= _VALLEY)
+    lower = np.minimum(heights[0], heights[-1])
+    one_place = (lower >= least) & (lower - heights.min(axis=0) <= _VALLEY)
     return float(weights @ (sheets & one_place))
 
 
