@@ -111,6 +111,7 @@ def test_proposal_finds_every_integral_besides_the_energy_and_no_other(system, f
         assert np.median(sine / np.linalg.norm(slope, axis=1)) < 2 * largest, name
 
 
+@pytest.mark.slow
 def test_polynomials_keep_only_the_terms_that_they_need():
     system = Toda()
     fitted, proposal = proposed(system, Polynomial(forms=False, degree=3, terms=EXPONENTIALS))

@@ -94,6 +94,7 @@ def test_functions_of_others_add_nothing():
     assert independent_count(slopes[:, :1], slopes[:, 0]) == 0
 
 
+@pytest.mark.slow
 def test_angles_tell_found_from_missed():
     system = Kepler()
     found = find_functions(kepler(), system)

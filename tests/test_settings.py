@@ -84,6 +84,7 @@ def test_no_setting_is_a_dead_switch(small, reference, without, name):
     assert changed.elbo != (reference if name in OF_ORBITS else without).elbo
 
 
+@pytest.mark.slow
 def test_judge_and_held_out_have_effects():
     data = Oscillators(n=1).simulate(1, n_trajectories=40, n_steps=3)
     none = nr.NoSymmetry()
