@@ -7,7 +7,6 @@ there are.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,8 +95,7 @@ def on_a_curve(name: str, seed: int) -> tuple[dict[str, float], np.ndarray, np.n
     """(What a fit is like, its data, its image) for the density of a curve, given as it is."""
     mixture, t, x = along(name, seed)
     fitted = VariationalManifoldEmbedding(1, density=mixture, random_state=seed, **CURVES[name]).fit(x)
-    latent = np.linspace(0, 2 * np.pi, 400) if name == "circle" else np.linspace(-1, 1, 400)
-    image = fitted.inverse_transform(latent[:, None])
+    image = fitted.inverse_transform(_latents(fitted, 400)[:, None])
     apart = cdist(image, curve(name, np.linspace(0, 1, 4000)))
     report = fitted.noether_report()
     found = {
@@ -114,23 +112,28 @@ def arc(seed: int, features: int = 3, count: int = POINTS) -> tuple[np.ndarray, 
     """Angles and points of an open arc in a plane, with noise in all features."""
     draw = np.random.default_rng(seed)
     t = draw.uniform(0, ARC, count)
-    return t, _on_an_arc(t, features) + SIGMA * draw.normal(size=(count, features))
+    return t, _among(_on_an_arc(t), features) + SIGMA * draw.normal(size=(count, features))
 
 
-def _on_an_arc(t: np.ndarray, features: int) -> np.ndarray:
-    return np.concatenate(
-        [np.stack([np.cos(t), np.sin(t)], axis=1), np.zeros((len(t), features - 2))], axis=1
-    )
+def _on_an_arc(t: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(t), np.sin(t)], axis=1)
+
+
+def _among(x: np.ndarray, features: int) -> np.ndarray:
+    """Points (N, D) among so many features, the others zero."""
+    return np.pad(x, ((0, 0), (0, features - x.shape[1])))
 
 
 def off_the_arc(x: np.ndarray) -> float:
     """Mean distance to it."""
-    return float(cdist(x, _on_an_arc(np.linspace(0, ARC, 2000), x.shape[1])).min(axis=1).mean())
+    return float(cdist(x, _among(_on_an_arc(np.linspace(0, ARC, 2000)), x.shape[1])).min(axis=1).mean())
 
 
 def _latents(fitted: VariationalManifoldEmbedding, count: int) -> np.ndarray:
     """Values of a latent coordinate of equal probability."""
     share = (np.arange(count) + 0.5) / count
+    if fitted.latent == "circle":
+        return 2 * np.pi * share
     return norm.ppf(share) if fitted.latent == "normal" else 2 * share - 1
 
 
@@ -146,15 +149,13 @@ def saddle(seed: int, features: int = 3, count: int = POINTS) -> np.ndarray:
     """Points of a surface x_3 = x_1 x_2, with noise in all features."""
     draw = np.random.default_rng(seed)
     u = draw.uniform(-1, 1, (count, 2))
-    flat = np.zeros((count, features - 3))
-    on = np.concatenate([u, u[:, :1] * u[:, 1:], flat], axis=1)
+    on = _among(np.concatenate([u, u[:, :1] * u[:, 1:]], axis=1), features)
     return on + SIGMA / 2 * draw.normal(size=on.shape)
 
 
 def s_curve(seed: int, features: int = 3, count: int = POINTS) -> np.ndarray:
     """Points of a sheet two wide that is bent into an S three pi long, with noise in all features."""
-    flat, _ = make_s_curve(count, random_state=seed)
-    on = np.concatenate([flat, np.zeros((count, features - 3))], axis=1)
+    on = _among(make_s_curve(count, random_state=seed)[0], features)
     return on + SIGMA / 2 * np.random.default_rng(seed).normal(size=on.shape)
 
 
@@ -182,23 +183,22 @@ def folds_of_a_sheet(
     return 2 * min(up, 1 - up)
 
 
-SHEETS: dict[str, tuple[int, int, Callable[..., np.ndarray], Callable[..., float]]] = {
-    "arc": (1, 8, lambda *own: arc(*own)[1], folds_of_an_arc),
-    "saddle": (2, 6, saddle, functools.partial(folds_of_a_sheet, chart=lambda x: x[:, :2])),
-    "S": (2, 6, s_curve, functools.partial(folds_of_a_sheet, chart=place_on_an_s)),
+SHEETS: dict[str, tuple[Callable[..., np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "saddle": (saddle, lambda x: x[:, :2]),
+    "S": (s_curve, place_on_an_s),
 }
-"""Name -> latent dimensions, degree, data of a seed and features, folds of a fit."""
+"""Name -> points of a seed and features, chart."""
 
 
-def folds(seed: int) -> dict[str, dict[str, float]]:
-    """Case -> share of the latent space that the report calls folded, and that is."""
+def on_sheets(seed: int) -> dict[str, dict[str, float]]:
+    """Case -> share of the latent square that the report calls folded, and that is."""
     found = {}
-    for name, (dim, degree, drawn, there) in SHEETS.items():
+    for name, (drawn, chart) in SHEETS.items():
         for features in FEATURES:
             x = drawn(seed, features)
             for kind, settings in KINDS.items():
-                method = VariationalManifoldEmbedding(dim, degree=degree, random_state=seed, **settings)
-                own = {"told": method.fit(x).noether_report().folded, "there": there(method)}
+                method = VariationalManifoldEmbedding(2, random_state=seed, **settings).fit(x)
+                own = {"folded": method.noether_report().folded, "there": folds_of_a_sheet(method, chart)}
                 found[f"{name}, {features} features, {kind}"] = own
     return found
 
@@ -229,6 +229,8 @@ def on_the_arc(seed: int, features: int) -> tuple[dict[str, dict[str, float]], n
     for name, method in methods.items():
         own, latent, back = tried(method, x, fresh)
         own["spearman"] = float(abs(spearmanr(t, latent[:, 0])[0]))
+        if isinstance(method, VariationalManifoldEmbedding):
+            own["there"] = folds_of_an_arc(method)
         if back is not None:
             own["error"] = off_the_arc(back)
         found[name] = own
@@ -295,27 +297,22 @@ def main() -> None:
     host.prepare()
     seeds = range(1, arguments.seeds + 1)
     wiggles = wiggle_rows()
-    curves, panels = {}, {}
-    for name in CURVES:
-        runs = [on_a_curve(name, seed) for seed in seeds]
-        curves[name], panels[name] = [run[0] for run in runs], runs[0][1:]
-        print(name, curves[name], flush=True)
+    curves = [{name: on_a_curve(name, seed) for name in CURVES} for seed in seeds]
+    panels = {name: run[1:] for name, run in curves[0].items()}
+    curve_runs = [{name: run[0] for name, run in one.items()} for one in curves]
+    print(curve_runs, flush=True)
     arc_runs = {}
     for features in FEATURES:
         arcs = [on_the_arc(seed, features) for seed in seeds]
         panels.setdefault("arc", arcs[0][1:])
         arc_runs[features] = [run[0] for run in arcs]
         print(features, arc_runs[features], flush=True)
-    fold_runs = [folds(seed) for seed in seeds]
-    print(fold_runs, flush=True)
+    sheet_runs = [on_sheets(seed) for seed in seeds]
+    print(sheet_runs, flush=True)
     digit_runs = [on_digits(seed) for seed in seeds]
     print(digit_runs, flush=True)
     seconds = [many(seed) for seed in seeds]
-    columns = {"mean distance to it": "off", "of it to the fit": "missed", "folded": "folded"}
-    curve_rows = [
-        [name, *(spread([run[key] for run in runs]) for key in columns.values())]
-        for name, runs in curves.items()
-    ]
+    told = {"told folded": "folded", "folded": "there"}
     number = "{:.4g}".format
     wiggle_table = markdown(
         ["n", "J", "mean bending", "J less its share"],
@@ -324,22 +321,27 @@ def main() -> None:
     tables = [
         f"Wiggles {HEIGHT:g} sin(n z) on the principal axis of a normal density, variances 1 and .05 "
         "(nats); last column with lambda_2 / (2 lambda_1^2) of the bending off\n\n" + wiggle_table,
-        f"Curves of 100 normal densities, deviation {SIGMA:g}\n\n" + markdown(["", *columns], curve_rows),
+        f"Curves of 100 normal densities, deviation {SIGMA:g}\n\n"
+        + of_methods(
+            curve_runs, {"mean distance to it": "off", "of it to the fit": "missed", "told folded": "folded"}
+        ),
         *(
             f"An arc of 270 degrees in {features} features, noise {SIGMA:g}, {POINTS} points, fresh data to "
             "test\n\n"
-            + of_methods(
-                runs, {"Spearman": "spearman", "error": "error", "folded": "folded", "fit (s)": "seconds"}
-            )
+            + of_methods(runs, {"Spearman": "spearman", "error": "error", **told, "fit (s)": "seconds"})
             for features, runs in arc_runs.items()
         ),
-        "Folds, share of the latent space: what the report tells, and what there is. The arc; a saddle, and "
-        f"an S, with noise {SIGMA / 2:g}, {POINTS} points\n\n"
-        + of_methods(fold_runs, {"told": "told", "there": "there"}),
+        f"A saddle and an S, noise {SIGMA / 2:g}, {POINTS} points: share of the latent square that folds, as "
+        "the report tells it and as it is\n\n" + of_methods(sheet_runs, told),
         f"Digits in two dimensions, {DIGITS_COMPONENTS} principal components of them, 30 % held out\n\n"
         + of_methods(
             digit_runs,
-            {"variance lost": "lost", "trustworthiness": "trust", "folded": "folded", "fit (s)": "seconds"},
+            {
+                "variance lost": "lost",
+                "trustworthiness": "trust",
+                "told folded": "folded",
+                "fit (s)": "seconds",
+            },
         ),
         f"10,000 points of 50 features in two dimensions: {spread(seconds)} s\n",
     ]
@@ -352,9 +354,9 @@ def main() -> None:
         remarks="",
         runs={
             "wiggles": wiggles,
-            "curves": curves,
+            "curves": curve_runs,
             "arc": arc_runs,
-            "folds": fold_runs,
+            "sheets": sheet_runs,
             "digits": digit_runs,
             "many": seconds,
         },

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 
 import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array
+
+MOST = 1000
+"""Monomials that one function is made of, at most."""
 
 
 def monomials(x: Array, degree: int) -> Array:
@@ -36,6 +40,11 @@ def _ladder(size: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
             earlier[place[factors[1:]], j] = factor[factors[0], j] = 1.0
         steps.append((earlier, factor))
     return steps
+
+
+def number(size: int, degree: int) -> int:
+    """How many `exponents` has."""
+    return math.comb(size + degree, degree) - 1
 
 
 def exponents(size: int, degree: int) -> np.ndarray:

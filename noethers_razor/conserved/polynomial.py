@@ -15,9 +15,7 @@ from noethers_razor.conserved.expansion import Expansion
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
 from noethers_razor.expressions import expression
-from noethers_razor.monomials import exponents, monomials
-
-MOST_FEATURES = 1000
+from noethers_razor.monomials import MOST, exponents, monomials, number
 
 
 def _typical_slope(powers: np.ndarray) -> float:
@@ -89,10 +87,10 @@ class Polynomial(Expansion):
         """
         for term in self.terms:
             expression(term, coordinates)
-        if (count := self.feature_count(frame.dim)) > MOST_FEATURES:
+        if (count := self.feature_count(frame.dim)) > MOST:
             raise UsageError(
                 f"degree {self.degree} in {frame.dim + len(self.terms)} variables makes {count} monomials; "
-                f"expected at most {MOST_FEATURES}: lower the degree"
+                f"expected at most {MOST}: lower the degree"
             )
         return dataclasses.replace(self.in_phase_space(frame.dim), chart=_chart(frame, coordinates))
 
@@ -107,7 +105,7 @@ class Polynomial(Expansion):
 
     def feature_count(self, dim: int) -> int:
         """(V + degree choose degree) - 1 with V = M + number of terms."""
-        return math.comb(dim + len(self.terms) + self.degree, self.degree) - 1
+        return number(dim + len(self.terms), self.degree)
 
     def features(self, params: Params, x: Array) -> Array:
         """Monomials of the data's coordinates, relative to their spread, and of the terms."""

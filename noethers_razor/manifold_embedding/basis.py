@@ -11,10 +11,8 @@ import numpy as np
 
 from noethers_razor._types import Array
 from noethers_razor.errors import UsageError
-from noethers_razor.monomials import exponents
+from noethers_razor.monomials import MOST, exponents, number
 
-_MOST_FEATURES = 1000
-"""Polynomials of a decoder, at most."""
 KINDS = ("affine", "chebyshev", "fourier")
 
 
@@ -92,13 +90,13 @@ def _chebyshev(z: Array, latent: str, degree: int) -> Array:
     table = jnp.concatenate([jnp.stack(first), jax.lax.scan(higher, first, length=degree - 1)[1]])
     # A first degree of the probability is another function than the coordinate.
     least = 2 if latent == "uniform" else 1
+    count = number(z.shape[0], degree) - number(z.shape[0], least - 1)
+    if count > MOST:
+        raise UsageError(f"degree = {degree} in {z.shape[0]} dimensions has {count} polynomials; lower it")
+    if not count:
+        return z
     powers = exponents(z.shape[0], degree)
     chosen = powers[powers.sum(axis=1) >= least]
-    if not len(chosen):
-        return z
-    if len(chosen) > _MOST_FEATURES:
-        told = f"degree = {degree} in {z.shape[0]} dimensions has {len(chosen)} polynomials"
-        raise UsageError(f"{told}; lower it")
     return jnp.concatenate([z, jnp.prod(table[chosen, np.arange(z.shape[0])], axis=1)])
 
 

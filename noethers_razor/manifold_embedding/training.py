@@ -22,6 +22,8 @@ from noethers_razor.manifold_embedding.latent import VARIANCE, Nodes, log_densit
 
 _ROUGH = 1e-7
 """Relative gain of an iteration below which a climb at a blur ends."""
+_STEPS = 30
+"""Of a descent to the nearest point."""
 
 
 class Family(NamedTuple):
@@ -29,7 +31,7 @@ class Family(NamedTuple):
 
     Args:
         basis: see `decoder_of`.
-        latent: see `latent.KINDS`.
+        latent: see `latent.VARIANCE`.
         degree: of polynomials, or the highest frequency.
     """
 
@@ -188,10 +190,8 @@ def climb(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("family", "steps", "low", "high"))
-def _descended(
-    family: Family, params: Any, x: Array, start: Array, steps: int, low: float, high: float
-) -> Array:
+@functools.partial(jax.jit, static_argnames=("family", "low", "high"))
+def _descended(family: Family, params: Any, x: Array, start: Array, low: float, high: float) -> Array:
     phi = functools.partial(family.value, params)
 
     def one(x: Array, z: Array) -> Array:
@@ -208,7 +208,7 @@ def _descended(
             better = jnp.sum((x - phi(trial)) ** 2) <= off @ off
             return (jnp.where(better, trial, z), jnp.where(better, damping / 10, damping * 10)), None
 
-        return jax.lax.scan(step, (z, jnp.asarray(1e-3)), None, length=steps)[0][0]
+        return jax.lax.scan(step, (z, jnp.asarray(1e-3)), None, length=_STEPS)[0][0]
 
     return jax.vmap(one)(x, start)
 
@@ -217,7 +217,7 @@ def descended(
     family: Family, params: Any, x: np.ndarray, start: np.ndarray, bounds: tuple[float, float]
 ) -> np.ndarray:
     """Latent points (N, d) of a least distance to x (N, D), by damped Gauss-Newton steps from others."""
-    return np.asarray(_descended(family, params, x, start, 30, *bounds))
+    return np.asarray(_descended(family, params, x, start, *bounds))
 
 
 def nearest(
