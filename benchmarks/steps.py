@@ -23,11 +23,11 @@ from noethers_razor._types import Array, Key
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import ConservedFamily, Neural, NoSymmetry, Polynomial, Quadratic
 from noethers_razor.data.frame import fit_frame
-from noethers_razor.fitting import to_batch
-from noethers_razor.history import Clock, FlatParams
-from noethers_razor.model import Batch, build_model, initial_params, prefixed
+from noethers_razor.inference.fit import to_batch
+from noethers_razor.inference.history import Clock, FlatParams
+from noethers_razor.inference.training import Trainer
+from noethers_razor.model.elbo import Batch, build_model, initial_params, prefixed
 from noethers_razor.systems import NBody, Oscillators, System
-from noethers_razor.training import Trainer
 
 COUNTS = (1, 2, 4)
 RESULTS = Path(__file__).parent / "results"

@@ -14,10 +14,15 @@ import numpy as np
 import scipy.linalg
 
 from experiments.tables import markdown, parser, write
-from noethers_razor.conserved.forms import basis, embed, moving_combinations
-from noethers_razor.conserved.quadratic import product_form, stack_forms
-from noethers_razor.mechanics import symplectic_form
-from noethers_razor.symmetry.algebra import Algebra, analyse
+from noethers_razor.mechanics.phase_space import symplectic_form
+from noethers_razor.mechanics.quadratic_form import (
+    basis,
+    embed,
+    moving_combinations,
+    product_form,
+    stack_forms,
+)
+from noethers_razor.symmetry.algebra.structure import Algebra, analyse
 from noethers_razor.symmetry.span import span_of
 from noethers_razor.systems import NBody, Oscillators
 

@@ -8,11 +8,16 @@ import numpy as np
 
 import noethers_razor as nr
 from noethers_razor.conserved import thinned
-from noethers_razor.conserved.constancy import candidates
-from noethers_razor.conserved.forms import basis, embed, moving_combinations, second_moment
-from noethers_razor.conserved.quadratic import stack_forms
-from noethers_razor.fitting import to_tracks
-from noethers_razor.symmetry.span import largest_angle
+from noethers_razor.conserved.proposal.constancy import candidates
+from noethers_razor.inference.fit import to_tracks
+from noethers_razor.mechanics.quadratic_form import (
+    basis,
+    embed,
+    moving_combinations,
+    second_moment,
+    stack_forms,
+)
+from noethers_razor.numerics.subspaces import largest_angle
 from noethers_razor.systems import System
 
 _MOST_STATES = 2000
@@ -52,7 +57,7 @@ def _against(truth: np.ndarray, vectors: np.ndarray, defect: np.ndarray) -> dict
     }
 
 
-def baselines(bare: nr.Result, system: System, data: nr.Trajectories) -> dict[str, dict[str, Any]]:
+def baselines(bare: nr.FitResult, system: System, data: nr.Trajectories) -> dict[str, dict[str, Any]]:
     """Both baselines, cut where successive defects differ most, of a fit without symmetry and its data.
 
     The null space of the brackets is also what a penalty {C, H}^2 with a constraint on the norm of C leads to

@@ -16,10 +16,9 @@ import scipy.integrate
 import noethers_razor as nr
 from experiments.pipeline import data_seed
 from experiments.tables import markdown, named, parser, spread, write
-from noethers_razor import host
-from noethers_razor.conserved.forms import embed
-from noethers_razor.conserved.quadratic import QuadraticForm, stack_forms
-from noethers_razor.symmetry.span import orthonormal
+from noethers_razor.cli import host
+from noethers_razor.mechanics.quadratic_form import QuadraticForm, embed, stack_forms
+from noethers_razor.numerics.subspaces import orthonormal
 from noethers_razor.systems import HenonHeiles, NBody, Oscillators, System
 
 _FALSE = np.sin(np.radians(20.0))

@@ -11,11 +11,10 @@ import numpy as np
 
 import noethers_razor as nr
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor import host
-from noethers_razor.conserved.constancy import candidates
-from noethers_razor.conserved.forms import embed
-from noethers_razor.conserved.quadratic import stack_forms
-from noethers_razor.symmetry.span import orthonormal
+from noethers_razor.cli import host
+from noethers_razor.conserved.proposal.constancy import candidates
+from noethers_razor.mechanics.quadratic_form import embed, stack_forms
+from noethers_razor.numerics.subspaces import orthonormal
 from noethers_razor.symmetry.uncertainty import LEVEL
 from noethers_razor.systems import Oscillators
 

@@ -16,9 +16,9 @@ import numpy as np
 import noethers_razor as nr
 from experiments.pipeline import data_seed
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor import host
+from noethers_razor.cli import host
 from noethers_razor.conserved.polynomial import monomials
-from noethers_razor.mechanics import bracket_defect
+from noethers_razor.mechanics.phase_space import bracket_defect
 from noethers_razor.symmetry.function_report import find_functions, true_slopes
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, System, Toda
 
@@ -85,7 +85,7 @@ def random_drift(test: nr.Trajectories, frame: Any) -> float:
 
 
 def recovered(
-    result: nr.Result, known: np.ndarray, test: np.ndarray, used: np.ndarray, system: System
+    result: nr.FitResult, known: np.ndarray, test: np.ndarray, used: np.ndarray, system: System
 ) -> dict[str, float]:
     """Correlations of integrals with cubics in the learned functions in use and H, H removed.
 
@@ -149,7 +149,7 @@ def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
 
 
 def _of_functions(
-    result: nr.Result, system: System, test: nr.Trajectories, known: np.ndarray
+    result: nr.FitResult, system: System, test: nr.Trajectories, known: np.ndarray
 ) -> dict[str, Any]:
     """Defects with the true Hamiltonian, drifts, and how well integrals follow from what was learned."""
     states, back = test.observed(), result.frame.inverse

@@ -57,7 +57,16 @@ def age(run: Path, began: float) -> float | None:
 
 def started(data: Path, run: Path, seed: int, words: list[str], cache: str) -> subprocess.Popen[str]:
     """A fit in a process of its own, gone on with where it has begun."""
-    command = [sys.executable, "-m", "noethers_razor.cli", "fit", str(data), "--out", str(run), "--resume"]
+    command = [
+        sys.executable,
+        "-m",
+        "noethers_razor.cli.main",
+        "fit",
+        str(data),
+        "--out",
+        str(run),
+        "--resume",
+    ]
     return subprocess.Popen(
         [*command, "--seed", str(seed), *SETTINGS, *words],
         stdout=subprocess.PIPE,

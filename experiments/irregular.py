@@ -13,7 +13,7 @@ import numpy as np
 import noethers_razor as nr
 from experiments.pipeline import data_seed
 from experiments.tables import markdown, named, parser, spread, write
-from noethers_razor import host
+from noethers_razor.cli import host
 from noethers_razor.systems import Oscillators
 
 SYSTEM = Oscillators(n=3)

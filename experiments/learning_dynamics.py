@@ -17,7 +17,8 @@ import numpy as np
 import optax
 
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor import host, plot
+from noethers_razor import plot
+from noethers_razor.cli import host
 from noethers_razor.learning_dynamics import (
     NoetherReport,
     Reading,

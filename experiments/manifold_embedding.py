@@ -25,7 +25,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import train_test_split
 
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor import host
+from noethers_razor.cli import host
 from noethers_razor.manifold_embedding import VariationalManifoldEmbedding, functional
 
 WIGGLES, HEIGHT, VARIANCES = (0, 10, 100, 1000, 10_000), 0.1, (1.0, 0.05)

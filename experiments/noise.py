@@ -14,7 +14,7 @@ import noethers_razor as nr
 from experiments.irregular import turned
 from experiments.pipeline import data_seed
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor import host
+from noethers_razor.cli import host
 from noethers_razor.systems import Oscillators
 
 SYSTEM = Oscillators(n=2)

@@ -13,9 +13,9 @@ import numpy as np
 import noethers_razor as nr
 from experiments.tables import comparison_rows, markdown, parser, spread, write
 from noethers_razor import plot
+from noethers_razor.inference.rollouts import follow
 from noethers_razor.systems import Oscillators
 from noethers_razor.systems.base import named_stream
-from noethers_razor.workflow import follow
 
 VARIANCE = 0.001
 COLUMNS = {
@@ -51,7 +51,9 @@ def training_data(system: Oscillators, seed: int, variance: float) -> nr.Traject
     return nr.Trajectories(q=states[..., :1], p=states[..., 1:], t=np.array([0.0, 0.2]))
 
 
-def one_seed(system: Oscillators, seed: int, variance: float) -> tuple[dict[str, Any], dict[str, nr.Result]]:
+def one_seed(
+    system: Oscillators, seed: int, variance: float
+) -> tuple[dict[str, Any], dict[str, nr.FitResult]]:
     """Bounds and errors of the three fits, and the fits."""
     data = training_data(system, seed, variance)
     test = system.simulate(seed, n_trajectories=100, n_steps=20, dt=0.2, stream="test")
@@ -80,7 +82,7 @@ def one_seed(system: Oscillators, seed: int, variance: float) -> tuple[dict[str,
     return numbers, fits
 
 
-def draw(system: Oscillators, fits: dict[str, nr.Result], data: nr.Trajectories) -> Any:
+def draw(system: Oscillators, fits: dict[str, nr.FitResult], data: nr.Trajectories) -> Any:
     """Level sets of the three Hamiltonians and the true one."""
     import jax
 

@@ -22,9 +22,9 @@ import numpy as np
 import noethers_razor as nr
 from experiments.baselines import baselines
 from noethers_razor.conserved import thinned
-from noethers_razor.stages import Stage
+from noethers_razor.inference.rollouts import follow
+from noethers_razor.inference.stages import Stage
 from noethers_razor.systems import System
-from noethers_razor.workflow import follow
 
 _MOST_STATES = 2000
 _PICTURES = ("spectrum", "generators")
@@ -46,7 +46,7 @@ def command(*words: str, cache: Path) -> Done:
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", "noethers_razor.cli", *words],
+            [sys.executable, "-m", "noethers_razor.cli.main", *words],
             stdout=output,
             stderr=errors,
             env=environment,
@@ -147,7 +147,7 @@ def compared(
             run = Path(folder) / name
             kept = pictures if name == "learned" else None
             report, took = fitted(file, run, system.name, seed, words, cache, kept)
-            result = nr.load(run)
+            result = nr.load_result(run)
             numbers[name] = one_family(result, report, data, sets) | {"seconds": took.seconds}
             if name == "none":
                 numbers |= baselines(result, system, data)
@@ -155,7 +155,7 @@ def compared(
 
 
 def one_family(
-    result: nr.Result, report: dict[str, Any], data: nr.Trajectories, sets: Mapping[str, nr.Trajectories]
+    result: nr.FitResult, report: dict[str, Any], data: nr.Trajectories, sets: Mapping[str, nr.Trajectories]
 ) -> dict[str, Any]:
     """Bound, its terms, errors on training transitions and test rollouts, and the answer sheet's numbers."""
     metrics, pairs = result.metrics, data.transitions()

@@ -396,7 +396,7 @@ def one_case(case: Case) -> dict[str, Any]:
     """Exit code, lines on standard error, seconds and memory of the program."""
     with tempfile.TemporaryDirectory() as folder:
         path = case.write(Path(folder))
-        program = [sys.executable, "-m", "noethers_razor.cli", "check", str(path), *case.flags]
+        program = [sys.executable, "-m", "noethers_razor.cli.main", "check", str(path), *case.flags]
         told = subprocess.run(
             [sys.executable, "-c", _MEASURE, *program], capture_output=True, text=True, check=True
         )

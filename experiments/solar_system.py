@@ -12,7 +12,7 @@ import numpy as np
 
 import noethers_razor as nr
 from experiments.tables import markdown, named, parser, spread, write
-from noethers_razor import host
+from noethers_razor.cli import host
 from noethers_razor.data.ephemeris import planets
 from noethers_razor.systems import Kepler
 

@@ -16,11 +16,11 @@ import noethers_razor as nr
 from experiments.anisotropic import FREQUENCIES
 from experiments.pipeline import in_process
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor.conserved.forms import embed, second_moment
 from noethers_razor.conserved.quadratic import symmetric
-from noethers_razor.fitting import plan
-from noethers_razor.stages import Propose, Stage
-from noethers_razor.state import FitState
+from noethers_razor.inference.fit import plan
+from noethers_razor.inference.stages import Propose, Stage
+from noethers_razor.inference.state import FitState
+from noethers_razor.mechanics.quadratic_form import embed, second_moment
 from noethers_razor.systems import NBody, Oscillators, System
 
 SYSTEMS: dict[str, tuple[System, int, float]] = {

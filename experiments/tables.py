@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from noethers_razor.host import versions
+from noethers_razor.storage.run_folder import versions
 
 RESULTS = Path(__file__).parent / "results"
 ROWS = ("none", "learned", "oracle")

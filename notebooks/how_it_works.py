@@ -26,9 +26,9 @@ import numpyro.distributions as dist
 from numpyro.infer import TraceMeanField_ELBO
 
 import noethers_razor as nr
-from noethers_razor import posterior
-from noethers_razor.fitting import to_batch
-from noethers_razor.model import OrbitSampling
+from noethers_razor.inference.fit import to_batch
+from noethers_razor.model import posterior
+from noethers_razor.model.elbo import OrbitSampling
 
 # %% [markdown]
 # ## A case where the bound is exact

@@ -17,7 +17,7 @@
 # points to perihelion, and has 1/r in it. `Neural()` learns functions, beside forms.
 
 # %%
-from noethers_razor import host
+from noethers_razor.cli import host
 
 host.prepare()  # before JAX is loaded: steps split over the processors, compiled programs kept
 

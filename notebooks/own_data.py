@@ -133,4 +133,4 @@ nr.plot.rollouts(rollout.t, rollout.mean[0], rollout.deviation[0], None, result.
 # %%
 path = result.save(folder / "run")
 print(sorted(file.name for file in path.iterdir()))
-print(nr.find_symmetries(nr.load(path)).formulas)
+print(nr.find_symmetries(nr.load_result(path)).formulas)

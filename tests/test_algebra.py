@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from experiments.algebras import ALGEBRAS, oscillator, trial, unitary
-from noethers_razor.conserved.forms import basis
-from noethers_razor.symmetry.algebra import analyse
-from noethers_razor.symmetry.lie import identify
+from noethers_razor.mechanics.quadratic_form import basis
+from noethers_razor.symmetry.algebra.lie import identify
+from noethers_razor.symmetry.algebra.structure import analyse
 from noethers_razor.symmetry.span import span_of
 
 

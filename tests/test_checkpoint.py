@@ -5,8 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from noethers_razor.checkpoint import MANIFEST, read_folder, require_free, require_target, write_folder
 from noethers_razor.errors import RunFolderError, UsageError
+from noethers_razor.storage.run_folder import (
+    MANIFEST,
+    read_folder,
+    require_free,
+    require_target,
+    write_folder,
+)
 
 ARRAYS = {"params/0/mean": np.arange(6.0).reshape(2, 3), "states": np.float32([[1.5, -2.0]])}
 RECORD = {"seed": 3, "history": [{"step": 1, "stage": "joint"}], "none": None}

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from noethers_razor import cli, options
-from noethers_razor.commands import training
+from noethers_razor.cli import fit as training
+from noethers_razor.cli import main as cli
+from noethers_razor.cli import options
 from noethers_razor.config import FitConfig
 from noethers_razor.systems import SYSTEMS, Oscillators
 
@@ -284,7 +285,7 @@ def test_interrupt_is_exit_code_130(run, files, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("noethers_razor.training.Trainer.train", interrupted)
+    monkeypatch.setattr("noethers_razor.inference.training.Trainer.train", interrupted)
     code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", "--seed", "1", *TINY)
     assert code == 130 and f"what was done is in {tmp_path / 'r'}: pass --resume" in err
     code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", *TINY)
@@ -298,7 +299,7 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        patch.setattr("noethers_razor.training.Trainer.train", stop)
+        patch.setattr("noethers_razor.inference.training.Trainer.train", stop)
         assert run(*words, "--seed", "5", "--conserved", "3", *TINY)[0] == 130
     code, _, err = run(*words, "--resume", "--width", "9")
     assert code == 2 and "--width 9 with --resume, but the fit was begun with 8" in err
@@ -309,7 +310,7 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
         def full(*_, **__):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr("noethers_razor.result.write_folder", full)
+        patch.setattr("noethers_razor.inference.result.write_folder", full)
         code, _, err = run(*words, "--resume", "--quiet")
         assert code == 2 and "cannot be saved (No space left on device): make room, and pass --resume" in err
     assert run(*words, "--resume", "--quiet")[0] == 0
@@ -339,7 +340,7 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
 @pytest.mark.parametrize("words", [[], ["simulate"], ["fit"], ["inspect"], ["predict"], ["demo"]])
 def test_help_on_every_level_loads_no_jax(words):
     program = (
-        "import sys; from noethers_razor.cli import cli; "
+        "import sys; from noethers_razor.cli.main import cli; "
         f"cli({[*words, '--help']!r}, standalone_mode=False); "
         "assert not {'jax', 'numpy', 'matplotlib'} & set(sys.modules)"
     )

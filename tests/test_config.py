@@ -6,9 +6,12 @@ import math
 import jax
 import pytest
 
-from noethers_razor import config, hamiltonian, integrators, orbit
+from noethers_razor import config
 from noethers_razor.config import FitConfig
 from noethers_razor.errors import UsageError
+from noethers_razor.mechanics import integrators
+from noethers_razor.mechanics import orbits as orbit
+from noethers_razor.model import network as hamiltonian
 
 COUNT = [0, -1]
 POSITIVE = [0.0, -0.1, math.nan, math.inf]

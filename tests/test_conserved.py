@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from noethers_razor import mechanics
 from noethers_razor.conserved import (
     FAMILIES,
     ConservedFamily,
@@ -17,13 +16,14 @@ from noethers_razor.conserved import (
     NoSymmetry,
     Quadratic,
     Tracks,
-    constancy,
     forms,
 )
 from noethers_razor.conserved.expansion import LENGTH
-from noethers_razor.conserved.quadratic import largest_count, stack_forms
+from noethers_razor.conserved.proposal import constancy
 from noethers_razor.data.frame import Frame
-from noethers_razor.fitting import to_tracks
+from noethers_razor.inference.fit import to_tracks
+from noethers_razor.mechanics import phase_space as mechanics
+from noethers_razor.mechanics.quadratic_form import largest_count, stack_forms
 from noethers_razor.systems import Oscillators
 
 pytestmark = pytest.mark.usefixtures("strict")

@@ -5,10 +5,9 @@ import pytest
 import scipy.integrate
 
 import noethers_razor as nr
-from noethers_razor.conserved.forms import embed
-from noethers_razor.conserved.quadratic import product_form
 from noethers_razor.data.readers import load_trajectories
-from noethers_razor.symmetry.span import angles_of
+from noethers_razor.mechanics.quadratic_form import embed, product_form
+from noethers_razor.numerics.subspaces import angles_of
 
 COUPLING, ANGLE, NOISE = 0.4, 0.15, 0.002
 

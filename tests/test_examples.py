@@ -9,7 +9,7 @@ import jupytext
 import pytest
 
 import noethers_razor as nr
-from noethers_razor import fitting
+from noethers_razor.inference import fit as fitting
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 ROOT = Path(__file__).parent.parent

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noethers_razor.conserved import Neural, Polynomial, gradients, independence
+from noethers_razor.conserved import Neural, Polynomial, gradients
+from noethers_razor.conserved.proposal import independence
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.errors import UsageError
-from noethers_razor.fitting import to_tracks
-from noethers_razor.flows import combination_path
-from noethers_razor.mechanics import bracket_defect, symplectic_defect
-from noethers_razor.monomials import exponents, monomials
+from noethers_razor.inference.fit import to_tracks
+from noethers_razor.mechanics.flows import combination_path
+from noethers_razor.mechanics.phase_space import bracket_defect, symplectic_defect
+from noethers_razor.numerics.polynomials import exponents, monomials
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Toda
 
 EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from noethers_razor.errors import UsageError
-from noethers_razor.expressions import expression, symbolic, symbols
+from noethers_razor.numerics.expressions import expression, symbolic, symbols
 
 pytestmark = pytest.mark.usefixtures("strict")
 NAMES = ("q1", "q2", "p1", "p2")

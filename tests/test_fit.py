@@ -90,7 +90,7 @@ def test_rollouts_follow_unseen_trajectories_with_spread(oscillators):
 def test_a_saved_result_is_the_same_result(oscillators, tmp_path):
     _, data, result, report = oscillators
     folder = result.save(tmp_path / "run")
-    loaded = nr.load(folder)
+    loaded = nr.load_result(folder)
     x = data.states[:4, 0]
     np.testing.assert_array_equal(loaded.hamiltonian(x), result.hamiltonian(x))
     assert nr.find_symmetries(loaded).formulas == report.formulas
@@ -98,4 +98,4 @@ def test_a_saved_result_is_the_same_result(oscillators, tmp_path):
     with pytest.raises(nr.UsageError, match="not empty"):
         result.save(tmp_path / "run")
     with pytest.raises(nr.RunFolderError, match="no run folder"):
-        nr.load(tmp_path / "nowhere")
+        nr.load_result(tmp_path / "nowhere")

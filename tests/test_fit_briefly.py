@@ -13,9 +13,9 @@ import pytest
 import noethers_razor as nr
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import FAMILIES
-from noethers_razor.fitting import to_batch
+from noethers_razor.inference.fit import to_batch
+from noethers_razor.inference.training import Trainer
 from noethers_razor.systems import Oscillators
-from noethers_razor.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 
@@ -37,7 +37,7 @@ def test_same_seed_same_parameters_and_another_seed_others(small):
 PARTED = """
 import json
 import noethers_razor as nr
-from noethers_razor import training
+from noethers_razor.inference import training
 
 data = nr.systems.Oscillators(n=2).simulate(seed=0, n_trajectories=20, n_steps=8, dt=0.2)
 config = nr.FitConfig(steps=60, chunk=20, width=8, depth=1, orbit_samples=4, judge=False)
@@ -137,7 +137,7 @@ def test_families_run_save_and_load(small, family, tmp_path):
     result = nr.fit(small, seed=1, conserved=family, config=TINY)
     assert np.isfinite(result.elbo)
     assert FAMILIES[family.name]
-    loaded = nr.load(result.save(tmp_path / "run"))
+    loaded = nr.load_result(result.save(tmp_path / "run"))
     np.testing.assert_array_equal(loaded.gradient(small.states[0]), result.gradient(small.states[0]))
     report = nr.find_symmetries(loaded, Oscillators(n=1))
     if family.name == "oracle":

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from noethers_razor import flows, mechanics
+from noethers_razor.mechanics import flows
+from noethers_razor.mechanics import phase_space as mechanics
 
 pytestmark = pytest.mark.usefixtures("strict")
 

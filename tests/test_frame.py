@@ -8,7 +8,7 @@ import scipy.stats
 
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.mechanics import hamiltonian_field, symplectic_form
+from noethers_razor.mechanics.phase_space import hamiltonian_field, symplectic_form
 
 N = 3
 DIM = 2 * N

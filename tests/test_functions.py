@@ -12,8 +12,8 @@ import noethers_razor as nr
 from noethers_razor.conserved import expansion
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.errors import UsageError
-from noethers_razor.expressions import symbolic, symbols
-from noethers_razor.fitting import to_tracks
+from noethers_razor.inference.fit import to_tracks
+from noethers_razor.numerics.expressions import symbolic, symbols
 from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.function_report import find_functions, independent_count, true_slopes
 from noethers_razor.symmetry.sheet import bound_lines
@@ -212,7 +212,7 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
     config = nr.FitConfig(steps=40, chunk=20, warmup=0.5, width=8, orbit_samples=2, batch=16, judge=False)
     result = nr.fit(data, seed=1, conserved=family, config=config)
     assert set(result.evidence["bounds"]) == {family.name, "none"}
-    again = nr.load(result.save(tmp_path / "run"))
+    again = nr.load_result(result.save(tmp_path / "run"))
     np.testing.assert_array_equal(again.conserved(result.states), result.conserved(result.states))
     assert len(np.unique(again.tracks.track)) == 29 and again.tracks.slopes is None
     for kept, own in zip(again.tracks[:3], result.tracks[:3], strict=True):

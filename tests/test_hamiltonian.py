@@ -9,7 +9,9 @@ import pytest
 import scipy.special
 from flax import nnx
 
-from noethers_razor import flows, hamiltonian, mechanics
+from noethers_razor.mechanics import flows
+from noethers_razor.mechanics import phase_space as mechanics
+from noethers_razor.model import network as hamiltonian
 
 pytestmark = pytest.mark.usefixtures("strict")
 

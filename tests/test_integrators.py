@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from noethers_razor import integrators, mechanics
+from noethers_razor.mechanics import integrators
+from noethers_razor.mechanics import phase_space as mechanics
 
 pytestmark = pytest.mark.usefixtures("strict")
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import noethers_razor as nr
-from noethers_razor import journal as room
-from noethers_razor import workflow
+from noethers_razor.cli import jobs as workflow
+from noethers_razor.cli.jobs import train
+from noethers_razor.cli.progress import Progress
 from noethers_razor.errors import UsageError
-from noethers_razor.journal import Journal, fingerprint
-from noethers_razor.progress import Progress
+from noethers_razor.storage import journal as room
+from noethers_razor.storage.journal import Journal, fingerprint
 from noethers_razor.systems import Oscillators
-from noethers_razor.workflow import train
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 TINY = nr.FitConfig(steps=200, chunk=10, width=8, depth=1, orbit_samples=2, batch=16, warmup=0.5)
@@ -267,7 +267,7 @@ def test_a_folder_that_cannot_be_locked_is_used(tmp_path, told, monkeypatch):
         pass
 
 
-COMMAND = [sys.executable, "-m", "noethers_razor.cli"]
+COMMAND = [sys.executable, "-m", "noethers_razor.cli.main"]
 SETTINGS = ["--steps", "600", "--chunk", "10", "--width", "8", "--conserved", "3", "--seed", "1", "--quiet"]
 
 
@@ -300,7 +300,7 @@ def test_a_program_that_is_stopped_goes_on(sent, tmp_path):
     assert "conserved quantit" in out
     assert not (run / "checkpoints").exists()
     settings = nr.FitConfig(steps=600, chunk=10, width=8)
-    assert nr.load(run).config == settings
+    assert nr.load_result(run).config == settings
 
 
 def test_a_signal_whose_exception_is_lost_still_stops(monkeypatch):

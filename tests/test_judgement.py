@@ -11,12 +11,11 @@ import noethers_razor as nr
 from experiments.starts import SPOILT, stages
 from noethers_razor.conserved import Polynomial, Proposal, Quadratic, Tracks
 from noethers_razor.conserved.expansion import Expansion
-from noethers_razor.conserved.forms import basis, embed, second_moment
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
-from noethers_razor.fitting import plan, to_tracks
-from noethers_razor.history import Estimate
-from noethers_razor.judgement import (
+from noethers_razor.inference.fit import plan, to_tracks
+from noethers_razor.inference.history import Estimate
+from noethers_razor.inference.judgement import (
     AS_LEARNED,
     FORMS_ALONE,
     NO_QUANTITY,
@@ -34,8 +33,9 @@ from noethers_razor.judgement import (
     size_of,
     spectrum_cuts,
 )
-from noethers_razor.model import Batch, build_model, prefixed
-from noethers_razor.state import FitState, Judgement
+from noethers_razor.inference.state import FitState, Judgement
+from noethers_razor.mechanics.quadratic_form import basis, embed, second_moment
+from noethers_razor.model.elbo import Batch, build_model, prefixed
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.systems import CentralForce, Oscillators
 

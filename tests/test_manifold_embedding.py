@@ -32,7 +32,7 @@ from experiments.manifold_embedding import (
     wiggle_rows,
 )
 from noethers_razor.manifold_embedding import VariationalManifoldEmbedding, functional
-from noethers_razor.manifold_embedding.elimination import inverted
+from noethers_razor.numerics.linear_algebra import inverted
 
 AFFINE = {"density": "gaussian", "latent": "normal", "basis": "affine", "anneal": (), "bending": 0.0}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from noethers_razor import mechanics
+from noethers_razor.mechanics import phase_space as mechanics
 
 pytestmark = pytest.mark.usefixtures("strict")
 

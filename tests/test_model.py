@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from numpyro.distributions.kl import kl_divergence
 
-from noethers_razor import posterior
 from noethers_razor.conserved import FAMILIES, NoSymmetry
 from noethers_razor.conserved.expansion import LENGTH
-from noethers_razor.hamiltonian import NetworkFunction, network_function
-from noethers_razor.model import (
+from noethers_razor.model import posterior
+from noethers_razor.model.elbo import (
     NOISE,
     Batch,
     Likelihood,
@@ -26,6 +25,7 @@ from noethers_razor.model import (
     initial_params,
     layer_distribution,
 )
+from noethers_razor.model.network import NetworkFunction, network_function
 
 pytestmark = pytest.mark.usefixtures("strict", "compiled_plainly")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import noethers_razor as nr
-from noethers_razor.conserved.quadratic import quadratic_value, stack_forms
 from noethers_razor.errors import UsageError
+from noethers_razor.mechanics.quadratic_form import quadratic_value, stack_forms
 from noethers_razor.systems import NBody, build
 
 

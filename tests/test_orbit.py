@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from noethers_razor import flows, orbit
+from noethers_razor.mechanics import flows
+from noethers_razor.mechanics import orbits as orbit
 
 pytestmark = pytest.mark.usefixtures("strict")
 

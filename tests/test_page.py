@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import noethers_razor as nr
-from noethers_razor.page import page
-from noethers_razor.runs import as_table, row_of, warnings_of
+from noethers_razor.cli.html_report import page
+from noethers_razor.inference.comparison import as_table, row_of, warnings_of
+from noethers_razor.inference.rollouts import follow, kept_trajectories
 from noethers_razor.systems import Oscillators
-from noethers_razor.workflow import follow, kept_trajectories
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 SYSTEM = Oscillators(n=2)

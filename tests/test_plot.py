@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from noethers_razor import plot
-from noethers_razor.history import Row
+from noethers_razor.inference.history import Row
 
 
 def test_spectrum_has_a_stem_for_each_value_and_bars_for_parallelness(tmp_path):

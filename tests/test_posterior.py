@@ -9,7 +9,7 @@ import pytest
 from numpyro.distributions.kl import kl_divergence
 from numpyro.infer import TraceMeanField_ELBO
 
-from noethers_razor import posterior
+from noethers_razor.model import posterior
 
 pytestmark = pytest.mark.usefixtures("strict")
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import noethers_razor as nr
 from experiments.refusals import CASES, GOOD, HEADER, hdf5, npz, rows, table
+from noethers_razor._optional import extra
+from noethers_razor.cli.options import LAYOUT, load_data
 from noethers_razor.data.gaps import split_arrays
 from noethers_razor.data.layout import Layout, parsed_names
 from noethers_razor.data.readers import READERS, load_trajectories
 from noethers_razor.errors import DataError, UsageError
-from noethers_razor.extras import extra
-from noethers_razor.options import LAYOUT, load_data
 from noethers_razor.systems import Oscillators
 
 DATA = Oscillators(n=2).simulate(0, n_trajectories=5, n_steps=9)

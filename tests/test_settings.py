@@ -7,10 +7,10 @@ import pytest
 
 import noethers_razor as nr
 from noethers_razor.config import ACTIVATIONS, INTEGRATORS, MEASURES, FitConfig
-from noethers_razor.fitting import plan
-from noethers_razor.hamiltonian import ACTIVATIONS as ACTIVATION_FUNCTIONS
-from noethers_razor.integrators import ORDERS
-from noethers_razor.orbit import MEASURES as MEASURE_FUNCTIONS
+from noethers_razor.inference.fit import plan
+from noethers_razor.mechanics.integrators import ORDERS
+from noethers_razor.mechanics.orbits import MEASURES as MEASURE_FUNCTIONS
+from noethers_razor.model.network import ACTIVATIONS as ACTIVATION_FUNCTIONS
 from noethers_razor.systems import Oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")

@@ -9,11 +9,11 @@ import pytest
 import sympy
 
 import noethers_razor as nr
-from noethers_razor.conserved.forms import embed, second_moment
-from noethers_razor.conserved.quadratic import stack_forms
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.errors import UsageError
-from noethers_razor.symmetry.algebra import analyse, poisson_brackets
+from noethers_razor.mechanics.quadratic_form import embed, second_moment, stack_forms
+from noethers_razor.numerics.subspaces import angles_of, largest_angle, parallelness
+from noethers_razor.symmetry.algebra.structure import analyse, poisson_brackets
 from noethers_razor.symmetry.formulas import (
     coefficients,
     form_of,
@@ -25,7 +25,7 @@ from noethers_razor.symmetry.formulas import (
     symbolic_form,
 )
 from noethers_razor.symmetry.report import find_symmetries
-from noethers_razor.symmetry.span import angles_of, largest_angle, parallelness, span_of
+from noethers_razor.symmetry.span import span_of
 from noethers_razor.systems import NBody, Oscillators, Pendulum
 
 

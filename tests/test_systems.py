@@ -13,9 +13,9 @@ import pytest
 import scipy.integrate
 
 from noethers_razor import systems
-from noethers_razor.conserved.quadratic import quadratic_value
 from noethers_razor.errors import UsageError
-from noethers_razor.mechanics import hamiltonian_field, symplectic_form
+from noethers_razor.mechanics.phase_space import hamiltonian_field, symplectic_form
+from noethers_razor.mechanics.quadratic_form import quadratic_value
 from noethers_razor.systems import (
     SYSTEMS,
     CentralForce,

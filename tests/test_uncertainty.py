@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from noethers_razor.conserved import Tracks
-from noethers_razor.conserved.constancy import candidates
-from noethers_razor.conserved.forms import embed, second_moment
-from noethers_razor.conserved.quadratic import stack_forms
-from noethers_razor.symmetry.span import largest_angle, orthonormal
+from noethers_razor.conserved.proposal.constancy import candidates
+from noethers_razor.mechanics.quadratic_form import embed, second_moment, stack_forms
+from noethers_razor.numerics.subspaces import largest_angle, orthonormal
 from noethers_razor.symmetry.uncertainty import discoveries, uncertainty_of, uncertainty_of_span
 from noethers_razor.systems import Oscillators
 

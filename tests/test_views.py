@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import noethers_razor as nr
-from noethers_razor import extras, markup
-from noethers_razor.prediction import Prediction
+from noethers_razor import _optional as extras
+from noethers_razor.inference.prediction import Prediction
+from noethers_razor.plot import markup
 from noethers_razor.symmetry.report import find_symmetries
 from noethers_razor.systems import Kepler, NBody, Oscillators
 from tests.test_symmetry import known_fit

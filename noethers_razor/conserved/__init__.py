@@ -11,7 +11,8 @@ from noethers_razor.conserved.base import (
 from noethers_razor.conserved.neural import Neural
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.conserved.polynomial import Polynomial
-from noethers_razor.conserved.quadratic import AUTOMATIC, KnownQuadratic, Quadratic, QuadraticForm
+from noethers_razor.conserved.quadratic import AUTOMATIC, KnownQuadratic, Quadratic
+from noethers_razor.mechanics.quadratic_form import QuadraticForm
 
 FAMILIES: dict[str, type[ConservedFamily]] = {
     "quadratic": Quadratic,

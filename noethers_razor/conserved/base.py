@@ -13,7 +13,7 @@ import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.data.frame import Frame
-from noethers_razor.orbit import Orbit
+from noethers_razor.mechanics.orbits import Orbit
 
 STARTS = ("proposal", "random")
 """What is constant along trajectories, or the paper's small random start."""

@@ -19,8 +19,8 @@ import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import STARTS, Proposal, Tracks, gradients, thinned
-from noethers_razor.conserved.constancy import CREDIBLE, credible_length, folds
-from noethers_razor.conserved.independence import (
+from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length, folds
+from noethers_razor.conserved.proposal.independence import (
     Features,
     balanced,
     constant_space,
@@ -28,6 +28,7 @@ from noethers_razor.conserved.independence import (
     independent_rank,
     moments_of,
 )
+from noethers_razor.conserved.proposal.sparsity import independent_functions
 from noethers_razor.conserved.quadratic import (
     AUTOMATIC,
     Quadratic,
@@ -36,14 +37,13 @@ from noethers_razor.conserved.quadratic import (
     offered,
     principal_forms,
     quadratic_orbit,
-    quadratic_value,
     symmetric,
 )
-from noethers_razor.conserved.sparsity import independent_functions
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
-from noethers_razor.flows import affine_flow, affine_generator, combination_path, move_affine
-from noethers_razor.orbit import RADIUS, Orbit
+from noethers_razor.mechanics.flows import affine_flow, affine_generator, combination_path, move_affine
+from noethers_razor.mechanics.orbits import RADIUS, Orbit
+from noethers_razor.mechanics.quadratic_form import quadratic_value
 
 _LONG = 0.5
 """Reach above which two Runge-Kutta steps lead from one orbit point to the next, and not one."""

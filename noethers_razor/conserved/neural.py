@@ -18,7 +18,8 @@ from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import Tracks
 from noethers_razor.conserved.expansion import LENGTH, SHARED, WEIGHTS, Expansion
 from noethers_razor.data.frame import Frame
-from noethers_razor.monomials import monomials
+from noethers_razor.numerics.linear_algebra import log_determinant
+from noethers_razor.numerics.polynomials import monomials
 
 STEPS, RATE, BATCH = 6000, 0.003, 256
 """Of the training that makes the units for the trajectories of a fit: Adam, cosine to zero."""
@@ -143,7 +144,7 @@ def _trained(family: Neural, params: Params, tracks: Tracks, known: np.ndarray, 
         unit = jnp.concatenate([unit, others[here]], axis=1)
         gram = unit @ jnp.swapaxes(unit, 1, 2) + 0.01 * jnp.eye(unit.shape[1], dtype=dtype)
         # Cholesky by hand would be LAPACK on a batch; a determinant of few rows is a product of pivots.
-        return jnp.mean(jnp.log(scatter + 0.1)) - _INDEPENDENCE * jnp.mean(_log_determinant(gram))
+        return jnp.mean(jnp.log(scatter + 0.1)) - _INDEPENDENCE * jnp.mean(log_determinant(gram))
 
     optimiser = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
 
@@ -159,13 +160,3 @@ def _trained(family: Neural, params: Params, tracks: Tracks, known: np.ndarray, 
 
     trained = run(params, key)
     return {name: value for name, value in trained.items() if name.startswith(SHARED)}
-
-
-def _log_determinant(gram: Array) -> Array:
-    """log det of positive definite matrices (..., K, K) by elimination."""
-    total = jnp.zeros(gram.shape[:-2], gram.dtype)
-    for _ in range(gram.shape[-1]):
-        pivot = gram[..., :1, :1]
-        total = total + jnp.log(pivot[..., 0, 0])
-        gram = gram[..., 1:, 1:] - gram[..., 1:, :1] * gram[..., :1, 1:] / pivot
-    return total

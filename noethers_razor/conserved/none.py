@@ -12,7 +12,7 @@ import numpy as np
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import Proposal, Tracks
 from noethers_razor.data.frame import Frame
-from noethers_razor.orbit import Orbit
+from noethers_razor.mechanics.orbits import Orbit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ from noethers_razor._types import Array, Params
 from noethers_razor.conserved.expansion import Expansion
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
-from noethers_razor.expressions import expression
-from noethers_razor.monomials import MOST, exponents, monomials, number
+from noethers_razor.numerics.expressions import expression
+from noethers_razor.numerics.polynomials import MOST, exponents, monomials, number
 
 
 def _typical_slope(powers: np.ndarray) -> float:

@@ -4,40 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key, Params
-from noethers_razor.conserved import constancy
 from noethers_razor.conserved.base import STARTS, Proposal, Tracks
-from noethers_razor.conserved.forms import embed, orbit_scale, second_moment
+from noethers_razor.conserved.proposal import constancy
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
-from noethers_razor.flows import affine_flow, affine_generator, apply_affine
-from noethers_razor.orbit import Orbit
+from noethers_razor.mechanics.flows import affine_flow, affine_generator, apply_affine
+from noethers_razor.mechanics.orbits import Orbit
+from noethers_razor.mechanics.quadratic_form import (
+    QuadraticForm,
+    embed,
+    largest_count,
+    orbit_scale,
+    quadratic_value,
+    second_moment,
+    stack_forms,
+)
 
 _RANDOM_START = 0.02
 """Deviation of the entries of a random start: small, so that a direction grows by evidence only."""
-
-
-class QuadraticForm(NamedTuple):
-    """One quadratic observable x'Ax/2 + b'x: A (M, M) symmetric, b (M,)."""
-
-    form: np.ndarray
-    linear: np.ndarray
-
-
-def product_form(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The form A of (a.x)(b.x) = x'Ax/2."""
-    return np.outer(a, b) + np.outer(b, a)
-
-
-def largest_count(dim: int) -> int:
-    """M (M + 1) / 2 + M, the number of independent quadratic and linear observables."""
-    return dim * (dim + 1) // 2 + dim
 
 
 AUTOMATIC = -1
@@ -53,11 +44,6 @@ def offered(count: int, dim: int) -> int:
     if count == AUTOMATIC:
         count = min(max(_FEWEST, (dim // 2) ** 2 + _SPARE), _MOST)
     return min(count, largest_count(dim))
-
-
-def quadratic_value(form: Array, linear: Array, x: Array) -> Array:
-    """C(x) of forms (K, M, M), (K, M) at states (..., M) -> (..., K)."""
-    return 0.5 * jnp.einsum("...i,kij,...j->...k", x, form, x) + x @ linear.T
 
 
 def quadratic_orbit(form: Array, linear: Array, tau: Array) -> Orbit:
@@ -256,9 +242,3 @@ class KnownQuadratic:
         }
         nothing = np.full(self.count, np.nan)
         return Proposal(params, nothing, tracks.deviation, np.ones(self.count))
-
-
-def stack_forms(named: Mapping[str, QuadraticForm]) -> tuple[np.ndarray, np.ndarray]:
-    """Named quadratic forms as arrays (K, M, M) and (K, M)."""
-    forms = list(named.values())
-    return np.stack([c.form for c in forms]), np.stack([c.linear for c in forms])

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from noethers_razor._optional import extra
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
-from noethers_razor.extras import extra
 
 PLANETS = ("mercury", "venus", "earthmoon", "mars", "jupiter", "saturn", "uranus", "neptune", "pluto")
 _CONSTANTS = dict(zip(PLANETS, ("GM1", "GM2", "GMB", "GM4", "GM5", "GM6", "GM7", "GM8", "GM9"), strict=True))

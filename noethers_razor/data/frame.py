@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from noethers_razor.data.trajectories import Transitions
-from noethers_razor.mechanics import symplectic_form, symplectic_normaliser
+from noethers_razor.mechanics.phase_space import symplectic_form, symplectic_normaliser
 
 _COVARIANCE_FLOOR = 1e-4
 """Share of its own variance added to each coordinate: bounds the squeeze of nearly flat data."""

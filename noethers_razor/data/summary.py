@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from noethers_razor import markup
 from noethers_razor.data.gaps import GAP, alone_in
+from noethers_razor.plot import markup
 
 UNUSED = "unused_columns"
 """In metadata: columns of numbers of the table that are no coordinate."""

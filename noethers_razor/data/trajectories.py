@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from noethers_razor._optional import extra
 from noethers_razor.data.checks import Problem, problems
 from noethers_razor.data.gaps import ALONE, GAP, alone_in, padded, split_arrays
 from noethers_razor.data.summary import Summary, summary_of
 from noethers_razor.errors import DataError, UsageError
-from noethers_razor.extras import extra
 
 
 class Transitions(NamedTuple):

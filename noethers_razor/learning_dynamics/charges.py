@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from noethers_razor._types import Array
-from noethers_razor.budget import Budget
 from noethers_razor.learning_dynamics.generators import Generator, Leaves
 from noethers_razor.learning_dynamics.heavy_ball import HeavyBall
+from noethers_razor.numerics.budget import Budget
 
 DISSIPATION, KINETIC, DECAY, ANOMALY = "dissipation", "ksb", "decay", "anomaly"
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from noethers_razor import markup
 from noethers_razor.errors import UsageError
 from noethers_razor.learning_dynamics.generators import Generator
 from noethers_razor.learning_dynamics.reading import BROKEN, Reading, anomaly_share, broken_from
 from noethers_razor.learning_dynamics.tracking import Record, Tracked, named_generators
+from noethers_razor.plot import markup
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Variational manifold embedding: a decoder that is stationary for a functional of the data's density."""
 
-from noethers_razor.extras import extra
+from noethers_razor._optional import extra
 
 extra("sklearn", "sklearn", "a manifold embedding")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from noethers_razor._types import Array
 from noethers_razor.errors import UsageError
-from noethers_razor.monomials import MOST, exponents, number
+from noethers_razor.numerics.polynomials import MOST, exponents, number
 
 KINDS = ("affine", "chebyshev", "fourier")
 

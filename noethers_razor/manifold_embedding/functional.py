@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from noethers_razor._types import Array
-from noethers_razor.budget import Budget
-from noethers_razor.manifold_embedding.elimination import inverted
+from noethers_razor.numerics.budget import Budget
+from noethers_razor.numerics.linear_algebra import inverted
 
 Map = Callable[[Array], Array]
 """A decoder, latent point (d,) -> (D,), a log density, or a vector field on data points (D,) -> (D,)."""

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
-from noethers_razor import markup
 from noethers_razor._types import Array
 from noethers_razor.manifold_embedding import folds, functional
 from noethers_razor.manifold_embedding.density import Density
 from noethers_razor.manifold_embedding.latent import Nodes
 from noethers_razor.manifold_embedding.training import Family, decoded, energies, maps
+from noethers_razor.plot import markup
 
 _BATCH = 256
 """Latent points that are worked on at once."""

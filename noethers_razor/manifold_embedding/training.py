@@ -17,8 +17,8 @@ from noethers_razor.errors import UsageError
 from noethers_razor.manifold_embedding import functional
 from noethers_razor.manifold_embedding.basis import Decoder, decoder_of
 from noethers_razor.manifold_embedding.density import Density
-from noethers_razor.manifold_embedding.elimination import inverted
 from noethers_razor.manifold_embedding.latent import VARIANCE, Nodes, log_density
+from noethers_razor.numerics.linear_algebra import inverted
 
 _ROUGH = 1e-7
 """Relative gain of an iteration below which a climb at a blur ends."""

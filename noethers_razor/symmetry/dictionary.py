@@ -18,11 +18,11 @@ import numpy as np
 
 from noethers_razor._types import Array
 from noethers_razor.conserved.base import Tracks
-from noethers_razor.conserved.constancy import CREDIBLE, credible_length
-from noethers_razor.conserved.independence import INDEPENDENT, defects, gram, off_span
-from noethers_razor.conserved.sparsity import competing, most_gain
-from noethers_razor.expressions import expression, symbolic
-from noethers_razor.monomials import exponents, monomials
+from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length
+from noethers_razor.conserved.proposal.independence import INDEPENDENT, defects, gram, off_span
+from noethers_razor.conserved.proposal.sparsity import competing, most_gain
+from noethers_razor.numerics.expressions import expression, symbolic
+from noethers_razor.numerics.polynomials import exponents, monomials
 from noethers_razor.symmetry.formulas import sparse_basis, symbolic_sum, text_of
 
 _INSIDE = 0.1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from noethers_razor.expressions import require_sympy, symbols
+from noethers_razor.numerics.expressions import require_sympy, symbols
 
 _LARGEST_DENOMINATOR = 4
 _ROUNDING = 0.03

@@ -12,11 +12,11 @@ import numpy as np
 
 from noethers_razor._types import Observable
 from noethers_razor.conserved import thinned
-from noethers_razor.conserved.constancy import least_varying
-from noethers_razor.conserved.independence import independent_rank, off_span
-from noethers_razor.conserved.quadratic import QuadraticForm, quadratic_value
+from noethers_razor.conserved.proposal.constancy import least_varying
+from noethers_razor.conserved.proposal.independence import independent_rank, off_span
 from noethers_razor.errors import UsageError
-from noethers_razor.mechanics import bracket_defect
+from noethers_razor.mechanics.phase_space import bracket_defect
+from noethers_razor.mechanics.quadratic_form import QuadraticForm, quadratic_value
 from noethers_razor.symmetry.dictionary import Formula, constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.formulas import latex
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, html_of, numbers, warnings_of

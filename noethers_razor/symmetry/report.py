@@ -11,12 +11,12 @@ import numpy as np
 import scipy.linalg
 
 from noethers_razor._types import ArrayLike
-from noethers_razor.conserved.forms import embed
-from noethers_razor.conserved.quadratic import QuadraticForm, largest_count, stack_forms
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
-from noethers_razor.mechanics import bracket_defect, symplectic_form
-from noethers_razor.symmetry.algebra import Algebra, analyse
+from noethers_razor.mechanics.phase_space import bracket_defect, symplectic_form
+from noethers_razor.mechanics.quadratic_form import QuadraticForm, embed, largest_count, stack_forms
+from noethers_razor.numerics.subspaces import angles_of, largest_angle, parallelness
+from noethers_razor.symmetry.algebra.structure import Algebra, analyse
 from noethers_razor.symmetry.formulas import (
     form_of,
     latex,
@@ -27,7 +27,7 @@ from noethers_razor.symmetry.formulas import (
 )
 from noethers_razor.symmetry.function_report import FunctionReport, find_functions
 from noethers_razor.symmetry.sheet import Fitted, bound_lines, html_of, numbers, true_gradient, warnings_of
-from noethers_razor.symmetry.span import Span, angles_of, largest_angle, parallelness, span_of
+from noethers_razor.symmetry.span import Span, span_of
 from noethers_razor.symmetry.uncertainty import Uncertainty, uncertainty_of_span
 
 _defects = jax.jit(bracket_defect)

@@ -9,18 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor import markup
 from noethers_razor._types import ArrayLike
 from noethers_razor.conserved.base import Tracks
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
+from noethers_razor.plot import markup
 
 AS_LEARNED = "as learned"
 """Name, among the judged sets, of the one that training has left."""
 
 
 class Fitted(Protocol):
-    """What the analysis needs of a fitted model; `Result` is one, another program's may be."""
+    """What the analysis needs of a fitted model; `FitResult` is one, another program's may be."""
 
     @property
     def frame(self) -> Frame:

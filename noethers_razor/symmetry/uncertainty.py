@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from noethers_razor.conserved import Tracks
-from noethers_razor.conserved.constancy import (
+from noethers_razor.conserved.proposal.constancy import (
     DOUBT,
     Observables,
     as_forms,
@@ -25,8 +25,8 @@ from noethers_razor.conserved.constancy import (
     scatter,
     stretches,
 )
-from noethers_razor.symmetry.algebra import analyse
-from noethers_razor.symmetry.span import largest_sine, orthonormal
+from noethers_razor.numerics.subspaces import largest_sine, orthonormal
+from noethers_razor.symmetry.algebra.structure import analyse
 
 LEVEL = 0.9
 """Of intervals."""

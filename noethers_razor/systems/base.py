@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key, Observable
-from noethers_razor.conserved.quadratic import QuadraticForm, quadratic_value
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
-from noethers_razor.mechanics import hamiltonian_field
+from noethers_razor.mechanics.phase_space import hamiltonian_field
+from noethers_razor.mechanics.quadratic_form import QuadraticForm, quadratic_value
 
 _TOLERANCE = 1e-12
 _ENERGY_TOLERANCE = 1e-8

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from noethers_razor._types import Array, Key
-from noethers_razor.conserved.quadratic import QuadraticForm
 from noethers_razor.errors import UsageError
+from noethers_razor.mechanics.quadratic_form import QuadraticForm
 from noethers_razor.systems.base import System
 
 _ESCAPE = 1.0 / 6.0

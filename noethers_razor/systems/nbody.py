@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key
-from noethers_razor.conserved.quadratic import QuadraticForm, product_form
 from noethers_razor.errors import UsageError
+from noethers_razor.mechanics.quadratic_form import QuadraticForm, product_form
 from noethers_razor.systems.base import System, positive_numbers, require_positive
 
 _AXES = "xyz"

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key
-from noethers_razor.conserved.quadratic import QuadraticForm
 from noethers_razor.errors import UsageError
+from noethers_razor.mechanics.quadratic_form import QuadraticForm
 from noethers_razor.systems.base import System, positive_numbers
 
 

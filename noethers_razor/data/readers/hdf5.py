@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from noethers_razor._optional import extra
 from noethers_razor.data.layout import Layout, assembled
-from noethers_razor.data.readers.base import parsed_metadata, reading, require_plausible
+from noethers_razor.data.readers.base import parsed_metadata, reading
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError
-from noethers_razor.extras import extra
+from noethers_razor.storage.archives import require_plausible
 
 _REMEDY = "write plain arrays q, p, t with h5py"
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from noethers_razor._optional import extra
 from noethers_razor.data.layout import AXES, Layout, assembled
-from noethers_razor.data.readers.base import parsed_metadata, reading, require_plausible
+from noethers_razor.data.readers.base import parsed_metadata, reading
 from noethers_razor.data.readers.hdf5 import opened, require_no_links
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError
-from noethers_razor.extras import extra
+from noethers_razor.storage.archives import require_plausible
 
 _HDF5 = b"\x89HDF"
 _REMEDY = "write variables q, p, t with dimensions trajectory, time, dof"

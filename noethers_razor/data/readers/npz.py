@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from noethers_razor.data.layout import Layout, assembled
-from noethers_razor.data.readers.base import parsed_metadata, require_safe_archive, unreadable
+from noethers_razor.data.readers.base import parsed_metadata, unreadable
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError
+from noethers_razor.storage.archives import require_safe_archive
 
 # RuntimeError: encrypted members, unknown compression; MemoryError: absurd sizes.
 _UNREADABLE = (

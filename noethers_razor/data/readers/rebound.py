@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from noethers_razor._optional import extra
 from noethers_razor.data.layout import Layout, assembled
 from noethers_razor.data.readers.base import require_unused, unreadable
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.extras import extra
 
 _AXES = "xyz"
 _FLAT = 1e-12

@@ -11,16 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from noethers_razor._optional import extra
 from noethers_razor.data.layout import Layout, assembled
-from noethers_razor.data.readers.base import (
-    parsed_metadata,
-    reading,
-    require_plausible,
-    require_safe_archive,
-)
+from noethers_razor.data.readers.base import parsed_metadata, reading
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError
-from noethers_razor.extras import extra
+from noethers_razor.storage.archives import require_plausible, require_safe_archive
 
 _CODECS = {
     *("zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "blosc", "shuffle", "delta", "crc32c", "crc32"),

@@ -1,0 +1,153 @@
+"""Commands that train: fit, demo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from noethers_razor.cli.options import (
+    LAYOUT,
+    build_family,
+    build_system,
+    config_options,
+    family_options,
+    layout_options,
+    load_data,
+    seed_or_drawn,
+    settings_of_checkpoint,
+    system_options,
+)
+from noethers_razor.cli.shared import names_of_systems, text_of_summary
+from noethers_razor.config import FitConfig
+from noethers_razor.errors import Interrupted
+
+
+@click.command(epilog=f"Systems for --oracle: {names_of_systems()}.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@family_options
+@click.option("--oracle", default=None, metavar="SYSTEM", help="Give the true quantities of SYSTEM, fixed.")
+@system_options("the oracle, where the data do not say")
+@click.option("--seed", type=int, default=None, help="Seed of the fit; drawn and printed if unset.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of fits, from the seed on; the best bound is kept, the spread reported.",
+)
+@layout_options
+@click.option("--resume", is_flag=True, help="Go on with a fit that was interrupted, with its settings.")
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="Time between checkpoints.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a run folder that is not empty.")
+@click.option("--quiet", is_flag=True, help="No progress lines.")
+@config_options
+@click.pass_context
+def fit(
+    context: click.Context,
+    file: Path,
+    out: Path,
+    resume: bool,
+    checkpoint_seconds: float,
+    overwrite: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
+    from noethers_razor.cli.jobs import train
+    from noethers_razor.cli.progress import Progress
+    from noethers_razor.conserved import KnownQuadratic
+    from noethers_razor.storage.run_folder import is_done, is_finished, is_unfinished, require_target
+
+    require_target(out, overwrite=overwrite, resume=resume)
+    if resume:
+        settings = settings_of_checkpoint(context, out, settings)
+    if resume and not (is_finished(out) or is_unfinished(out)):
+        click.echo(f"nothing to go on with in {out}; beginning", err=True)
+    kept = dict(settings)
+    oracle, n, dim, parameters = (settings.pop(name) for name in ("oracle", "n", "dim", "parameters"))
+    seeds, seed = settings.pop("seeds"), settings.pop("seed")
+    place = {name: settings.pop(name) for name in LAYOUT}
+    # Wrong flags are told before any file is read.
+    wanted, config = build_family(settings), FitConfig(**settings)
+    data = load_data(file, place)
+    if oracle is not None:
+        system = build_system(oracle, n, dim, parameters, data.metadata)
+        wanted = KnownQuadratic.of(system.conserved())
+    # A run that is finished is only reported again.
+    kept["seed"] = first = 0 if resume and is_done(out) else seed_or_drawn(seed)
+    with Progress(quiet) as progress:
+        result, report = train(
+            data,
+            out,
+            wanted,
+            range(first, first + seeds),
+            config,
+            overwrite=overwrite,
+            command=sys.argv[1:],
+            watch=progress,
+            resume=resume,
+            checkpoint_seconds=checkpoint_seconds,
+            settings=kept,
+        )
+    click.echo(
+        f"{report}\n{out}: {result.metrics['seconds_total']:.1f} s, ELBO {result.elbo:.3f} per transition"
+    )
+
+
+@click.command()
+@click.option(
+    "--out", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder to write."
+)
+@click.option("--seed", type=int, default=11, show_default=True, help="Seed of data and fit.")
+@click.option("--overwrite", is_flag=True, help="Replace a folder that is not empty.")
+@click.option("--steps", default=FitConfig.steps, show_default=True, help="Optimiser steps, see fit.")
+def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
+    """Three oscillators from simulation to answer: data, fit, report, prediction, pictures."""
+    from noethers_razor.cli.jobs import figures_of, rollout_figure, train, write_figures
+    from noethers_razor.cli.progress import Progress
+    from noethers_razor.conserved import Quadratic
+    from noethers_razor.inference.rollouts import follow
+    from noethers_razor.storage.run_folder import require_free
+    from noethers_razor.symmetry.report import find_symmetries
+    from noethers_razor.systems import Oscillators
+
+    if not overwrite:
+        require_free(out, overwrite=False)
+    system = Oscillators(n=3)
+    click.echo("simulating 200 trajectories of 3 oscillators ...", err=True)
+    data = system.simulate(seed)
+    test = system.simulate(seed, n_trajectories=50, n_steps=50, stream="test")
+    out.mkdir(exist_ok=True)
+    data.save(out / "data.npz", overwrite=overwrite)
+    try:
+        with Progress(quiet=False) as progress:
+            result, _ = train(
+                data,
+                out / "run",
+                Quadratic(15),
+                [seed],
+                FitConfig(steps=steps),
+                overwrite=overwrite,
+                command=sys.argv[1:],
+                watch=progress,
+            )
+    except Interrupted:
+        raise Interrupted("interrupted; a demo begins anew, with --overwrite") from None
+    report = find_symmetries(result, system)
+    comparison = follow(result, test, 32)
+    figures = figures_of(report, result)
+    figures["rollout.png"] = rollout_figure(comparison, result.labels)
+    write_figures(out, figures)
+    text = f"{report}\n" + text_of_summary(comparison.summary)
+    (out / "report.txt").write_text(text + "\n")
+    click.echo(f"{text}\npictures and run in {out}")

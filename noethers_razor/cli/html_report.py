@@ -1,0 +1,210 @@
+"""The answer sheet as one HTML page that needs no other file: sentence, pictures, tables, warnings."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from noethers_razor.cli.jobs import Report, figures_of, rollout_figure
+from noethers_razor.inference.result import FitResult
+from noethers_razor.inference.rollouts import Comparison, follow, kept_trajectories
+from noethers_razor.storage.run_folder import versions
+from noethers_razor.symmetry.function_report import FunctionReport
+from noethers_razor.symmetry.report import SymmetryReport
+from noethers_razor.symmetry.uncertainty import FALSE_DISCOVERY_RATE, LEVEL, Uncertainty
+
+_FOLLOWED = 20
+
+
+class Row(NamedTuple):
+    """Cells of a table, and whether they are of what was accepted."""
+
+    cells: Sequence[str]
+    kept: bool = False
+
+
+class Picture(NamedTuple):
+    """A picture as a data address, and what it shows in words."""
+
+    source: str
+    alt: str
+
+
+class Section(NamedTuple):
+    """A part of the page; what is empty is left out."""
+
+    title: str
+    note: str = ""
+    formulas: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    rows: Sequence[Row] = ()
+    pictures: Sequence[Picture] = ()
+
+
+def _picture(figure: Any, alt: str) -> Picture:
+    import matplotlib
+
+    stream = io.BytesIO()
+    # Without a date, and with names that are no random ones, the same answer is the same page.
+    with matplotlib.rc_context({"svg.hashsalt": "noethers_razor"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return Picture("data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode(), alt)
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "" if value is None else f"{value:.{digits}g}"
+
+
+def _spectrum(report: Report, figures: dict[str, Any]) -> Section:
+    gap = report.span.gap if isinstance(report, SymmetryReport) else None
+    note = "Root-mean-square displacement of the data per unit of flow time, relative to their size."
+    if gap is not None:
+        note += f" The last value in use is {gap:.3g} times the first that is not."
+    picture = _picture(figures["spectrum.png"], "singular values on a logarithmic axis")
+    return Section("How many", note, pictures=[picture])
+
+
+def _evidence(report: Report) -> Section:
+    """Bounds of the alternatives, and of the sets that the judgement asked about."""
+    rows = [
+        Row([name, _number(b["negative_elbo"], 6), _number(b["error"], 2), ""])
+        for name, b in report.bounds.items()
+    ]
+    rows += [
+        Row(
+            [
+                f"judged: {one['name']}",
+                _number(one["negative_elbo"], 6),
+                _number(one["error"], 2),
+                str(one["kept"]),
+            ],
+            kept=one["accepted"],
+        )
+        for one in report.judgements
+    ]
+    return Section(
+        "What the evidence says",
+        "Minus a lower bound of the log evidence, in nats per transition: less is better. The largest set "
+        "that the bound does not reject is kept.",
+        columns=["set", "-ELBO", "error", "quantities"],
+        rows=rows,
+    )
+
+
+def _sure(unsure: Uncertainty) -> Section:
+    cells = zip(unsure.deviation, unsure.constant, unsure.trusted, strict=True)
+    rows = [
+        Row([str(i + 1), *(f"{v:.3g}" for v in deviation), f"{share:.3g}", "yes" if trusted else "no"])
+        for i, (deviation, share, trusted) in enumerate(cells)
+    ]
+    rate = f"{100 * FALSE_DISCOVERY_RATE:.0f} %"
+    note = (
+        f"{unsure.trusted.sum()} of {len(rows)} are trusted at a false-discovery rate of {rate}. "
+        "Combinations of the quantities, the most constant first: how much each varies along the "
+        f"trajectories in units of the noise, over {unsure.draws} draws of the trajectories, and in which "
+        "share of the draws that is no more than 1.5 and less than nineteen of twenty random observables. "
+        "What the noise hides counts as constant."
+    )
+    if unsure.angle is not None:
+        note += (
+            f" The largest angle of the span to the true one is to be expected between {unsure.angle[0]:.2g} "
+            f"and {unsure.angle[2]:.2g} degrees ({unsure.share})."
+        )
+    tail = 50 * (1 - LEVEL)
+    columns = ["combination", f"{tail:.0f} %", "median", f"{100 - tail:.0f} %", "constant in", "trusted"]
+    return Section("How sure", note, columns=columns, rows=rows)
+
+
+def _algebra(report: SymmetryReport) -> Section:
+    found, algebra = report.algebra_detail.invariants, report.algebra_detail
+    values: dict[str, Any] = {
+        "name": algebra.name or "not identified: " + found.open,
+        "dimension": algebra.dimension,
+        "closed to": f"{100 * algebra.closure_defect:.2g} %",
+        "dimension of the centre": found.centre,
+        "derived series": " ".join(map(str, found.derived)),
+        "lower central series": " ".join(map(str, found.lower_central)),
+        "Killing form, signs + - 0": None if found.signature is None else "{} {} {}".format(*found.signature),
+        "dimension of the radical": found.radical,
+        "simple ideals": " ".join(part.name or "unnamed" for part in found.simple),
+    }
+    if (closed := algebra.completion) is not None:
+        values["with the brackets that leave the span"] = (
+            f"dimension {closed.dimension}" + f", {closed.name}" * bool(closed.name)
+        )
+    if report.uncertainty is not None and report.uncertainty.names:
+        draws = report.uncertainty.names.items()
+        values["names in draws of the data"] = ", ".join(f"{name}: {count}" for name, count in draws)
+    rows = [Row([name, str(value)]) for name, value in values.items() if value not in (None, "")]
+    return Section("Algebra under the Poisson bracket", columns=["", ""], rows=rows)
+
+
+def _formulas(report: Report, figures: dict[str, Any]) -> Section:
+    pictures = []
+    if "generators.png" in figures:
+        pictures = [_picture(figures["generators.png"], "heat maps of the quadratic forms of the formulas")]
+    note = "" if report.formulas else "None recognised."
+    if report.formulas and isinstance(report, FunctionReport):
+        note = "In the span of the gradients of the learned functions and of H; that of H may be among them."
+    return Section("In formulas", note, report.formulas, pictures=pictures)
+
+
+def _rollouts(comparison: Comparison, names: list[str], source: str) -> Section:
+    rows = [
+        Row([name.replace("_", " "), _number(value)])
+        for name, value in comparison.summary.items()
+        if value is not None
+    ]
+    return Section(
+        "Predictions",
+        f"Rollouts from the first states of {source}. Energy drift: the largest change of the learned energy "
+        "along a rollout, relative to its deviation over the data.",
+        columns=["", ""],
+        rows=rows,
+        pictures=[_picture(rollout_figure(comparison, names), "first rollout, its spread, and the data")],
+    )
+
+
+def page(report: Report, result: FitResult, comparison: Comparison | None = None) -> str:
+    """The page.
+
+    Args:
+        comparison: rollouts to show; those along some of the training trajectories by default.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    figures = figures_of(report, result)
+    sections = [_formulas(report, figures)]
+    if "spectrum.png" in figures:
+        sections.append(_spectrum(report, figures))
+    sections.append(_evidence(report))
+    if report.uncertainty is not None:
+        sections.append(_sure(report.uncertainty))
+    if isinstance(report, SymmetryReport) and report.rank:
+        sections.append(_algebra(report))
+    source = "the trajectories given"
+    if comparison is None and (kept := kept_trajectories(result, _FOLLOWED)) is not None:
+        comparison, source = follow(result, kept, 32), "some of the training trajectories"
+    if comparison is not None:
+        sections.append(_rollouts(comparison, result.labels, source))
+    sections.append(
+        Section("Training", pictures=[_picture(figures["training.png"], "bound over optimiser steps")])
+    )
+    environment = Environment(loader=PackageLoader("noethers_razor.cli"), autoescape=True, trim_blocks=True)
+    return environment.get_template("sheet.html.jinja").render(
+        headline=str(report).splitlines()[0],
+        warnings=report.warnings,
+        sections=sections,
+        made=_made(result),
+    )
+
+
+def _made(result: FitResult) -> str:
+    metrics = result.metrics
+    return (
+        f"noethers_razor {versions()['noethers_razor']}, family {result.model.family.name}, seed "
+        f"{result.seed}, {metrics['transitions']} transitions, {metrics['steps']} steps in "
+        f"{metrics['seconds_total']:.1f} s; data SHA-256 {result.metadata.get('sha256', 'unknown')[:16]}."
+    )

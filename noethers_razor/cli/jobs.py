@@ -1,0 +1,152 @@
+"""Whole jobs that the command line and the experiments share: fit into a run folder, compare with data."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noethers_razor import plot
+from noethers_razor.config import FitConfig
+from noethers_razor.conserved import ConservedFamily
+from noethers_razor.data.trajectories import Trajectories
+from noethers_razor.errors import Interrupted, UsageError
+from noethers_razor.inference.fit import fit_seeds
+from noethers_razor.inference.history import Watcher
+from noethers_razor.inference.result import FitResult, load_result
+from noethers_razor.inference.rollouts import Comparison
+from noethers_razor.storage.journal import NOTES, SECONDS, Journal
+from noethers_razor.storage.run_folder import (
+    CHECKPOINTS,
+    is_done,
+    is_finished,
+    is_unfinished,
+    require_target,
+    versions,
+)
+from noethers_razor.symmetry.function_report import FunctionReport
+from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
+
+Report = SymmetryReport | FunctionReport
+_REPORT = "symmetry.json"
+
+
+def _save(result: FitResult, folder: Path, documents: dict[str, Any]) -> None:
+    """Into a folder whose checkpoints are left where it cannot be written."""
+    try:
+        result.save(folder, overwrite=True, documents=documents)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(
+            f"{folder}: the fit is done and cannot be saved ({reason}): make room, and pass --resume"
+        ) from None
+
+
+def figures_of(report: Report, result: FitResult) -> dict[str, Any]:
+    """File name -> figure: training, spectrum, generators."""
+    titles = [f"C{i + 1} = {text}" for i, text in enumerate(report.formulas)]
+    figures = {"training.png": plot.training(result.history)}
+    if len(report.singular_values):
+        figures["spectrum.png"] = report.plot()
+    if isinstance(report, SymmetryReport) and report.readable_forms:
+        figures["generators.png"] = plot.generators(report.readable_forms, titles, report.readable_names)
+    return figures
+
+
+def write_figures(folder: Path, figures: dict[str, Any]) -> None:
+    """Draw figures into a folder, made if missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=130)
+
+
+def _card(result: FitResult, report: Report) -> str:
+    metrics = result.metrics
+    return (
+        f"# Run of noethers_razor {versions()['noethers_razor']}\n\n"
+        f"Family {result.model.family.name}, seed {result.seed}, {metrics['transitions']} transitions, "
+        f"{metrics['steps']} optimiser steps in {metrics['seconds_total']:.1f} s.\n"
+        f"ELBO {metrics['elbo_per_transition']:.3f} nats per transition; noise variance "
+        f"{metrics['noise_variance']:.3g} (data units squared).\n\n```\n{report}\n```\n\n"
+        "Read it again with `noethers-razor inspect`; predictions are averages over posterior samples, "
+        "not the network at its mean weights.\n"
+    )
+
+
+def train(
+    data: Trajectories,
+    folder: Path,
+    family: ConservedFamily,
+    seeds: Sequence[int],
+    config: FitConfig,
+    *,
+    overwrite: bool,
+    command: list[str],
+    watch: Watcher | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = SECONDS,
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[FitResult, Report]:
+    """Fit from each seed, report, and one run folder with everything in it: that of the best bound.
+
+    Until it is finished the folder holds checkpoints.
+
+    Args:
+        overwrite: replace a run that is there, or its checkpoints.
+        resume: go on with checkpoints that are there; a finished run is only reported.
+        checkpoint_seconds: between checkpoints of a training that goes on.
+        settings: kept beside the checkpoints, for `options.settings_of_checkpoint`.
+    Raises:
+        UsageError: when the folder is not empty, or checkpoints are of another fit, before any work is done.
+        Interrupted: when it is stopped from outside.
+    """
+    require_target(folder, overwrite=overwrite, resume=resume)
+    # Drawing is slow to import, and training leaves the time for it.
+    threading.Thread(target=plot.load, daemon=True).start()
+    documents = {f"{NOTES}.json": dict(settings or {}), "command.json": command}
+    journal = Journal(folder / CHECKPOINTS, checkpoint_seconds, notes=settings, claimed=folder)
+    result: FitResult | None = None
+    try:
+        if resume and is_done(folder):
+            result = load_result(folder)
+            if result.metadata.get("sha256") != data.digest:
+                raise UsageError(f"{folder} holds a finished fit of other data; choose another folder")
+            if (folder / _REPORT).is_file():
+                return result, find_symmetries(result)
+        with journal:
+            if result is None:
+                if overwrite:
+                    journal.clear()
+                if is_finished(folder):
+                    # Stopped before its first record, what is asked for is this fit and not the one there.
+                    journal.make()
+                result = fit_seeds(
+                    data, seeds=seeds, conserved=family, config=config, watch=watch, journal=journal
+                )[0]
+                # Saved before it is analysed, so that no error in the report can lose the fit.
+                _save(result, folder, documents)
+            report = find_symmetries(result)
+            result.save(
+                folder,
+                overwrite=True,
+                documents={_REPORT: report.as_json(), **documents},
+                texts={"README.md": _card(result, report)},
+            )
+            write_figures(folder, figures_of(report, result))
+    except KeyboardInterrupt:
+        kept = is_finished(folder) or is_unfinished(folder)
+        done = f"what was done is in {folder}: pass --resume to go on" if kept else "nothing was kept yet"
+        raise Interrupted(f"interrupted; {done}") from None
+    return result, report
+
+
+def rollout_figure(comparison: Comparison, names: list[str]) -> Any:
+    """The first trajectory of a comparison."""
+    outcome, data = comparison.prediction, comparison.followed
+    t = outcome.t if outcome.t.ndim == 1 else outcome.t[0]
+    spread = outcome.deviation[0] if len(outcome.samples) else 0 * outcome.mean[0]
+    seen = np.where(data.present[0][:, None], data.states[0], np.nan)
+    return plot.rollouts(t, outcome.mean[0], spread, seen, names)

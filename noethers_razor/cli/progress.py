@@ -1,0 +1,65 @@
+"""A progress bar over the stages of a fit, on standard error."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import Any
+
+from tqdm import tqdm
+
+from noethers_razor.inference.history import Row
+
+
+class Progress:
+    """A tqdm bar over the steps of each stage: nll, KL, rank; the first line says that it compiles.
+
+    Within it SIGTERM and SIGINT stop the fit, as Ctrl-C does. Where the exception of a signal is lost, as
+    in a destructor, the next chunk of steps raises it again.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet, self._stage = quiet, ""
+        self._bar: Any = None
+        self._stopped = False
+        self._handlers: dict[int, Any] = {}
+
+    def _stop(self, *_: Any) -> None:
+        self._stopped = True
+        raise KeyboardInterrupt
+
+    def __enter__(self) -> Progress:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # A shell lets what it starts in the background ignore Ctrl-C.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, self._stop)
+        if not self._quiet:
+            print("compiling the training step ...", file=sys.stderr, flush=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def __call__(self, row: Row, total: int) -> None:
+        if self._stopped:
+            raise KeyboardInterrupt
+        if self._quiet:
+            return
+        if row.stage != self._stage:
+            self.close()
+            self._bar, self._stage = (
+                tqdm(total=total, desc=row.stage, unit="step", file=sys.stderr),
+                row.stage,
+            )
+        self._bar.update(row.step - self._bar.n)
+        self._bar.set_postfix_str(f"nll {row.nll:.3f} KL {row.kl:.3f} rank {row.rank}")
+
+    def close(self) -> None:
+        """End the bar of the stage."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -1,1 +1,0 @@
-"""The commands of the program; heavy imports happen inside them."""

@@ -1,0 +1,1 @@
+"""Proposals: which quantities are constant along trajectories, independent and sparse."""

@@ -1,0 +1,1 @@
+"""From trajectories to a fit: stages, training, result, prediction, comparison."""

@@ -1,0 +1,1 @@
+"""Phase space, fields, integrators, flows and orbits."""

@@ -1,0 +1,1 @@
+"""The network, its posterior and the lower bound."""

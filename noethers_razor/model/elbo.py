@@ -1,0 +1,257 @@
+"""The model, its guide and the lower bound, as NumPyro functions (method, eq. of the bound).
+
+    theta_l ~ N(0, v_l I)           weights [W b] of layer l; v_l in closed form
+    tau     ~ mu^S                  latent, its variational law is its prior
+    x'      ~ N(Phi_H^dt(x), sigma^2 I),   H = mean_s F_theta(g_tau_s x)
+    guide:  theta_l ~ matrix normal
+
+Parameters are one flat dictionary of arrays: ``posterior/<layer>/mean|row|column``,
+``conserved/<name>`` and ``noise/log_deviation``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from numpyro.distributions.kl import kl_divergence
+from numpyro.infer import TraceMeanField_ELBO
+
+from noethers_razor._types import Array, Key, Params, VectorField
+from noethers_razor.config import FitConfig
+from noethers_razor.conserved.base import ConservedFamily
+from noethers_razor.data.frame import Frame
+from noethers_razor.mechanics import integrators
+from noethers_razor.mechanics.orbits import Orbit, sample_tau
+from noethers_razor.model import posterior
+from noethers_razor.model.network import NetworkFunction, field_of, network_function, orbit_hamiltonian
+
+NOISE = "noise/log_deviation"
+
+# NumPyro keeps one stack of handlers for the process: two threads that trace at once would share their sites.
+_HANDLERS = threading.Lock()
+
+
+@contextlib.contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """float64 arithmetic inside the block when asked for; nothing is changed otherwise."""
+    if dtype == "float64":
+        with jax.enable_x64(True):
+            yield
+    else:
+        yield
+
+
+class Batch(NamedTuple):
+    """Transitions in the frame: start (B, M), duration (B, 1), end (B, M)."""
+
+    start: Array
+    duration: Array
+    end: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """How the flow of H meets the data.
+
+    Args:
+        residual: (M, M), frame residuals -> residuals in noise units.
+        log_density: nats per transition from noise units to data units.
+        integrator: method of the step, see `integrators.ORDERS`.
+        substeps: steps per transition.
+        noise: fixed deviation in noise units, or None when it is learned.
+        floor: smallest learned deviation, noise units.
+        total: number N of transitions that a batch stands for.
+    """
+
+    residual: Array
+    log_density: float | Array
+    integrator: str
+    substeps: int
+    noise: float | None
+    floor: float
+    total: int
+
+    def deviation(self, log_deviation: Array | None) -> Array:
+        """Sigma in noise units. Without a floor, noise-free data would make the bound a race to zero."""
+        if self.noise is not None or log_deviation is None:
+            return jnp.asarray(self.noise, self.residual.dtype)
+        return jnp.sqrt(self.floor**2 + jnp.exp(2.0 * log_deviation))
+
+
+@dataclasses.dataclass(frozen=True)
+class OrbitSampling:
+    """How tau is drawn: S samples of a measure, see `orbit.sample_tau`."""
+
+    samples: int
+    measure: str
+    sampling: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Everything that the bound depends on besides parameters and data."""
+
+    network: NetworkFunction
+    family: ConservedFamily
+    conserved_names: tuple[str, ...]
+    orbits: OrbitSampling
+    likelihood: Likelihood
+
+    @property
+    def layers(self) -> int:
+        """Number of weight matrices."""
+        return len(self.network.shapes)
+
+    def flow_times(self, key: Key, samples: int) -> Array:
+        """tau (S, K) of the measure; those of functions lie on a line, in an order of their own."""
+        functions = self.family.functions
+
+        def draw(key: Key, count: int, measure: str) -> Array:
+            sampling, dtype = self.orbits.sampling, self.network.dtype
+            return sample_tau(key, samples, count, measure=measure, sampling=sampling, dtype=dtype)
+
+        if not functions:
+            return draw(key, self.family.count, self.orbits.measure)
+        keys = jax.random.split(key, 3)
+        path = jax.random.permutation(keys[2], draw(keys[1], functions, "line"))
+        if self.family.count == functions:
+            return path
+        forms = draw(keys[0], self.family.count - functions, self.orbits.measure)
+        return jnp.concatenate([forms, path], axis=1)
+
+    def orbit(self, conserved: Params, key: Key) -> Orbit:
+        """One draw of tau^S, its flows computed once."""
+        if self.family.count == 0:
+            return lambda x: x[None]
+        return self.family.orbit(conserved, self.flow_times(key, self.orbits.samples))
+
+    def field(self, weights: Sequence[Array], orbit: Orbit) -> VectorField:
+        """x' = J grad H of the orbit-averaged network."""
+        return field_of(orbit_hamiltonian(lambda x: self.network.apply(weights, x), orbit))
+
+    def step(self, weights: Sequence[Array], orbit: Orbit, x: Array, duration: Array) -> Array:
+        """The flow of H over a transition, by the likelihood's integrator."""
+        method, substeps = self.likelihood.integrator, self.likelihood.substeps
+        return integrators.advance(method, self.field(weights, orbit), x, duration, substeps)
+
+    def model(self, batch: Batch) -> None:
+        """The generative side: prior over weights, orbits, and the next states."""
+        weights = [
+            numpyro.sample(f"weights{i}", posterior.empirical_prior(_layer_of(i))) for i in range(self.layers)
+        ]
+        key = numpyro.prng_key()
+        assert key is not None, "the bound always seeds the model"
+        names = self.conserved_names
+        conserved = {name: numpyro.param(f"conserved/{name}") for name in names}
+        orbit = self.orbit(conserved, key)
+        likelihood = self.likelihood
+        deviation = likelihood.deviation(numpyro.param(NOISE) if likelihood.noise is None else None)
+        predicted = self.step(weights, orbit, batch.start, batch.duration)
+        size = batch.start.shape[0]
+        with numpyro.plate("transitions", likelihood.total, subsample_size=size):
+            numpyro.sample(
+                "next_state",
+                dist.Normal(predicted @ likelihood.residual.T, deviation).to_event(1),
+                obs=batch.end @ likelihood.residual.T,
+            )
+            numpyro.factor("units", jnp.full(size, likelihood.log_density))
+
+    def guide(self, batch: Batch) -> None:
+        """The variational side: a matrix normal for each layer."""
+        del batch
+        for i in range(self.layers):
+            numpyro.sample(f"weights{i}", _layer_of(i))
+
+    def negative_elbo(self, params: Params, key: Key, batch: Batch, draws: int = 1) -> Array:
+        """-ELBO per transition, nats, estimated on a batch with ``draws`` weight samples."""
+        objective = TraceMeanField_ELBO(num_particles=draws)
+        with _HANDLERS:
+            loss = objective.loss(key, params, self.model, self.guide, batch)
+        return loss / self.likelihood.total
+
+    def divergence(self, params: Params) -> Array:
+        """KL(q(theta) || p(theta)) of all layers, nats, in total."""
+        total = jnp.zeros((), self.network.dtype)
+        for i in range(self.layers):
+            q = layer_distribution(params, i)
+            total = total + kl_divergence(q, posterior.empirical_prior(q))
+        return total
+
+    def sample_weights(self, params: Params, key: Key) -> list[Array]:
+        """One draw of all weight matrices from the posterior."""
+        keys = jax.random.split(key, self.layers)
+        return [layer_distribution(params, i).sample(keys[i]) for i in range(self.layers)]
+
+
+def build_model(
+    config: FitConfig,
+    family: Any,
+    conserved_names: tuple[str, ...],
+    frame: Frame,
+    *,
+    substeps: int,
+    total: int,
+) -> Model:
+    """The model that a configuration, a family and a frame describe."""
+    dtype = jnp.dtype(config.dtype)
+    network = network_function(
+        frame.dim,
+        width=config.width,
+        depth=config.depth,
+        activation=config.activation,
+        dtype=dtype,
+    )
+    likelihood = Likelihood(
+        residual=jnp.asarray(frame.residual_matrix, dtype),
+        log_density=frame.log_density,
+        integrator=config.integrator,
+        substeps=substeps,
+        noise=None if config.noise_variance is None else float(config.noise_variance) ** 0.5,
+        floor=config.noise_floor,
+        total=total,
+    )
+    orbits = OrbitSampling(config.orbit_samples, config.measure, config.sampling)
+    return Model(network, family, conserved_names, orbits, likelihood)
+
+
+def layer_distribution(params: Params, layer: int) -> dist.MatrixNormal:
+    """The posterior of one layer from the flat parameters."""
+    leaves = [params[f"posterior/{layer}/{leaf}"] for leaf in posterior.LEAVES]
+    return posterior.layer_posterior(*leaves)
+
+
+def _layer_of(layer: int) -> dist.MatrixNormal:
+    names = [f"posterior/{layer}/{leaf}" for leaf in posterior.LEAVES]
+    return posterior.layer_posterior(*(numpyro.param(name) for name in names))
+
+
+def conserved_of(params: Params) -> Params:
+    """The parameters of the family, out of the flat dictionary."""
+    prefix = "conserved/"
+    return {k[len(prefix) :]: v for k, v in params.items() if k.startswith(prefix)}
+
+
+def prefixed(conserved: Params, dtype: jnp.dtype) -> dict[str, Array]:
+    """The parameters of the family as entries of the flat dictionary, the inverse of `conserved_of`."""
+    return {f"conserved/{k}": jnp.asarray(v, dtype) for k, v in conserved.items()}
+
+
+def initial_params(
+    network: NetworkFunction, key: Key, deviation: float, log_noise: float | None
+) -> dict[str, Array]:
+    """Parameters at the start: posterior around the initial weights, deviation / sqrt(fan-in)."""
+    params: dict[str, Array] = {}
+    for i, weights in enumerate(network.init(key)):
+        layer = posterior.initial_layer(weights, deviation / weights.shape[1] ** 0.5)
+        params |= {f"posterior/{i}/{leaf}": value for leaf, value in layer.items()}
+    if log_noise is not None:
+        params[NOISE] = jnp.asarray(log_noise, network.dtype)
+    return params

@@ -1,0 +1,178 @@
+"""Folders of arrays and JSON with a SHA-256 manifest: written beside and renamed, verified on load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from noethers_razor.errors import RunFolderError, UsageError
+from noethers_razor.storage.archives import require_safe_archive
+
+MANIFEST = "manifest.json"
+CHECKPOINTS = "checkpoints"
+"""Folder in that of a run while it is not finished."""
+
+
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a target folder that holds anything.
+
+    Raises:
+        UsageError: when the folder is not empty (with ``overwrite``: and no run folder), is a file, or its
+            parent is missing.
+    """
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; expected a folder to write a run into")
+    if not folder.resolve().parent.is_dir():
+        raise UsageError(f"folder {folder.resolve().parent} does not exist; create it first")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise UsageError(f"folder {folder} is not empty; choose another, or pass --overwrite")
+    if not is_finished(folder) and not is_unfinished(folder):
+        raise UsageError(f"folder {folder} is no run folder and is not replaced; choose another")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (folder / MANIFEST).is_file()
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder holds checkpoints of a run."""
+    return (folder / CHECKPOINTS).is_dir()
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a folder holds a run and nothing to go on with."""
+    return is_finished(folder) and not is_unfinished(folder)
+
+
+def require_target(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse a folder that a fit cannot be written into, or gone on with.
+
+    Raises:
+        UsageError: as `require_free`, and where an unfinished run is neither to be gone on with nor replaced.
+    """
+    if overwrite and resume:
+        raise UsageError("--resume with --overwrite; go on with the run, or begin anew")
+    # Folders of runs appear by a rename: what cannot be renamed is told before any training.
+    if folder.is_symlink() or folder.resolve() == Path.cwd() or os.path.ismount(folder):
+        raise UsageError(f"{folder} is a link, this very folder, or a file system; choose a folder in one")
+    recover(folder)
+    if is_unfinished(folder) and not (overwrite or resume):
+        raise UsageError(
+            f"folder {folder} holds an unfinished fit; pass --resume to go on with it, or --overwrite"
+        )
+    if not resume or not (is_unfinished(folder) or is_finished(folder)):
+        require_free(folder, overwrite=overwrite)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_folder(
+    folder: str | os.PathLike[str],
+    *,
+    documents: Mapping[str, Any],
+    arrays: Mapping[str, Mapping[str, np.ndarray]] = MappingProxyType({}),
+    texts: Mapping[str, str] = MappingProxyType({}),
+    overwrite: bool = False,
+) -> Path:
+    """Write .npz files, .json files and text files as one folder that appears whole or not at all.
+
+    Raises:
+        UsageError: see `require_free`.
+    """
+    target = Path(folder)
+    require_free(target, overwrite=overwrite)
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.resolve().parent))
+    try:
+        for name, group in arrays.items():
+            np.savez(beside / name, allow_pickle=False, **dict(group))
+        for name, value in documents.items():
+            (beside / name).write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+        for name, text in texts.items():
+            (beside / name).write_text(text)
+        manifest = {path.name: _digest(path) for path in sorted(beside.iterdir())}
+        (beside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        beside.chmod(0o755)
+        _swap(beside, target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return target
+
+
+def recover(folder: Path) -> None:
+    """Put back a run that was set aside by a write that did not end."""
+    beside = folder.resolve().parent
+    if folder.exists() or not beside.is_dir():
+        return
+    for old in sorted(beside.glob(f".{folder.name}.old.*")):
+        if is_finished(old) or is_unfinished(old):
+            old.replace(folder)
+            return
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put a finished folder in place; an old run there is removed last."""
+    if not target.is_dir():
+        new.replace(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.resolve().parent))
+    target.replace(old)
+    new.replace(target)
+    shutil.rmtree(old)
+
+
+def read_folder(
+    folder: str | os.PathLike[str], *, document: str, arrays: str | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A .json and, if named, a .npz file of a folder, after comparing every listed file with the manifest.
+
+    Raises:
+        RunFolderError: when the folder or a file is missing, or a file was changed.
+    """
+    source = Path(folder)
+    if not source.is_dir():
+        raise RunFolderError(f"{source} is no run folder; expected one that fit has written")
+    try:
+        manifest = json.loads((source / MANIFEST).read_text())
+        named = {str(k): str(v) for k, v in manifest.items()}
+    except (OSError, ValueError, AttributeError):
+        raise RunFolderError(f"{source}: no readable {MANIFEST}; the run is incomplete, fit again") from None
+    for name in (arrays, document):
+        if name is not None and name not in named:
+            raise RunFolderError(f"{source}: {MANIFEST} lists no {name}; the run is incomplete, fit again")
+    for name, digest in named.items():
+        path = source / Path(name).name
+        if path.is_symlink():
+            raise RunFolderError(f"{path} is a link; expected a file of the run's own")
+        if not path.is_file():
+            raise RunFolderError(f"{path} is missing; restore it or fit again")
+        if _digest(path) != digest:
+            raise RunFolderError(f"{path} differs from its checksum in {MANIFEST}; restore it or fit again")
+    loaded = {}
+    if arrays is not None:
+        require_safe_archive(source / arrays)
+        with np.load(source / arrays, allow_pickle=False) as archive:
+            loaded = {name: archive[name] for name in archive.files}
+    return loaded, json.loads((source / document).read_text())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    import importlib.metadata
+
+    names = ("noethers_razor", "jax", "jaxlib", "flax", "numpyro", "optax", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}

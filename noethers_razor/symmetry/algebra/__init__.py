@@ -1,0 +1,1 @@
+"""Lie algebras of conserved quantities: structure constants, invariants, names."""
