@@ -16,13 +16,13 @@ from noethers_razor.conserved import (
     NoSymmetry,
     Quadratic,
     Tracks,
-    forms,
 )
 from noethers_razor.conserved.expansion import LENGTH
 from noethers_razor.conserved.proposal import constancy
 from noethers_razor.data.frame import Frame
 from noethers_razor.inference.fit import to_tracks
 from noethers_razor.mechanics import phase_space as mechanics
+from noethers_razor.mechanics import quadratic_form
 from noethers_razor.mechanics.quadratic_form import largest_count, stack_forms
 from noethers_razor.systems import Oscillators
 
@@ -245,10 +245,10 @@ def test_other_known_quantities_start_with_unit_displacement(size, x64):
 
 
 def test_embedding_measures_displacement(x64):
-    form, linear = forms.basis(DIM)
+    form, linear = quadratic_form.basis(DIM)
     assert len(form) == largest_count(DIM)
     states = states_of(9) + 0.5
-    rows = forms.embed(form, linear, forms.second_moment(states))
+    rows = quadratic_form.embed(form, linear, quadratic_form.second_moment(states))
     gradients = np.einsum("kij,bj->bki", form, states) + linear
     gram = np.einsum("bki,bli->kl", gradients, gradients) / np.sum(states**2)
     np.testing.assert_allclose(rows @ rows.T, gram, atol=1e-12)
@@ -256,9 +256,9 @@ def test_embedding_measures_displacement(x64):
 
 def test_values_are_those_of_the_basis(x64):
     states = states_of(10, 4)
-    form, linear = forms.basis(DIM)
+    form, linear = quadratic_form.basis(DIM)
     expected = 0.5 * np.einsum("kij,bi,bj->bk", form, states, states) + states @ linear.T
-    np.testing.assert_allclose(forms.basis_values(states), expected, atol=1e-13)
+    np.testing.assert_allclose(quadratic_form.basis_values(states), expected, atol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_too_few_data_make_nothing_credible(x64):
     # 33 differences and 27 observables: some combination is nearly constant on any such data.
     states = np.random.default_rng(3).normal(size=(36, DIM))
     tracks = Tracks(states, np.repeat(np.arange(3), 12), 0.1**2 * np.eye(DIM))
-    values = forms.basis_values(states)
+    values = quadratic_form.basis_values(states)
     fitted = np.sqrt(np.linalg.eigvalsh(constancy.scatter(values, tracks.track)[0])[0] / 33)
     assert fitted < 0.1
     assert constancy.proposal(tracks, 10).length.max() < 0.5
