@@ -16,7 +16,7 @@ import noethers_razor as nr
 @pytest.fixture(scope="module")
 def example():
     """Names that the example leaves, two oscillators and their fit among them, and what it prints."""
-    text = (Path(__file__).parent.parent / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "README.md").read_text()
     program = re.findall(r"```python\n(.*?)```", text, flags=re.S)[0]
     names: dict = {}
     with contextlib.redirect_stdout(io.StringIO()) as out:

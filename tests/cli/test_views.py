@@ -11,7 +11,7 @@ from noethers_razor.inference.prediction import Prediction
 from noethers_razor.plot import markup
 from noethers_razor.symmetry.report import find_symmetries
 from noethers_razor.systems import Kepler, NBody, Oscillators
-from tests.test_symmetry import known_fit
+from tests.symmetry.test_symmetry import known_fit
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 TINY = nr.FitConfig(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)

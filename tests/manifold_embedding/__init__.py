@@ -1,0 +1,1 @@
+"""Tests of manifold_embedding."""
