@@ -19,7 +19,7 @@ import jax
 from benchmarks.steps import RESULTS, Case, prepared
 from experiments.tables import markdown, write
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import Quadratic
+from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.systems import Oscillators
 
 STEPS = 50

@@ -21,7 +21,11 @@ import numpy as np
 from experiments.tables import markdown, write
 from noethers_razor._types import Array, Key
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import ConservedFamily, Neural, NoSymmetry, Polynomial, Quadratic
+from noethers_razor.conserved.base import Family
+from noethers_razor.conserved.neural import Neural
+from noethers_razor.conserved.none import NoSymmetry
+from noethers_razor.conserved.polynomial import Polynomial
+from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.inference.fit import to_batch
 from noethers_razor.inference.history import Clock, FlatParams
@@ -41,7 +45,7 @@ class Case:
 
     label: str
     system: System
-    family: ConservedFamily
+    family: Family
     config: FitConfig
     chunk: int = 100
 

@@ -1,6 +1,6 @@
-"""Reproductions, one module each; they run with the settings of the command line."""
+"""Experiments behind the result tables, one module each, with the settings of the command line."""
 
 from noethers_razor.cli import host
 
-# Before a module loads JAX, which reads its environment then.
+# JAX reads its environment when it is loaded, so this call comes before any import of JAX.
 host.prepare()

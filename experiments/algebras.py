@@ -1,7 +1,7 @@
-"""Names of algebras from exact generators in random bases and coordinates, with noise.
+"""Names of algebras, identified from generators with noise in random bases and coordinates.
 
 Run as `python -m experiments.algebras`. Each trial draws a basis of the algebra, a symplectic change of
-coordinates and an error of each generator relative to its size.
+coordinates, and an error of each generator relative to its size.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from noethers_razor.symmetry.span import span_of
 from noethers_razor.systems import NBody, Oscillators
 
 NOISES = (0.0, 1e-3, 1e-2)
+"""Errors of a generator, relative to its size."""
 _STRETCH = 0.3
-"""Deviation of the logarithm of the change of coordinates."""
+"""Standard deviation of the logarithm of the change of coordinates."""
 
 Quantities = tuple[np.ndarray, np.ndarray]
-"""Forms (r, M, M) and linear parts (r, M)."""
+"""Quadratic forms (r, M, M) and linear parts (r, M)."""
 
 
 def _unit(dof: int, index: int) -> np.ndarray:
@@ -43,7 +44,7 @@ def _forms(*forms: np.ndarray) -> Quantities:
 
 
 def _rotations(n: int, dof: int) -> list[np.ndarray]:
-    """q_i p_j - q_j p_i of the first n coordinates."""
+    """Return the quadratic forms of q_i p_j - q_j p_i for the first n coordinates."""
     return [
         product_form(_unit(dof, i), _unit(dof, dof + j)) - product_form(_unit(dof, j), _unit(dof, dof + i))
         for i in range(n)
@@ -52,12 +53,12 @@ def _rotations(n: int, dof: int) -> list[np.ndarray]:
 
 
 def unitary(n: int) -> Quantities:
-    """Of n oscillators."""
+    """Return the conserved quantities of n oscillators, u(n)."""
     return stack_forms(Oscillators(n=n).conserved())
 
 
 def special_unitary(n: int) -> Quantities:
-    """Those of n oscillators without their sum."""
+    """Return the conserved quantities of n oscillators without the trace, su(n)."""
     form, _ = unitary(n)
     traces = np.einsum("kii->k", form) / (2 * n)
     rows = (form - traces[:, None, None] * np.eye(2 * n)).reshape(len(form), 4 * n * n)
@@ -65,21 +66,21 @@ def special_unitary(n: int) -> Quantities:
 
 
 def euclidean(n: int) -> Quantities:
-    """Rotations and momenta of a particle."""
+    """Return rotations and momenta of a particle in n dimensions, se(n)."""
     form, linear = _forms(*_rotations(n, n))
     momenta = np.eye(2 * n)[n:]
     return np.concatenate([form, np.zeros((n, 2 * n, 2 * n))]), np.concatenate([linear, momenta])
 
 
 def heisenberg() -> Quantities:
-    """q1 p2 and p1, whose bracket is p2."""
+    """Return q1 p2, p1 and their bracket p2."""
     form = np.zeros((3, 4, 4))
     form[0] = product_form(_unit(2, 0), _unit(2, 3))
     return form, np.stack([np.zeros(4), _unit(2, 2), _unit(2, 3)])
 
 
 def oscillator(dof: int, index: int) -> np.ndarray:
-    """The energy of one of several."""
+    """Return the quadratic form (2 dof, 2 dof) of the energy of one oscillator."""
     return np.diag(_unit(dof, index) + _unit(dof, dof + index))
 
 
@@ -100,7 +101,13 @@ ALGEBRAS: dict[str, Callable[[], Quantities]] = {
 
 
 def trial(name: str, noise: float, seed: int) -> Algebra:
-    """What is read from an algebra in a random basis, random coordinates and with an error."""
+    """Identify an algebra from generators with an error, in a random basis and random coordinates.
+
+    Args:
+        name: key of `ALGEBRAS`.
+        noise: error of a generator, relative to its size.
+        seed: seed of basis, coordinates and error.
+    """
     form, linear = ALGEBRAS[name]()
     count, dim = linear.shape
     rng = np.random.default_rng([seed, count, dim])
@@ -121,8 +128,10 @@ def trial(name: str, noise: float, seed: int) -> Algebra:
 
 
 def main() -> None:
-    arguments = parser("names of algebras")
-    arguments.add_argument("--trials", type=int, default=200, help="draws of each")
+    arguments = parser("identify algebras from generators with noise")
+    arguments.add_argument(
+        "--trials", type=int, default=200, help="number of trials of each algebra at each noise"
+    )
     arguments.add_argument("--algebra", nargs="+", choices=list(ALGEBRAS), default=list(ALGEBRAS))
     chosen = arguments.parse_args()
     rows, runs = [], {}
@@ -139,12 +148,13 @@ def main() -> None:
     write(
         chosen.out,
         "algebras",
-        title="Names of algebras in random bases and coordinates; the rest is not identified",
+        title="Names of algebras in random bases and coordinates",
         command=f"python -m experiments.algebras --trials {chosen.trials}",
         table=markdown(["algebra", *(f"noise {noise:g}" for noise in NOISES)], rows),
         remarks="",
         runs=runs,
-        spread_of="Errors are relative to the size of a generator.",
+        spread_of="The cells count trials with the right name and trials with a wrong name. The other trials "
+        "have no name. The noise is relative to the size of a generator.",
     )
 
 

@@ -1,7 +1,7 @@
-"""Anisotropic oscillators, frequencies 1, sqrt 2, pi/2: three true quantities, no rotations.
+"""Anisotropic oscillators with frequencies 1, sqrt 2, pi/2: three true quantities, no rotations.
 
-Run as `python -m experiments.anisotropic`. A negative control: near-degenerate frequencies tempt the
-proposal to false rotations, and the bound has to reject them.
+Run as `python -m experiments.anisotropic`. This is a negative control. The frequencies are nearly degenerate,
+so that the proposal may contain false rotations. The bound has to reject these.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from noethers_razor.systems import Oscillators
 
 FREQUENCIES = (1.0, 2.0**0.5, float(np.pi / 2))
 NOISES = (0.0, 0.001**0.5)
+"""Standard deviations of the noise on the states."""
 
 
 def one_run(seed: int, noise: float) -> dict[str, Any]:
-    """Bounds, angles of the true quantities, and directions that the bound kept and rejected."""
+    """Fit one data set. Return bounds, angles, and the directions before and after model selection."""
     system = Oscillators(n=3, frequencies=FREQUENCIES)
     report, numbers = in_process(system, nr.Quadratic(15), seed, noise=noise)
     judged = report.judgements[0] if report.judgements else None
@@ -65,17 +66,17 @@ def main() -> None:
         table=markdown(
             [
                 "noise",
-                "false directions after joint training, each seed",
-                "rank after judgement, each seed",
+                "false directions before model selection, each seed",
+                "rank after model selection, each seed",
                 "worst angle of a true H_i (degrees)",
                 "-ELBO learned",
                 "-ELBO none",
-                "learned not worse",
+                "seeds where learned is not worse",
                 "seconds",
             ],
             rows,
         ),
-        remarks="Singular values of the false directions before the cut are in anisotropic.json.\n",
+        remarks="Singular values of the false directions before model selection are in anisotropic.json.\n",
         runs=runs,
     )
 

@@ -1,8 +1,9 @@
-"""False discoveries and detections: systems with nothing to find, and systems with a known algebra.
+"""False discoveries and detections: negative controls, and systems with a known algebra.
 
-Run as `python -m experiments.controls`. Data come from seed + 10. A direction of the learned span is false
-when it is more than 20 degrees off the true span; a true quantity is detected when it is within 20 degrees of
-the learned span, or of the part of it that is trusted at a false-discovery rate of 5 %.
+Run as `python -m experiments.controls`. Data come from seed + 10. A learned direction is false when its angle
+to the true span exceeds 20 degrees. A true quantity is detected when its angle to the learned span is at most
+20 degrees. It is detected and trusted when this holds for the trusted part of the span, at a false-discovery
+rate of 5 %.
 """
 
 from __future__ import annotations
@@ -22,19 +23,35 @@ from noethers_razor.numerics.subspaces import orthonormal
 from noethers_razor.systems import HenonHeiles, NBody, Oscillators, System
 
 _FALSE = np.sin(np.radians(20.0))
-_COUNT, _STEPS, _DT, _NOISE = 100, 50, 0.2, 0.03
+"""Sine of 20 degrees: a direction at a larger angle to the true span is false."""
+_COUNT = 100
+"""Trajectories of a data set."""
+_STEPS = 50
+"""Transitions of a trajectory."""
+_DT = 0.2
+"""Time between two states."""
+_NOISE = 0.03
+"""Standard deviation of the noise on the states, unless a case has its own."""
 Field = Callable[[np.ndarray], np.ndarray]
+"""States (B, 4) -> velocities (B, 4)."""
 
 
 class Case(NamedTuple):
-    """Data by seed, and the true quadratic quantities."""
+    """Data as a function of the seed, and the true quadratic quantities."""
 
     data: Callable[[int], nr.Trajectories]
     truth: Mapping[str, QuadraticForm] = {}
 
 
 def from_field(field: Field, generator: np.random.Generator) -> nr.Trajectories:
-    """Noisy trajectories (B, T, 4) of x' = f(x) from normal starts: a system that the package lacks."""
+    """Simulate a system x' = f(x) that the package does not contain.
+
+    Args:
+        field: f, from states (B, 4) to velocities (B, 4).
+        generator: random numbers of the initial states, which are normal, and of the noise.
+    Returns:
+        Trajectories with noise, of two degrees of freedom.
+    """
     times = np.arange(_STEPS + 1) * _DT
     start = generator.normal(size=(_COUNT, 4))
     path = scipy.integrate.solve_ivp(
@@ -52,15 +69,15 @@ def from_field(field: Field, generator: np.random.Generator) -> nr.Trajectories:
 
 
 def damped(seed: int) -> nr.Trajectories:
-    """Two oscillators with friction: p' = -q - .1 p. Nothing quadratic is conserved."""
+    """Simulate two oscillators with friction, p' = -q - .1 p. They conserve no quadratic quantity."""
     matrix = np.block([[np.zeros((2, 2)), np.eye(2)], [-np.eye(2), -0.1 * np.eye(2)]])
     return from_field(lambda x: x @ matrix.T, np.random.default_rng(data_seed(seed)))
 
 
 def random_field(seed: int) -> nr.Trajectories:
-    """A smooth random vector field, A tanh(B x + c) - x / 4 with 16 units: nothing is conserved.
+    """Simulate a smooth random vector field, A tanh(B x + c) - x / 4 with 16 units. It conserves nothing.
 
-    The pull keeps states from where the units saturate and the field is constant.
+    The term -x / 4 keeps states away from regions where the units saturate and the field is constant.
     """
     generator = np.random.default_rng(data_seed(seed))
     inner, shift = generator.normal(size=(16, 4)) / 2, generator.normal(size=16)
@@ -69,7 +86,7 @@ def random_field(seed: int) -> nr.Trajectories:
 
 
 def simulated(system: System, noise: float) -> Callable[[int], nr.Trajectories]:
-    """Data of a system of the package."""
+    """Return a function of the seed that simulates a system of the package."""
     return lambda seed: system.simulate(
         data_seed(seed), n_trajectories=_COUNT, n_steps=_STEPS, dt=_DT, noise=noise
     )
@@ -96,7 +113,7 @@ POSITIVE = {
 
 
 def one_fit(case: Case, seed: int) -> dict[str, Any]:
-    """Numbers of one fit with the defaults."""
+    """Fit one data set with the default settings. Return counts, bounds and seconds."""
     result = nr.fit(case.data(seed), seed=seed)
     report = nr.find_symmetries(result)
     rows, unsure = report.span.vectors[: report.rank], report.uncertainty
@@ -120,7 +137,7 @@ def one_fit(case: Case, seed: int) -> dict[str, Any]:
 
 
 def _near(rows: np.ndarray, truth: np.ndarray) -> int:
-    """How many principal angles of two spans (r, E), (T, E) are at most 20 degrees."""
+    """Count the principal angles of two spans (r, E), (T, E) that are at most 20 degrees."""
     if not len(rows) or not len(truth):
         return 0
     cosines = np.linalg.svd(rows @ truth.T, compute_uv=False)
@@ -129,7 +146,9 @@ def _near(rows: np.ndarray, truth: np.ndarray) -> int:
 
 def main() -> None:
     arguments = parser("false discoveries and detections")
-    arguments.add_argument("--case", nargs="+", choices=[*NEGATIVE, *POSITIVE], help="all by default")
+    arguments.add_argument(
+        "--case", nargs="+", choices=[*NEGATIVE, *POSITIVE], help="names of systems; all by default"
+    )
     chosen = arguments.parse_args()
     host.prepare()
     runs: dict[str, Any] = {}
@@ -170,17 +189,18 @@ def main() -> None:
             [
                 "system",
                 "true quantities",
-                "found, each seed",
-                "false among them, all seeds",
-                "false among the trusted",
-                "true ones detected",
-                "and trusted",
+                "quantities found, each seed",
+                "false quantities found, all seeds",
+                "false quantities trusted, all seeds",
+                "true quantities detected",
+                "true quantities detected and trusted",
                 "algebra",
                 "seconds",
             ],
             rows,
         ),
-        remarks="Noise .01 for Henon-Heiles and three bodies. Trusted: at a false-discovery rate of 5 %.\n",
+        remarks="The noise is .01 for Henon-Heiles and three bodies. "
+        "Trusted quantities have a false-discovery rate of 5 %.\n",
         runs=runs,
     )
 

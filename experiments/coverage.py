@@ -1,6 +1,7 @@
-"""Whether intervals hold what they promise: the largest angle to the true span over repeated data sets.
+"""Coverage of the interval of the largest angle to the true span, over repeated data sets.
 
-Run as `python -m experiments.coverage`: two oscillators, data of seeds 1001 on, each fitted by default.
+Run as `python -m experiments.coverage`. The system is two oscillators. The first data set has seed 1001. Each
+fit uses the default settings.
 """
 
 from __future__ import annotations
@@ -19,18 +20,25 @@ from noethers_razor.symmetry.uncertainty import LEVEL
 from noethers_razor.systems import Oscillators
 
 _SEEDS_OF_DATA = 1000
+"""Seed of a data set minus seed of its fit."""
 
 
 def one_set(seed: int, noise: float, count: int) -> dict[str, Any]:
-    """The true angle and its interval."""
+    """Fit one data set. Return the true angle in degrees, its interval, and squared angles between spans.
+
+    Args:
+        seed: seed of the fit.
+        noise: standard deviation of the noise on the states.
+        count: number of trajectories.
+    """
     system = Oscillators(n=2)
     data = system.simulate(_SEEDS_OF_DATA + seed, n_trajectories=count, noise=noise)
     result = nr.fit(data, seed=seed)
     report = nr.find_symmetries(result, system)
     unsure = report.uncertainty
-    assert result.tracks is not None, "the proposal has asked for them"
+    assert result.trajectories is not None, "a fit with a proposal stores its trajectories"
     learned = report.span.vectors[: report.rank]
-    least = embed(*candidates(result.tracks, report.rank)[:2], result.moment)
+    least = embed(*candidates(result.trajectories, report.rank)[:2], result.moment)
     truth = embed(*result.frame.quadratic_into(*stack_forms(system.conserved())), result.moment)
     low, middle, high = (0.0, 0.0, 0.0) if unsure is None or unsure.angle is None else unsure.angle.tolist()
     return {
@@ -48,15 +56,19 @@ def one_set(seed: int, noise: float, count: int) -> dict[str, Any]:
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Sum of squared principal angles between spans (r, E), small ones, in degrees."""
+    """Return the sum of squared principal angles (square degrees) of spans (r, E); for small angles only."""
     one, other = orthonormal(one), orthonormal(other)
     return float(np.degrees(np.linalg.norm(one - (one @ other.T) @ other)) ** 2)
 
 
 def main() -> None:
-    arguments = parser("coverage of the intervals of the largest angle")
-    arguments.add_argument("--noise", type=float, default=0.05, help="on the states")
-    arguments.add_argument("--trajectories", type=int, default=60, help="of each data set")
+    arguments = parser("coverage of the interval of the largest angle")
+    arguments.add_argument(
+        "--noise", type=float, default=0.05, help="standard deviation of the noise on the states"
+    )
+    arguments.add_argument(
+        "--trajectories", type=int, default=60, help="number of trajectories of each data set"
+    )
     arguments.set_defaults(seeds=30)
     chosen = arguments.parse_args()
     host.prepare()
@@ -75,12 +87,12 @@ def main() -> None:
         table=markdown(
             [
                 "data sets",
-                "of them 4 found",
-                "interval holds",
-                "angle below it",
-                "angle above it",
-                "angle",
-                "median of draws",
+                "data sets with 4 quantities found",
+                "interval contains the angle",
+                "angle below the interval",
+                "angle above the interval",
+                "angle (degrees)",
+                "median of the draws (degrees)",
             ],
             [
                 [
@@ -94,13 +106,13 @@ def main() -> None:
                 ]
             ],
         ),
-        remarks="Mean sums of squared principal angles in square degrees: "
+        remarks="Mean sums of squared principal angles (square degrees): "
         + ", ".join(
             f"{label} {np.mean([run[key] for run in runs]):.3g}"
             for label, key in (
-                ("what varies least to the truth", "squared_error_of_least_varying"),
-                ("learned to the truth", "squared_error"),
-                ("learned to what varies least", "squared_move"),
+                ("least-varying span to true span", "squared_error_of_least_varying"),
+                ("learned span to true span", "squared_error"),
+                ("learned span to least-varying span", "squared_move"),
             )
         )
         + ".\n",

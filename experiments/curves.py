@@ -1,7 +1,7 @@
-"""3 bodies in 2 dimensions against noise and against the number of trajectories, no symmetry beside.
+"""3 bodies in 2 dimensions at several noises and numbers of trajectories, with and without symmetry.
 
-Run as `python -m experiments.curves`: at which noise is the algebra lost, and from how many trajectories on
-does the razor pay?
+Run as `python -m experiments.curves`. It shows at which noise the algebra is lost, and from how many
+trajectories on learned quantities improve the prediction.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ from noethers_razor import plot
 from noethers_razor.systems import NBody
 
 NOISES = (0.001, 0.003, 0.01, 0.03, 0.1)
+"""Standard deviations of the noise on the states."""
 COUNTS = (10, 30, 100, 300, 1000)
-_NOISE, _COUNT = 0.01, 200
-"""The noise of the curve over counts, and the count of the curve over noise."""
+"""Numbers of trajectories."""
+_NOISE = 0.01
+"""Noise of the curve over the number of trajectories."""
+_COUNT = 200
+"""Number of trajectories of the curve over the noise."""
 FAMILIES = {"none": ["--family", "none"], "learned": ["--conserved", "10"]}
 
 
 def point(noise: float, count: int, seeds: int, cache: Path) -> list[dict[str, Any]]:
-    """The seeds of one point of a curve."""
+    """Fit all seeds at one noise and number of trajectories; `cache` is a folder for compiled programs."""
     settings = {"dt": 0.3, "noise": noise, "n_trajectories": count}
     done = []
     for seed in range(1, seeds + 1):
@@ -41,7 +45,7 @@ def point(noise: float, count: int, seeds: int, cache: Path) -> list[dict[str, A
 
 
 def row(label: str, done: list[dict[str, Any]]) -> list[str]:
-    """A line of the table."""
+    """Return one row of the table, from the runs at one point of a curve."""
     learned, none = ([run[name] for run in done] for name in ("learned", "none"))
     worst = [max(run["truth_angles"].values()) for run in learned]
     return [
@@ -56,7 +60,7 @@ def row(label: str, done: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    arguments = parser("curves of noise and data size, 3 bodies").parse_args()
+    arguments = parser("3 bodies at several noises and data sizes").parse_args()
     header = [
         "",
         "rank, each seed",
@@ -82,11 +86,12 @@ def main() -> None:
         title="3 bodies in 2 dimensions: noise and data size (7 of 10 offered)",
         command=f"python -m experiments.curves --seeds {arguments.seeds}",
         table="\n".join(tables),
-        remarks="Trajectories of 50 transitions; test rollouts of 20 steps from another stream.\n",
+        remarks="A trajectory has 50 transitions. "
+        "Test rollouts have 20 steps and come from another random stream.\n",
         runs={"noise": by_noise, "count": by_count},
     )
     panels = {}
-    for label, curve in (("noise (deviation)", by_noise), ("trajectories", by_count)):
+    for label, curve in (("noise (standard deviation)", by_noise), ("trajectories", by_count)):
         lines = {
             name: [[run[name]["test_mse"] for run in done] for done in curve.values()] for name in FAMILIES
         }

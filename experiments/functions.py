@@ -1,7 +1,7 @@
-"""Conserved functions that are no quadratic forms: oscillators, r^4/4, Kepler, Toda, two negative controls.
+"""Non-quadratic quantities: oscillators, V = r^4/4, Kepler, Toda, and two negative controls.
 
-Run as `python -m experiments.functions`; `--case` names some of the systems. Data come from
-seed + 10. Defects, angles and drifts are of noise-free trajectories that no fit has seen.
+Run as `python -m experiments.functions`; `--case` selects systems. Data come from seed + 10. Bracket defects,
+angles and drifts are measured on noise-free trajectories that no fit has seen.
 """
 
 from __future__ import annotations
@@ -19,17 +19,23 @@ from experiments.tables import markdown, parser, spread, write
 from noethers_razor.cli import host
 from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.mechanics.phase_space import bracket_defect
-from noethers_razor.symmetry.function_report import find_functions, true_slopes
+from noethers_razor.symmetry.function_report import find_functions, true_gradients
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, System, Toda
 
-INVERSE_RADIUS, INVERSE_RADIUS_3D = "1/sqrt(qx^2+qy^2)", "1/sqrt(qx^2+qy^2+qz^2)"
+INVERSE_RADIUS = "1/sqrt(qx^2+qy^2)"
+"""Term of the potential of Kepler's problem in two dimensions."""
+INVERSE_RADIUS_3D = "1/sqrt(qx^2+qy^2+qz^2)"
+"""Term of the potential of Kepler's problem in three dimensions."""
 EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
+"""Terms of the potential of Toda's lattice."""
 STEPS = 3000
+"""Training steps of a fit."""
 ALONE = "neural, no forms"
+"""Label of the neural family without quadratic quantities."""
 
 
 class Case(NamedTuple):
-    """A system, the families to fit, the terms of its formulas, and settings of its data."""
+    """A system, the families to fit, the terms for formulas, and the settings of its data."""
 
     system: System
     families: dict[str, Any]
@@ -72,12 +78,12 @@ CONTROLS = {
 
 
 def drift(values: np.ndarray) -> float:
-    """Deviation of values (B, T) along trajectories relative to that over all."""
+    """Return the standard deviation of values (B, T) along trajectories, relative to that of all values."""
     return float(np.sqrt(np.mean(np.var(values, axis=1)) / np.var(values)))
 
 
 def random_drift(test: nr.Trajectories, frame: Any) -> float:
-    """Median drift of 32 random networks' functions: what no law keeps constant."""
+    """Return the median drift of 32 functions of random networks, which no law keeps constant."""
     family = dataclasses.replace(nr.Neural(forms=False), count=32, functions=32)
     params = family.init(jax.random.key(0), frame.dim)
     values = np.asarray(family.value(params, jnp.asarray(frame.into(test.states), jnp.float32)))
@@ -87,11 +93,20 @@ def random_drift(test: nr.Trajectories, frame: Any) -> float:
 def recovered(
     result: nr.FitResult, known: np.ndarray, test: np.ndarray, used: np.ndarray, system: System
 ) -> dict[str, float]:
-    """Correlations of integrals with cubics in the learned functions in use and H, H removed.
+    """Return correlations of true integrals with cubics in learned quantities and H, without the part of H.
 
-    The cubics are fitted at states known (B, M) of as many trajectories, and correlated at others: integrals
-    are constant along trajectories, so that few of these leave cubics free to fit anything. What a cubic in
-    H alone explains of either is taken out first, so that H counts for nothing.
+    The function fits the cubics at `known` and correlates them at `test`. Integrals are constant along
+    trajectories, so that cubics could fit anything on few trajectories. Therefore `known` has one state from
+    each of many trajectories. The best cubic in H is subtracted from both sides, so that H does not count.
+
+    Args:
+        result: a fit.
+        known: (B, M) states at which cubics are fitted.
+        test: (N, M) states at which correlations are measured.
+        used: (K,) mask of the learned quantities in use.
+        system: system with the true integrals.
+    Returns:
+        Name of the integral -> correlation.
     """
     truth = [_values(system.integrals(), states) for states in (known, test)]
     energies = [values.pop("H")[:, None] for values in truth]
@@ -116,7 +131,7 @@ def _values(functions: dict[str, Any], states: np.ndarray) -> dict[str, np.ndarr
 
 
 def _cubics(known: np.ndarray, test: np.ndarray) -> list[np.ndarray]:
-    """A constant and the monomials up to degree 3 of columns (N, k), in units of the known ones."""
+    """Return a constant and monomials up to degree 3 of columns (N, k), scaled by the known columns."""
     centre, size = known.mean(axis=0), known.std(axis=0)
     with jax.enable_x64(True):
         powers = [np.asarray(monomials(jnp.asarray((v - centre) / size), 3)) for v in (known, test)]
@@ -124,7 +139,7 @@ def _cubics(known: np.ndarray, test: np.ndarray) -> list[np.ndarray]:
 
 
 def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
-    """Numbers of one fit."""
+    """Fit one data set. Return bounds, angles, formulas, errors and seconds."""
     data = case.system.simulate(data_seed(seed), **case.settings)
     test = case.system.simulate(data_seed(seed), n_trajectories=40, n_steps=50, stream="test")
     known = case.system.simulate(data_seed(seed), n_trajectories=500, n_steps=1, stream="known").states[:, 0]
@@ -151,14 +166,14 @@ def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
 def _of_functions(
     result: nr.FitResult, system: System, test: nr.Trajectories, known: np.ndarray
 ) -> dict[str, Any]:
-    """Defects with the true Hamiltonian, drifts, and how well integrals follow from what was learned."""
+    """Return bracket defects with the true H, the ratio of drifts, and the correlations of `recovered`."""
     states, back = test.observed(), result.frame.inverse
-    energy = true_slopes(system, states, back)["H"]
-    slopes = result.function_slopes(states)
-    used = np.sqrt(np.mean(np.sum(slopes**2, axis=-1), axis=1) / result.frame.dim) > 0.05
+    energy = true_gradients(system, states, back)["H"]
+    gradients = result.conserved_gradients(states)
+    used = np.sqrt(np.mean(np.sum(gradients**2, axis=-1), axis=1) / result.frame.dim) > 0.05
     with jax.enable_x64(True):
         defects = np.median(
-            np.asarray(bracket_defect(jnp.asarray(slopes), jnp.asarray(energy)[None])), axis=1
+            np.asarray(bracket_defect(jnp.asarray(gradients), jnp.asarray(energy)[None])), axis=1
         )
     values = result.conserved(test.states)
     drifts = [drift(values[..., k]) for k in np.flatnonzero(used)]
@@ -188,10 +203,10 @@ def _row(name: str, family: str, runs: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    arguments = parser("conserved functions")
+    arguments = parser("non-quadratic conserved quantities")
     arguments.add_argument("--case", nargs="+", choices=[*CASES, *CONTROLS], default=[*CASES, *CONTROLS])
-    arguments.add_argument("--family", nargs="+", help="labels of families, all of a case by default")
-    arguments.add_argument("--trajectories", type=int, help="another number of them")
+    arguments.add_argument("--family", nargs="+", help="labels of families; all by default")
+    arguments.add_argument("--trajectories", type=int, help="replaces the number of the case")
     chosen = arguments.parse_args()
     host.prepare()
     given = "" if chosen.trajectories is None else f" --trajectories {chosen.trajectories}"
@@ -216,7 +231,7 @@ def main() -> None:
     write(
         chosen.out,
         "_".join(["functions", *chosen.case, *(chosen.family or []), *given.split()[1:]]),
-        title="Conserved functions: what is found, how well it is conserved, what the bound says",
+        title="Non-quadratic quantities: number found, conservation, and gain of the bound",
         command=f"python -m experiments.functions --seeds {chosen.seeds} --case {' '.join(chosen.case)}"
         + (f" --family {' '.join(chosen.family)}" if chosen.family else "")
         + given,
@@ -224,11 +239,11 @@ def main() -> None:
             [
                 "system",
                 "family",
-                "independent functions, each seed",
-                "largest defect (true H)",
+                "independent quantities besides H, each seed",
+                "largest bracket defect (true H)",
                 "largest angle to the true span, both ways (degrees)",
-                "times steadier than random functions",
-                "least correlation of an integral with a cubic in them, H removed",
+                "drift of random functions / largest drift",
+                "smallest correlation of a true integral with a cubic in the quantities, H removed",
                 "-ELBO",
                 "-ELBO none",
                 "gain",
@@ -237,7 +252,9 @@ def main() -> None:
             ],
             rows,
         ),
-        remarks="Formulas read from the fit:\n\n" + "\n".join(texts) + "\n",
+        remarks="The gain is -ELBO none minus -ELBO. "
+        "The family *neural, no forms* has no quadratic quantities.\n\n"
+        "Formulas read from the fit:\n\n" + "\n".join(texts) + "\n",
         runs=runs,
     )
 

@@ -1,8 +1,9 @@
-"""Fits that are killed at random moments and gone on with: whether they end as they would have.
+"""Interrupted fits: whether a resumed fit saves the same model as an uninterrupted fit.
 
-Run as `python -m experiments.interruptions`. For each system and seed one fit runs undisturbed, another is
-killed (SIGKILL) at random moments, each time gone on with; the saved models are compared by SHA-256. A last
-one gets SIGTERM and SIGINT in turn, which have to leave a checkpoint and exit code 130.
+Run as `python -m experiments.interruptions`. For each system and seed, the first fit runs without
+interruption. The second fit is killed (SIGKILL) at random moments and resumed each time. The third fit
+receives SIGTERM and SIGINT in turn; each has to leave a checkpoint and exit code 130. The saved models are
+compared by their SHA-256 hashes.
 """
 
 from __future__ import annotations
@@ -31,23 +32,27 @@ CASES: dict[str, tuple[System, list[str]]] = {
 SETTINGS = ["--steps", "1500", "--chunk", "50", "--width", "32", "--quiet", "--checkpoint-seconds", "1"]
 KINDS = ("killed", "asked")
 _SPAN = 12.0
-"""Seconds within which a process is stopped: beyond start-up and compilation."""
+"""Latest second at which a process is stopped: later than start-up and compilation."""
 
 
 def model_of(run: Path) -> str:
-    """SHA-256 of the saved model."""
+    """Return the SHA-256 hash of the saved model."""
     return hashlib.sha256((run / "model.npz").read_bytes()).hexdigest()
 
 
 def age(run: Path, began: float) -> float | None:
-    """Seconds since the newest record of a training that goes on in a process begun then; None without one.
+    """Return the age in seconds of the newest checkpoint of a training in progress; None without one.
 
-    A record of the process before is no measure: until the training is gone on with, nothing is done.
+    Checkpoints of the previous process do not count: the present one has not resumed the training yet.
+
+    Args:
+        run: folder of the fit.
+        began: start of the present process, in seconds since the epoch.
     """
     try:
         times = {path: path.stat().st_mtime for path in (run / "checkpoints").glob("*-*")}
     except FileNotFoundError:
-        # Replaced by the next one between two looks: as new as can be.
+        # The fit replaced a checkpoint between the two calls, so the newest one has just been written.
         return 0.0
     newest = max(times, key=lambda path: times[path], default=None)
     if newest is None or newest.name.endswith("end") or times[newest] < began:
@@ -56,7 +61,7 @@ def age(run: Path, began: float) -> float | None:
 
 
 def started(data: Path, run: Path, seed: int, words: list[str], cache: str) -> subprocess.Popen[str]:
-    """A fit in a process of its own, gone on with where it has begun."""
+    """Start a fit in its own process; it resumes if the folder has checkpoints."""
     command = [
         sys.executable,
         "-m",
@@ -77,7 +82,11 @@ def started(data: Path, run: Path, seed: int, words: list[str], cache: str) -> s
 
 
 def finished(process: subprocess.Popen[str]) -> None:
-    """Wait for a fit that has to succeed."""
+    """Wait for a fit.
+
+    Raises:
+        RuntimeError: if the fit fails, with its standard error.
+    """
     _, errors = process.communicate()
     if process.returncode:
         raise RuntimeError(errors)
@@ -86,7 +95,17 @@ def finished(process: subprocess.Popen[str]) -> None:
 def stopped(
     data: Path, run: Path, seed: int, words: list[str], cache: str, kills: int, signals: list[signal.Signals]
 ) -> dict[str, Any]:
-    """A fit that is stopped so often, or until it ends; what the processes said and how they ended."""
+    """Run a fit that is stopped and resumed. Return exit codes, unusable checkpoints, delays and ages.
+
+    Args:
+        data: file of the data.
+        run: folder of the fit.
+        seed: seed of the fit and of the random moments.
+        words: further arguments of `noethers-razor fit`.
+        cache: folder for compiled programs.
+        kills: largest number of stops.
+        signals: signals to send, in turn.
+    """
     generator, codes, damaged, done = np.random.default_rng(seed), [], 0, False
     slowest, ages = 0.0, []
     for i in range(kills):
@@ -101,7 +120,7 @@ def stopped(
             began = time.perf_counter()
             _, errors = process.communicate()
             slowest = max(slowest, time.perf_counter() - began)
-            # One that was done, and leaving, when the signal came.
+            # The fit may have ended just before the signal.
             done = process.returncode == 0
         damaged += errors.count("damaged") + errors.count("of other numbers")
         if done:
@@ -119,7 +138,7 @@ def stopped(
 
 
 def one_case(system: System, words: list[str], seed: int, kills: int) -> dict[str, Any]:
-    """Undisturbed, killed, and stopped politely."""
+    """Run an uninterrupted fit, a killed fit, and a fit stopped by SIGTERM and SIGINT. Compare the models."""
     with tempfile.TemporaryDirectory() as folder:
         home, cache = Path(folder), str(Path(folder) / "cache")
         data = system.simulate(data_seed(seed), n_trajectories=60, n_steps=30).save(home / "d.npz")
@@ -139,9 +158,9 @@ def one_case(system: System, words: list[str], seed: int, kills: int) -> dict[st
 
 def main() -> None:
     arguments = parser("interrupted fits")
-    arguments.add_argument("--kills", type=int, default=3, help="most kills of one fit")
+    arguments.add_argument("--kills", type=int, default=3, help="largest number of kills of one fit")
     options = arguments.parse_args()
-    # Told to ignore SIGINT, as in the background of a shell, this process would pass that on to the fits.
+    # Background jobs of a shell ignore SIGINT, and the fits would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     runs: dict[str, Any] = {}
     rows = []
@@ -166,25 +185,25 @@ def main() -> None:
     write(
         options.out,
         "interruptions",
-        title="Fits that were stopped at random moments and gone on with",
+        title="Fits that are stopped at random moments and resumed",
         command=f"python -m experiments.interruptions --seeds {options.seeds} --kills {options.kills}",
         table=markdown(
             [
                 "system",
-                "killed (SIGKILL)",
-                "ended bit-identical",
-                "stopped (SIGTERM, SIGINT)",
+                "kills (SIGKILL)",
+                "killed fits that end bit-identical",
+                "stops (SIGTERM, SIGINT)",
                 "exit codes",
                 "seconds from signal to exit, at most",
-                "ended bit-identical",
-                "records refused",
+                "stopped fits that end bit-identical",
+                "unusable checkpoints",
             ],
             rows,
         ),
-        remarks="Identical: SHA-256 of the saved model is that of the fit that nothing stopped. A record is "
-        f"written every second, and at the end of each training or estimate. {len(ages)} stops came while a "
-        "training went on that had left a record: the newest was at most "
-        f"{max(ages, default=0):.2g} s old.\n",
+        remarks="Bit-identical: the saved model has the SHA-256 hash of the uninterrupted fit's model. "
+        "A fit writes a checkpoint every second, and at the end of each training or estimate. "
+        f"{len(ages)} stops came during a training that had already written a checkpoint. "
+        f"The newest checkpoint was at most {max(ages, default=0):.2g} s old.\n",
         runs=runs,
     )
 

@@ -1,7 +1,7 @@
-"""Irregular times and unequal lengths: whether U(3) is still found.
+"""Irregular times and unequal lengths of trajectories: whether u(3) is still found.
 
 Run as `python -m experiments.irregular`. Times between states are drawn from U[.05, .4], lengths from 5 to
-80 states; the comparison has the same number of transitions of .2 in trajectories of 51 states.
+80 states. Regular data have about the same number of transitions, all .2 long, in trajectories of 51 states.
 """
 
 from __future__ import annotations
@@ -18,18 +18,25 @@ from noethers_razor.systems import Oscillators
 
 SYSTEM = Oscillators(n=3)
 _COUNT = 200
+"""Number of irregular trajectories."""
 NOISES = (0.0, 0.03)
+"""Standard deviations of the noise on the states."""
 
 
 def turned(states: np.ndarray, times: np.ndarray | float) -> np.ndarray:
-    """States (..., M) of unit oscillators after times that go with their other axes, exactly."""
+    """Return the exact states of oscillators of frequency 1 after given times.
+
+    Args:
+        states: (..., M), positions and momenta at the start.
+        times: one time, or an array that broadcasts with the positions (..., M / 2).
+    """
     q, p = np.split(states, 2, axis=-1)
     cos, sin = np.cos(times), np.sin(times)
     return np.concatenate([q * cos + p * sin, p * cos - q * sin], axis=-1)
 
 
 def irregular(seed: int, noise: float) -> nr.Trajectories:
-    """Trajectories of 5 to 80 states at irregular times."""
+    """Simulate trajectories of 5 to 80 states at irregular times."""
     generator = np.random.default_rng(data_seed(seed))
     pieces = []
     for _ in range(_COUNT):
@@ -42,7 +49,7 @@ def irregular(seed: int, noise: float) -> nr.Trajectories:
 
 
 def regular(seed: int, noise: float) -> nr.Trajectories:
-    """As many transitions of one length."""
+    """Simulate about as many transitions of equal length."""
     count = round(irregular(seed, noise).transitions().total / 50)
     return SYSTEM.simulate(data_seed(seed), n_trajectories=count, n_steps=50, dt=0.2, noise=noise)
 
@@ -51,7 +58,7 @@ CASES = {"irregular": irregular, "regular": regular}
 
 
 def one_run(data: nr.Trajectories, seed: int) -> dict[str, Any]:
-    """The defaults."""
+    """Fit one data set with the default settings. Return counts, angles, bound and seconds."""
     result = nr.fit(data, seed=seed)
     report = nr.find_symmetries(result, SYSTEM)
     return {
@@ -90,13 +97,13 @@ def main() -> None:
     write(
         options.out,
         "irregular",
-        title="Three oscillators: times between states from U[.05, .4], 5 to 80 states a trajectory",
+        title="Three oscillators: times between states from U[.05, .4], 5 to 80 states per trajectory",
         command=f"python -m experiments.irregular --seeds {options.seeds}",
         table=markdown(
             [
                 "data",
                 "transitions",
-                "found, each seed",
+                "quantities found, each seed",
                 "algebra",
                 "smallest parallelness",
                 "largest angle (degrees)",
@@ -104,7 +111,7 @@ def main() -> None:
             ],
             rows,
         ),
-        remarks="Regular: as many transitions, .2 apart, in trajectories of 51 states.\n",
+        remarks="Regular data have about as many transitions, all .2 long, in trajectories of 51 states.\n",
         runs=runs,
     )
 

@@ -1,8 +1,8 @@
-"""n gravitating bodies (paper, table 3 and figures 4, 5): none, learned, oracle, null space; then past it.
+"""n gravitating bodies (paper, table 3 and figures 4, 5): no symmetry, learned, true symmetry, two baselines.
 
-Run as `python -m experiments.nbody`. Tests are rollouts of 20 steps from 100 starts of another random
-stream: from the training distribution, moved (positions + 1) and wider (positions x 3). Momenta have
-deviation .5 sqrt(mass) in all of them.
+Run as `python -m experiments.nbody`. Some cases go beyond the paper. Tests are rollouts of 20 steps from 100
+initial states of another random stream: from the training distribution, moved (positions + 1) and wider
+(positions x 3). In all three, momenta have standard deviation .5 sqrt(mass).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ CASES: dict[str, tuple[NBody, int, str]] = {
 """Name of the result -> system, value of --conserved, title."""
 
 BASELINES = {
-    "null space": "null space of the brackets alone",
-    "constancy": "constancy along trajectories alone",
+    "null space": "baseline: null space of the brackets",
+    "constancy": "baseline: constancy along trajectories",
 }
 COLUMNS = {
     "train_mse": "train MSE, one step",
@@ -41,27 +41,32 @@ COLUMNS = {
 
 
 def learned_rows(runs: list[dict[str, Any]], number: int) -> list[list[str]]:
-    """What was found, for the learned quantities and for the baselines."""
+    """Return the table rows on the learned quantities and on the baselines.
+
+    Args:
+        runs: numbers of each seed, see `compared`.
+        number: true number of quantities.
+    """
     learned = [run["learned"] for run in runs]
     ratios = [r["singular_values"][number] / r["singular_values"][number - 1] for r in learned]
     rounds = [sum(judged["accepted"] for judged in r["judgements"]) for r in learned]
     return [
-        ["number found, each seed (learned)", ", ".join(str(r["rank"]) for r in learned)],
+        ["quantities found, each seed (learned)", ", ".join(str(r["rank"]) for r in learned)],
         ["smallest parallelness", spread([min(r["parallelness"], default=0.0) for r in learned], 4)],
         [f"singular value {number + 1} over {number}", spread(ratios)],
         ["largest angle (degrees)", spread([r["largest_angle"] for r in learned])],
-        ["rounds of judgement, each seed", ", ".join(map(str, rounds))],
+        ["rounds of model selection, each seed", ", ".join(map(str, rounds))],
         ["algebra", ", ".join(sorted({str(r["algebra"]) for r in learned}))],
     ] + [
         row
         for name, label in BASELINES.items()
         for row in (
             [
-                f"number at the largest gap, each seed ({label})",
+                f"quantities at the largest gap, each seed ({label})",
                 ", ".join(str(run[name]["rank"]) for run in runs),
             ],
             [
-                f"largest angle of its first {number} (degrees)",
+                f"largest angle of the first {number} (degrees), same baseline",
                 spread([run[name]["largest_angle_true_rank"] for run in runs]),
             ],
         )
@@ -69,9 +74,9 @@ def learned_rows(runs: list[dict[str, Any]], number: int) -> list[list[str]]:
 
 
 def main() -> None:
-    options = parser("n bodies: none, learned, oracle and the null space")
-    options.add_argument("--case", nargs="*", choices=CASES, default=list(CASES), help="which systems")
-    options.add_argument("--noise", type=float, default=0.0, help="deviation of noise on the states")
+    options = parser("n bodies: no symmetry, learned, true symmetry (oracle), and baselines")
+    options.add_argument("--case", nargs="*", choices=CASES, default=list(CASES), help="names of systems")
+    options.add_argument("--noise", type=float, default=0.0, help="standard deviation of the noise")
     arguments = options.parse_args()
     for name in arguments.case:
         system, offered, title = CASES[name]
@@ -110,8 +115,9 @@ def main() -> None:
             + "\n"
             + markdown(["", ""], learned_rows(runs, number)),
             remarks=(
-                "Seconds of whole processes; those of the first seed include compilation. A round of "
-                "judgement is further training that the fits with none and with the oracle do not get.\n"
+                "Seconds are wall-clock times of whole processes. The first seed includes compilation. "
+                "A round of model selection trains the learned quantities further. "
+                "The fits none and oracle have no such round.\n"
             ),
             runs={str(i + 1): run for i, run in enumerate(runs)},
         )

@@ -1,7 +1,8 @@
-"""Noise in x, in x' or in both: what it costs.
+"""Noise in x, in x' or in both: errors of the learned field.
 
-Run as `python -m experiments.noise`. Pairs of states of two oscillators, .2 apart, each from a start of its
-own; the field of the fit is compared with the true one at states that no fit has seen.
+Run as `python -m experiments.noise`. The data are pairs of states x, x' of two oscillators at times .2 apart,
+each pair from its own initial state. The learned field is compared with the true field at states that no fit
+has seen.
 """
 
 from __future__ import annotations
@@ -18,13 +19,24 @@ from noethers_razor.cli import host
 from noethers_razor.systems import Oscillators
 
 SYSTEM = Oscillators(n=2)
-_PAIRS, _DT = 5000, 0.2
+_PAIRS = 5000
+"""Pairs of states in a data set."""
+_DT = 0.2
+"""Time between the states of a pair."""
 KINDS = {"in x'": (0.0, 1.0), "in x": (1.0, 0.0), "in both": (1.0, 1.0)}
+"""Label -> noise of the first and of the second state, in units of the noise."""
 NOISES = (0.01, 0.05, 0.1)
+"""Standard deviations of the noise on a state."""
 
 
 def pairs(seed: int, before: float, after: float) -> nr.Trajectories:
-    """Pairs with noise of these deviations on the first and on the second state."""
+    """Simulate pairs of states with noise.
+
+    Args:
+        seed: seed of the fit, see `data_seed`.
+        before: standard deviation of the noise on the first state.
+        after: standard deviation of the noise on the second state.
+    """
     generator = np.random.default_rng(data_seed(seed))
     start = generator.normal(size=(_PAIRS, 4))
     path = np.stack([start, turned(start, _DT)], axis=1)
@@ -33,7 +45,16 @@ def pairs(seed: int, before: float, after: float) -> nr.Trajectories:
 
 
 def one_fit(seed: int, noise: float, kind: str) -> dict[str, Any]:
-    """Errors of the field, relative, and of the noise that is learned, over that of a state."""
+    """Fit one data set without symmetry.
+
+    Args:
+        seed: seed of the fit.
+        noise: standard deviation of the noise on a state.
+        kind: key of `KINDS`.
+    Returns:
+        Relative error of the field, regression coefficient of the field on the true field, learned standard
+        deviation over `noise`, and seconds.
+    """
     before, after = (noise * share for share in KINDS[kind])
     result = nr.fit(pairs(seed, before, after), seed=seed, conserved=nr.NoSymmetry())
     states = np.random.default_rng(seed).normal(size=(2000, 4))
@@ -49,7 +70,7 @@ def one_fit(seed: int, noise: float, kind: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = parser("noise in x and in x'").parse_args()
+    options = parser("noise in x, in x' or in both").parse_args()
     host.prepare()
     runs: dict[str, Any] = {}
     rows = []
@@ -75,15 +96,16 @@ def main() -> None:
         table=markdown(
             [
                 "noise",
-                "where",
-                "learned deviation over it",
-                "error of the field",
-                "slope on the true one",
-                "s",
+                "noisy state",
+                "learned standard deviation / noise",
+                "relative error of the field",
+                "regression coefficient on the true field",
+                "seconds",
             ],
             rows,
         ),
-        remarks="Learned: of a transition. A slope below 1 is what noise in x takes off the field.\n",
+        remarks="The learned standard deviation is that of a transition. "
+        "A regression coefficient below 1 means that noise in x weakens the learned field.\n",
         runs=runs,
     )
 

@@ -1,7 +1,7 @@
-"""One oscillator from 7 x 4 transitions (paper, table 1 and figure 2): none, learned, oracle.
+"""One oscillator from 7 x 4 transitions (paper, table 1 and figure 2): no symmetry, learned, true symmetry.
 
-Run as `python -m experiments.oscillator`. As in the paper only the targets carry noise, of variance
-.001, which the likelihood is given; test trajectories are noise-free and from another stream.
+Run as `python -m experiments.oscillator`. As in the paper, only the targets have noise. Its variance is .001,
+and the likelihood uses this value. Test trajectories are noise-free and come from another random stream.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from noethers_razor.systems import Oscillators
 from noethers_razor.systems.base import named_stream
 
 VARIANCE = 0.001
+"""Variance of the noise on the targets, as in the paper."""
 COLUMNS = {
     "nll": "nll",
     "kl": "KL",
@@ -41,7 +42,7 @@ CONFIG = nr.FitConfig(
 
 
 def training_data(system: Oscillators, seed: int, variance: float) -> nr.Trajectories:
-    """28 transitions from clean states to targets with noise, each a trajectory of two states."""
+    """Simulate 28 transitions from noise-free states to noisy targets, each as a trajectory of two states."""
     import jax
 
     pairs = system.simulate(seed, n_trajectories=7, n_steps=4, dt=0.2).transitions()
@@ -54,7 +55,7 @@ def training_data(system: Oscillators, seed: int, variance: float) -> nr.Traject
 def one_seed(
     system: Oscillators, seed: int, variance: float
 ) -> tuple[dict[str, Any], dict[str, nr.FitResult]]:
-    """Bounds and errors of the three fits, and the fits."""
+    """Fit without symmetry, with learned and with true quantities. Return the numbers, and the fits."""
     data = training_data(system, seed, variance)
     test = system.simulate(seed, n_trajectories=100, n_steps=20, dt=0.2, stream="test")
     families = {
@@ -83,7 +84,7 @@ def one_seed(
 
 
 def draw(system: Oscillators, fits: dict[str, nr.FitResult], data: nr.Trajectories) -> Any:
-    """Level sets of the three Hamiltonians and the true one."""
+    """Draw level sets of the three learned Hamiltonians and of the true one."""
     import jax
 
     plane = plot.section(np.array([[-2.1, -2.1], [2.1, 2.1]]), 0, 1)
@@ -93,7 +94,7 @@ def draw(system: Oscillators, fits: dict[str, nr.FitResult], data: nr.Trajectori
 
 
 def main() -> None:
-    options = parser("one oscillator: none, learned, oracle")
+    options = parser("one oscillator: no symmetry, learned, true symmetry (oracle)")
     options.add_argument("--clean", action="store_true", help="no noise on the targets")
     arguments = options.parse_args()
     variance, suffix = (0.0, "_clean") if arguments.clean else (VARIANCE, "")
@@ -115,7 +116,7 @@ def main() -> None:
             ["", *COLUMNS.values()],
             comparison_rows(list(runs.values()), COLUMNS),
         ),
-        remarks=f"Angle of the learned quantity to the true one: {angles} degrees.\n",
+        remarks=f"The angle between the learned and the true quantity is {angles} degrees.\n",
         runs=runs,
     )
 

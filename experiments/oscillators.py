@@ -1,7 +1,8 @@
-"""n oscillators through the command line: simulate, fit, inspect; rank, angles and seconds.
+"""n oscillators through the command line (simulate, fit, inspect): rank, angles and seconds.
 
-Run as `python -m experiments.oscillators`. For each n the compilation cache is empty at first: the first
-seed's seconds include compilation, those of the others find the programs on disk, as a user's later runs do.
+Run as `python -m experiments.oscillators`. For each n, the compilation cache is empty at the start. The
+seconds of the first seed include compilation. Later seeds find the compiled programs on disk, like later runs
+of a user.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ NUMBERS = (1, 2, 3, 4, 5)
 
 
 def one_run(n: int, seed: int, noise: float, cache: Path, pictures: Path | None) -> dict[str, Any]:
-    """The three commands of the README for one seed."""
+    """Run `simulate`, `fit` and `inspect` for one seed. Return the numbers of the report, and the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         data, run = (Path(folder) / name for name in ("data.npz", "run"))
         words = ["--n", str(n), "--out", str(data), "--seed", str(data_seed(seed)), "--noise", str(noise)]
@@ -41,7 +42,7 @@ def one_run(n: int, seed: int, noise: float, cache: Path, pictures: Path | None)
 
 def main() -> None:
     arguments = parser("n oscillators, end to end")
-    arguments.add_argument("--noise", type=float, default=0.0, help="deviation of noise on the states")
+    arguments.add_argument("--noise", type=float, default=0.0, help="standard deviation of the noise")
     arguments.add_argument("--n", type=int, nargs="*", default=list(NUMBERS), help="numbers of oscillators")
     options = arguments.parse_args()
     runs: dict[str, Any] = {}
@@ -80,9 +81,9 @@ def main() -> None:
         table=markdown(
             [
                 "n",
-                "rank",
-                "named u(n)",
-                "of 20 draws, each seed",
+                "seeds with the true rank",
+                "seeds with the name u(n)",
+                "draws of 20 with the name u(n), each seed",
                 "smallest parallelness",
                 "gap",
                 "largest angle (degrees)",
@@ -93,7 +94,7 @@ def main() -> None:
             ],
             rows,
         ),
-        remarks="Seconds of the whole processes, from start to answer.\n",
+        remarks="Seconds are wall-clock times of whole processes.\n",
         runs=runs,
     )
 

@@ -1,7 +1,7 @@
 """One seed of an experiment, through the command line or in this process.
 
-Seconds of the command line are those of whole processes, from start to answer, as a user sees them. Data
-are simulated from seed + 10, so that data and fit share no random number.
+Seconds of the command line are wall-clock times of whole processes, as a user sees them. Data are simulated
+from seed + 10, so that data and fit share no random number.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ import numpy as np
 
 import noethers_razor as nr
 from experiments.baselines import baselines
-from noethers_razor.conserved import thinned
+from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.inference.rollouts import follow
 from noethers_razor.inference.stages import Stage
 from noethers_razor.systems import System
 
 _MOST_STATES = 2000
+"""Largest number of transitions for the training error."""
 _PICTURES = ("spectrum", "generators")
+"""Figures of `inspect` that are kept."""
 OFF_DISTRIBUTION = {"moved": {"move": 1.0}, "wider": {"widen": 3.0}}
-"""Test sets beside the one from the training distribution (paper, section 5.3)."""
+"""Test sets outside the training distribution (paper, section 5.3): name -> settings of `System.simulate`."""
 
 
 class Done(NamedTuple):
-    """Standard output, seconds and peak memory (GB) of a process or of several after each other."""
+    """Standard output, seconds and peak memory (GB) of one process, or of several in sequence."""
 
     output: str
     seconds: float
@@ -41,7 +43,14 @@ class Done(NamedTuple):
 
 
 def command(*words: str, cache: Path) -> Done:
-    """One command of the package in a process of its own."""
+    """Run one command of the package in its own process.
+
+    Args:
+        words: arguments of `noethers-razor`.
+        cache: folder for compiled programs.
+    Raises:
+        RuntimeError: if the command fails, with its standard error.
+    """
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
@@ -51,7 +60,7 @@ def command(*words: str, cache: Path) -> Done:
             stderr=errors,
             env=environment,
         )
-        # wait4 and not wait: it knows the memory of this process alone.
+        # Unlike wait, wait4 returns the peak memory of this one process.
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
@@ -63,7 +72,7 @@ def command(*words: str, cache: Path) -> Done:
 
 
 def data_seed(seed: int) -> int:
-    """The seed of the data that a fit of this seed gets."""
+    """Return the seed of the data for a fit of this seed."""
     return seed + 10
 
 
@@ -76,16 +85,25 @@ def fitted(
     cache: Path,
     pictures: Path | None = None,
 ) -> tuple[dict[str, Any], Done]:
-    """The answer sheet after `fit` with further words and `inspect`, and what the two took.
+    """Run `fit` and `inspect`.
 
-    Pictures of spectrum and generators are kept under a path without ending: PATH_spectrum.png and so on.
+    Args:
+        file: file of the data.
+        run: run folder for the fit.
+        truth: name of the true system.
+        seed: seed of the fit.
+        words: further arguments of `fit`.
+        cache: folder for compiled programs.
+        pictures: path without ending, for PATH_spectrum.png and PATH_generators.png; None keeps no pictures.
+    Returns:
+        The report, and the output, seconds and memory of both commands together.
     """
     arguments = ["--out", str(run), "--seed", str(seed), "--quiet", *words]
     fit = command("fit", str(file), *arguments, cache=cache)
     read = command("inspect", str(run), "--truth", truth, "--json", cache=cache)
     took = Done(read.output, fit.seconds + read.seconds, max(fit.memory, read.memory))
     if pictures is not None:
-        # A command of its own, so that seconds do not depend on pictures being kept.
+        # A separate command, so that the seconds do not include pictures.
         drawn = run.with_name(f"{run.name}_figures")
         command("inspect", str(run), "--truth", truth, "--figures", str(drawn), cache=cache)
         pictures.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +119,17 @@ def in_process(
     stages: Sequence[Stage] | None = None,
     **settings: Any,
 ) -> tuple[nr.SymmetryReport, dict[str, Any]]:
-    """The answer sheet of a fit in this process, and its numbers; settings of `System.simulate`."""
+    """Fit one data set in this process.
+
+    Args:
+        system: system that makes the data; its conserved quantities are the truth.
+        family: quantities to learn.
+        seed: seed of the fit, see `data_seed`.
+        stages: stages of the fit; the default ones if None.
+        settings: settings of `System.simulate`.
+    Returns:
+        The report and its main numbers.
+    """
     data = system.simulate(data_seed(seed), **settings)
     result = nr.fit(data, seed=seed, conserved=family, stages=stages)
     report = nr.find_symmetries(result, system)
@@ -125,16 +153,18 @@ def compared(
     tests: Sequence[str] = (),
     pictures: Path | None = None,
 ) -> dict[str, Any]:
-    """Numbers of one seed: a record for each family by name, see `one_family`.
+    """Fit several families to the data of one seed, and compare them.
 
     Args:
-        system: made the data, and is the truth.
-        families: name -> words of `noethers-razor fit`.
-        seed: of the fits; the data have another.
-        cache: folder of compiled programs.
-        settings: of `System.simulate` for training and, but for counts and noise, for tests.
-        tests: names of further test sets, of `OFF_DISTRIBUTION`.
-        pictures: where to keep those of the learned quantities, see `fitted`.
+        system: system that makes the data; its conserved quantities are the truth.
+        families: name -> arguments of `noethers-razor fit`.
+        seed: seed of the fits, see `data_seed`.
+        cache: folder for compiled programs.
+        settings: settings of `System.simulate` for the training data; tests use the same time step.
+        tests: names of further test sets, keys of `OFF_DISTRIBUTION`.
+        pictures: path for pictures of the learned quantities, see `fitted`.
+    Returns:
+        Name of the family -> numbers, see `one_family`; with a family "none", also numbers of `baselines`.
     """
     data = system.simulate(data_seed(seed), **settings)
     usual = {"n_trajectories": 100, "n_steps": 20, "dt": settings.get("dt", 0.2), "stream": "test"}
@@ -157,7 +187,7 @@ def compared(
 def one_family(
     result: nr.FitResult, report: dict[str, Any], data: nr.Trajectories, sets: Mapping[str, nr.Trajectories]
 ) -> dict[str, Any]:
-    """Bound, its terms, errors on training transitions and test rollouts, and the answer sheet's numbers."""
+    """Return the bound and its terms, errors on training and test data, and the numbers of the report."""
     metrics, pairs = result.metrics, data.transitions()
     start, end = thinned(pairs.start, _MOST_STATES), thinned(pairs.end, _MOST_STATES)
     step = result.predict(start, [0.0, float(pairs.duration[0, 0])], samples=0)

@@ -1,6 +1,6 @@
-"""Files that cannot be used: what is wrong with them, the code of the refusal, its seconds and memory.
+"""Unusable files: what is wrong with each file, the error code, and the seconds and memory of the check.
 
-Run as `python -m experiments.refusals`: each file goes through `noethers-razor check` in its own process.
+Run as `python -m experiments.refusals`. `noethers-razor check` reads each file in its own process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEADER = "trajectory,t,q1,q2,p1,p2"
 
 
 class Case(NamedTuple):
-    """How to write a file, flags to read it with, and the code that it has to be refused with."""
+    """Function that writes a file, the expected error code, and the flags of `noethers-razor check`."""
 
     write: Writer
     code: str
@@ -42,6 +42,8 @@ def _changed(array: np.ndarray, place: Any, value: Any) -> np.ndarray:
 
 
 def npz(**changes: Any) -> Writer:
+    """Write a good .npz archive with changed arrays; None leaves an array out."""
+
     def write(folder: Path) -> Path:
         arrays = {**GOOD, **changes}
         np.savez(folder / "d.npz", **{name: value for name, value in arrays.items() if value is not None})
@@ -77,7 +79,7 @@ def _flipped(content: bytes) -> bytes:
 
 
 def _bomb(folder: Path) -> Path:
-    """Half a gigabyte of zeros in half a megabyte."""
+    """Write half a gigabyte of zeros into an archive of half a megabyte."""
     with zipfile.ZipFile(folder / "d.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("q", "p"):
             with archive.open(f"{name}.npy", "w") as member:
@@ -99,7 +101,7 @@ def _escaping(folder: Path) -> Path:
 
 
 def _huge_header(folder: Path) -> Path:
-    """An array that says it has more numbers than any disk."""
+    """Write arrays whose headers claim more numbers than any disk can hold."""
     with zipfile.ZipFile(folder / "d.npz", "w") as archive:
         for name in ("q", "p", "t"):
             with archive.open(f"{name}.npy", "w") as member:
@@ -113,7 +115,7 @@ def table(*lines: str) -> Writer:
 
 
 def rows(count: int = 8, **cells: str) -> list[str]:
-    """Lines of one trajectory; cells as ROW_COLUMN replace numbers."""
+    """Return lines of one trajectory; a keyword cROW_COLUMN replaces the text of that cell."""
     rows = [["0", f"{0.1 * k:.1f}", *(f"{v:.4f}" for v in STATES[0, k].T.ravel())] for k in range(count)]
     for place, value in cells.items():
         row, column = place.removeprefix("c").split("_")
@@ -122,6 +124,8 @@ def rows(count: int = 8, **cells: str) -> list[str]:
 
 
 def hdf5(change: Callable[[Any, Path], None]) -> Writer:
+    """Write a good HDF5 file, then call `change` with the open file and its folder."""
+
     def write(folder: Path) -> Path:
         import h5py
 
@@ -177,13 +181,13 @@ def _text(file: Any, folder: Path) -> None:
 
 
 def _unwritten(file: Any, folder: Path) -> None:
-    """An array of 8 GB of which nothing was written."""
+    """Create an array of 8 GB without writing any of it."""
     del file["q"]
     file.create_dataset("q", (1000, 1000, 1000), "f8", chunks=True)
 
 
 def _large_chunk(file: Any, folder: Path) -> None:
-    """A small array in a chunk of 80 MB."""
+    """Store a small array in a chunk of 80 MB."""
     del file["q"]
     file.create_dataset("q", data=GOOD["q"], chunks=(1000, 100, 100), maxshape=(None,) * 3, compression=9)
 
@@ -286,7 +290,7 @@ def _folder(folder: Path) -> Path:
 
 
 _PICKLE = b"\x80\x04\x95\n\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01q\x94K\x01s."
-"""{"q": 1} as Python writes it."""
+"""Pickle of {"q": 1}."""
 _TIMES = GOOD["t"]
 _EACH = np.tile(_TIMES, (SHAPE[0], 1))
 CASES: dict[str, Case] = {
@@ -389,11 +393,11 @@ _MEASURE = (
     "peak=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss\n"
     "print(json.dumps([done.returncode,done.stderr.splitlines(),seconds,peak*1024/1e6]))\n"
 )
-"""Run by a process of its own, which is small: the memory of a child is at least that of its parent."""
+"""Program of a small process in between: the peak memory of a child is at least the memory of its parent."""
 
 
 def one_case(case: Case) -> dict[str, Any]:
-    """Exit code, lines on standard error, seconds and memory of the program."""
+    """Check one file. Return exit code, lines on standard error, seconds and memory (MB)."""
     with tempfile.TemporaryDirectory() as folder:
         path = case.write(Path(folder))
         program = [sys.executable, "-m", "noethers_razor.cli.main", "check", str(path), *case.flags]
@@ -411,7 +415,7 @@ def one_case(case: Case) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = parser("files that cannot be used").parse_args()
+    options = parser("unusable files").parse_args()
     runs = {name: one_case(case) for name, case in CASES.items()}
     rows = [
         [
@@ -427,15 +431,15 @@ def main() -> None:
     write(
         options.out,
         "refusals",
-        title=f"Files that cannot be used: {right} of {len(runs)} refused with the right code, in one line",
+        title=f"Unusable files: {right} of {len(runs)} are reported with the right code, in one line",
         command="python -m experiments.refusals",
-        table=markdown(["file", "code", "refused so", "seconds", "MB"], rows),
+        table=markdown(["file", "code", "reported with this code", "seconds", "MB"], rows),
         remarks=(
-            f"Most seconds {max(run['seconds'] for run in runs.values()):.2f}, most memory "
-            f"{max(run['megabytes'] for run in runs.values()):.0f} MB, of the whole process.\n"
+            f"The whole process takes at most {max(run['seconds'] for run in runs.values()):.2f} seconds "
+            f"and {max(run['megabytes'] for run in runs.values()):.0f} MB of memory.\n"
         ),
         runs=runs,
-        spread_of="One run each.",
+        spread_of="Each file has one run.",
     )
 
 

@@ -1,7 +1,7 @@
-"""Real data: orbits of nine planets from the ephemeris DE421, each in units of its own.
+"""Real data: orbits of nine planets from the ephemeris DE421, each orbit in its own units.
 
-Run as `python -m experiments.solar_system`. The truth is that of a body about a fixed Sun; what planets do
-to each other is the deviation from it: 1e-5 (Mercury) to 3e-3 (Pluto) of the Laplace-Runge-Lenz vector.
+Run as `python -m experiments.solar_system`. The truth is a body about a fixed Sun. Forces between planets
+cause deviations from it: 1e-5 (Mercury) to 3e-3 (Pluto) of the Laplace-Runge-Lenz vector.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from noethers_razor.data.ephemeris import planets
 from noethers_razor.systems import Kepler
 
 WARNINGS = (
-    "Nine orbits of eccentricity 0.007 to 0.25 and of one energy, since each is in units of its own: what "
-    "is a function of the energy cannot be told from a constant, and little is said of how H depends on "
-    "it. All but Pluto's lie within 7 degrees of the ecliptic: out of the plane there is next to no "
-    "motion, so that the fit is of two dimensions (the projection shortens Mercury and Pluto by up to 0.8 "
-    "and 4 percent). Angular momentum is .97 to 1 on these orbits, so that px + qy/r stands for px L + "
-    "qy/r, a component of the Laplace-Runge-Lenz vector, and py - qx/r for the other: the simpler formula "
-    "is constant to what is asked. Neptune and Pluto have gone 1.8 and 1.2 times round. The deviations of "
-    "nine planets are no random sample: intervals over them are nominal.\n"
+    "The nine orbits have eccentricities from 0.007 to 0.25. Each orbit is in its own units, so that all "
+    "orbits have the same energy. These data cannot distinguish a function of the energy from a constant, "
+    "and they contain little information on how H depends on the energy. All orbits except Pluto's lie "
+    "within 7 degrees of the ecliptic. There is almost no motion out of this plane, so that the fit has two "
+    "dimensions. The projection shortens the orbits of Mercury and Pluto by up to 0.8 and 4 percent. "
+    "Angular momentum L is .97 to 1 on these orbits. Therefore px + qy/r appears instead of px L + qy/r, "
+    "which is a component of the Laplace-Runge-Lenz vector. Likewise, py - qx/r appears instead of the other "
+    "component. The simpler formula is constant within the tolerance. Neptune and Pluto have completed 1.8 "
+    "and 1.2 revolutions. The deviations of nine planets are not a random sample, so that intervals over "
+    "them are nominal.\n"
 )
 
 
 def one_fit(name: str, data: nr.Trajectories, seed: int) -> dict[str, Any]:
-    """The defaults, quadratic or with polynomials in 1/r."""
+    """Fit quadratic quantities, or polynomials in 1/r, with the default settings. Return the numbers."""
     family = nr.Quadratic() if name == "quadratic" else nr.Polynomial(terms=("1/sqrt(qx^2+qy^2)",))
     result = nr.fit(data, seed=seed, conserved=family)
     report = nr.find_symmetries(result, Kepler(dim=2))
@@ -48,7 +50,7 @@ def one_fit(name: str, data: nr.Trajectories, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = parser("planets").parse_args()
+    options = parser("orbits of nine planets").parse_args()
     host.prepare()
     data = planets(dim=2)
     runs: dict[str, Any] = {}
@@ -79,10 +81,10 @@ def main() -> None:
         table=markdown(
             [
                 "family",
-                "found, each seed",
-                "trusted",
+                "quantities found, each seed",
+                "trusted, each seed",
                 "algebra",
-                "formulas (seeds)",
+                "formulas (number of seeds)",
                 "largest angle (degrees)",
                 "gain in -ELBO",
                 "seconds",

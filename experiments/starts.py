@@ -1,8 +1,9 @@
-"""What the start of the conserved quantities decides, and what the bound does: proposal, random, tampered.
+"""Starts of the conserved quantities: the proposal, random quantities, and degraded proposals.
 
-Run as `python -m experiments.starts`. *missed* hides the best candidate of the proposal behind a small random
-one; *wrong* puts full-length random quadratics in the last three places. The bound should find the one and
-cut the others.
+Run as `python -m experiments.starts`. It separates the effect of the start from the effect of the bound. The
+start *missed* replaces the best candidate of the proposal by a small random one. The start *wrong* replaces
+the last three candidates by full-length random quadratics. The bound should find the missing quantity and
+reject the wrong ones.
 """
 
 from __future__ import annotations
@@ -30,18 +31,20 @@ SYSTEMS: dict[str, tuple[System, int, float]] = {
 }
 """Title -> system, quantities offered, time step."""
 _WRONG = 3
+"""Number of wrong quantities in the start *wrong*."""
 SPOILT = ("missed", "wrong")
+"""Degraded proposals."""
 STARTS = ("proposal", "random", *SPOILT)
 
 
 @dataclasses.dataclass(frozen=True)
 class Spoil:
-    """A stage after the proposal: one direction of it lost, or three false ones in it."""
+    """Stage that degrades the proposal: one candidate is missing (*missed*), or three are wrong (*wrong*)."""
 
     how: str
 
     def run(self, state: FitState) -> None:
-        """Replaces quantities of the proposal."""
+        """Replace quantities of the proposal in the parameters of the state."""
         family = state.family
         assert isinstance(family, nr.Quadratic)
         states = np.asarray(state.data.start, np.float64)
@@ -59,18 +62,18 @@ class Spoil:
 
 
 def stages(config: nr.FitConfig, family: nr.Quadratic, start: str) -> list[Stage]:
-    """The stages of a fit, spoilt where the start says so."""
+    """Return the stages of a fit, with a stage `Spoil` after the proposal for a degraded start."""
     usual = plan(config, family)
     place = 1 + next(i for i, stage in enumerate(usual) if isinstance(stage, Propose))
     return [*usual[:place], Spoil(start), *usual[place:]] if start in SPOILT else usual
 
 
 def one_run(system: System, offered: int, start: str, seed: int, dt: float) -> dict[str, Any]:
-    """What was kept and what it costs."""
+    """Fit one data set from one start. Return the directions found, bounds and seconds."""
     family = nr.Quadratic(offered, "random" if start == "random" else "proposal")
     report, numbers = in_process(system, family, seed, stages=stages(nr.FitConfig(), family, start), dt=dt)
     assert report.parallelness is not None
-    # Directions, not named quantities: a span that lacks one direction is far from every name.
+    # Directions, not named quantities: a span without one direction is far from every named quantity.
     true = int(np.sum(report.parallelness >= np.cos(np.radians(15.0))))
     return numbers | {
         "found": true,
@@ -80,7 +83,7 @@ def one_run(system: System, offered: int, start: str, seed: int, dt: float) -> d
 
 
 def main() -> None:
-    arguments = parser("proposal, random and spoilt starts").parse_args()
+    arguments = parser("proposal, random and degraded starts").parse_args()
     runs: dict[str, Any] = {}
     rows = []
     for title, (system, offered, dt) in SYSTEMS.items():
@@ -104,7 +107,7 @@ def main() -> None:
                     spread([run["seconds"] for run in done]),
                 ]
             )
-        # After each system, so that an interrupted run leaves what it has.
+        # Write after each system, so that an interrupted run keeps its results.
         write(
             arguments.out,
             "starts",
@@ -116,14 +119,16 @@ def main() -> None:
                     "start",
                     "true directions kept, each seed",
                     "false directions kept, each seed",
-                    "worst angle of a true one (degrees)",
+                    "worst angle of a true quantity (degrees)",
                     "-ELBO learned",
                     "-ELBO none",
                     "seconds",
                 ],
                 rows,
             ),
-            remarks="A direction is false when it is more than 15 degrees from the true span.\n",
+            remarks="A direction is false when its angle to the true span exceeds 15 degrees. "
+            "The start *missed* replaces the best candidate of the proposal by a small random one. "
+            "The start *wrong* replaces the last three candidates by full-length random quadratics.\n",
             runs=runs,
         )
 

@@ -1,4 +1,4 @@
-"""Medians with ranges, and results as JSON and Markdown beside the command that made them."""
+"""Medians with ranges, and result files in JSON and Markdown that name the command of their numbers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,22 @@ ROWS = ("none", "learned", "oracle")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Arguments that every experiment takes."""
+    """Return a parser with the arguments that every experiment takes."""
     out = argparse.ArgumentParser(description=description)
-    out.add_argument("--seeds", type=int, default=5, help="number of seeds, from 1 on")
-    out.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    out.add_argument("--seeds", type=int, default=5, help="number of seeds; the first seed is 1")
+    out.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     return out
 
 
 def spread(values: Sequence[float | None], digits: int = 3) -> str:
-    """Median and range, such as ``1.2 (1.1 to 1.4)``, of the values that exist."""
+    """Return median and range, such as ``1.2 (1.1 to 1.4)``, of the values that are not None.
+
+    Args:
+        values: one number for each run; None for a run without one.
+        digits: number of significant digits.
+    Returns:
+        The text; "-" without any number.
+    """
     known = [v for v in values if v is not None]
     if not known:
         return "-"
@@ -40,24 +47,29 @@ def spread(values: Sequence[float | None], digits: int = 3) -> str:
 
 
 def named(names: Sequence[str | None]) -> str:
-    """Each name with how often it occurs, the most frequent first."""
+    """Return each name with its number of occurrences, the most frequent first; None is not identified."""
     counts = Counter(name or "not identified" for name in names)
     return ", ".join(f"{name} in {count} of {len(names)}" for name, count in counts.most_common())
 
 
 def comparison_rows(runs: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[list[str]]:
-    """A row for each family: medians and ranges over the runs of its numbers."""
+    """Return one row for each family of `ROWS`: medians and ranges over the runs.
+
+    Args:
+        runs: for each seed, family name -> column key -> number.
+        columns: column key -> title, in the order of the cells.
+    """
     return [[name, *(spread([run[name][column] for run in runs]) for column in columns)] for name in ROWS]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on, and of which commit."""
+    """Return the commit, the processor and the package versions of a measurement."""
     git = ("git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--exclude", "*")
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
     return {
@@ -79,7 +91,15 @@ def write(
     runs: Mapping[str, Any],
     spread_of: str = "Medians over seeds, ranges in brackets.",
 ) -> None:
-    """NAME.md and NAME.json, and the table on standard output."""
+    """Write NAME.md and NAME.json, and print the table.
+
+    Args:
+        folder: folder for both files; created if it does not exist.
+        name: file name without its ending.
+        title, command, table, remarks: parts of the Markdown file.
+        runs: numbers of all runs, for the JSON file.
+        spread_of: sentence that says what a cell of the table contains.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     about = machine()
     note = f"Command: `{command}`, {about['cores']} cores, commit {about['commit']}. {spread_of}"

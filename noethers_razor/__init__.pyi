@@ -17,7 +17,8 @@ from .errors import (
 )
 from .inference.fit import fit
 from .inference.prediction import Prediction
-from .inference.result import FitResult, load_result
+from .inference.result import FitResult
+from .inference.saved import load_result
 from .mechanics.quadratic_form import QuadraticForm
 from .symmetry.report import SymmetryReport, find_symmetries
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 
+from noethers_razor.cli.families import build_family, names_of_families
+from noethers_razor.cli.fit_command import FitCommand, help_all
 from noethers_razor.cli.options import (
     LAYOUT,
-    build_family,
     build_system,
-    config_options,
-    family_options,
     layout_options,
     load_data,
     seed_or_drawn,
@@ -25,22 +24,37 @@ from noethers_razor.config import FitConfig
 from noethers_razor.errors import Interrupted
 
 
-@click.command(epilog=f"Systems for --oracle: {names_of_systems()}.")
+@click.command(
+    cls=FitCommand,
+    epilog=f"Systems for --oracle: {names_of_systems()}. All flags: noethers-razor fit --help-all.",
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
-@family_options
-@click.option("--oracle", default=None, metavar="SYSTEM", help="Give the true quantities of SYSTEM, fixed.")
-@system_options("the oracle, where the data do not say")
+@click.option(
+    "--family",
+    type=click.Choice(names_of_families()),
+    default="quadratic",
+    show_default=True,
+    help="Family of conserved quantities; none fits without symmetry.",
+)
+@click.option(
+    "--conserved",
+    type=click.IntRange(1),
+    default=None,
+    help="Largest number of conserved quantities.  [default: n^2 + 6 quadratic ones, at least 15]",
+)
+@click.option("--oracle", default=None, metavar="SYSTEM", help="Use the true quantities of SYSTEM, fixed.")
+@system_options("the oracle, if the data do not have them")
 @click.option("--seed", type=int, default=None, help="Seed of the fit; drawn and printed if unset.")
 @click.option(
     "--seeds",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Number of fits, from the seed on; the best bound is kept, the spread reported.",
+    help="Number of fits, with seeds from --seed on. The best bound is kept, the spread reported.",
 )
 @layout_options
-@click.option("--resume", is_flag=True, help="Go on with a fit that was interrupted, with its settings.")
+@click.option("--resume", is_flag=True, help="Resume an interrupted fit, with its settings.")
 @click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(0),
@@ -49,8 +63,15 @@ from noethers_razor.errors import Interrupted
     help="Time between checkpoints.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run folder that is not empty.")
-@click.option("--quiet", is_flag=True, help="No progress lines.")
-@config_options
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option(
+    "--help-all",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=help_all,
+    help="Show all flags and exit.",
+)
 @click.pass_context
 def fit(
     context: click.Context,
@@ -65,25 +86,25 @@ def fit(
     """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
     from noethers_razor.cli.jobs import train
     from noethers_razor.cli.progress import Progress
-    from noethers_razor.conserved import KnownQuadratic
+    from noethers_razor.conserved.quadratic import KnownQuadratic
     from noethers_razor.storage.run_folder import is_done, is_finished, is_unfinished, require_target
 
     require_target(out, overwrite=overwrite, resume=resume)
     if resume:
         settings = settings_of_checkpoint(context, out, settings)
     if resume and not (is_finished(out) or is_unfinished(out)):
-        click.echo(f"nothing to go on with in {out}; beginning", err=True)
+        click.echo(f"nothing to resume in {out}; starting a new fit", err=True)
     kept = dict(settings)
     oracle, n, dim, parameters = (settings.pop(name) for name in ("oracle", "n", "dim", "parameters"))
     seeds, seed = settings.pop("seeds"), settings.pop("seed")
     place = {name: settings.pop(name) for name in LAYOUT}
-    # Wrong flags are told before any file is read.
-    wanted, config = build_family(settings), FitConfig(**settings)
+    # Wrong flags are reported before any file is read.
+    wanted, config = build_family(settings), FitConfig.of(**settings)
     data = load_data(file, place)
     if oracle is not None:
         system = build_system(oracle, n, dim, parameters, data.metadata)
         wanted = KnownQuadratic.of(system.conserved())
-    # A run that is finished is only reported again.
+    # A finished run is only reported again.
     kept["seed"] = first = 0 if resume and is_done(out) else seed_or_drawn(seed)
     with Progress(quiet) as progress:
         result, report = train(
@@ -115,7 +136,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     """Three oscillators from simulation to answer: data, fit, report, prediction, pictures."""
     from noethers_razor.cli.jobs import figures_of, rollout_figure, train, write_figures
     from noethers_razor.cli.progress import Progress
-    from noethers_razor.conserved import Quadratic
+    from noethers_razor.conserved.quadratic import Quadratic
     from noethers_razor.inference.rollouts import follow
     from noethers_razor.storage.run_folder import require_free
     from noethers_razor.symmetry.report import find_symmetries

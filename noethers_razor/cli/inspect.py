@@ -56,8 +56,8 @@ def inspect(
     """Print the answer sheet of RUN: what is conserved, how sure, which algebra."""
     from noethers_razor.cli.jobs import figures_of, write_figures
     from noethers_razor.data.readers import load_trajectories
-    from noethers_razor.inference.result import load_result
     from noethers_razor.inference.rollouts import follow
+    from noethers_razor.inference.saved import load_result
     from noethers_razor.symmetry.report import find_symmetries
 
     if file is not None and html is None:
@@ -94,7 +94,7 @@ def compare(
     """Table of RUNS beside each other: bounds, quantities, algebras, errors."""
     from noethers_razor.data.readers import load_trajectories
     from noethers_razor.inference.comparison import as_table, row_of, warnings_of
-    from noethers_razor.inference.result import load_result
+    from noethers_razor.inference.saved import load_result
 
     data = None if file is None else load_trajectories(file)
     rows = []
@@ -126,8 +126,8 @@ def predict(
     import numpy as np
 
     from noethers_razor.cli.jobs import rollout_figure
-    from noethers_razor.inference.result import load_result
     from noethers_razor.inference.rollouts import follow
+    from noethers_razor.inference.saved import load_result
 
     require_writable(out, figure, overwrite=overwrite)
     result, data = load_result(run), load_data(file, place)

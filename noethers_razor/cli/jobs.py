@@ -11,13 +11,14 @@ import numpy as np
 
 from noethers_razor import plot
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import ConservedFamily
+from noethers_razor.conserved.base import Family
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import Interrupted, UsageError
-from noethers_razor.inference.fit import fit_seeds
+from noethers_razor.inference.fit import fit
 from noethers_razor.inference.history import Watcher
-from noethers_razor.inference.result import FitResult, load_result
+from noethers_razor.inference.result import FitResult
 from noethers_razor.inference.rollouts import Comparison
+from noethers_razor.inference.saved import load_result
 from noethers_razor.storage.journal import NOTES, SECONDS, Journal
 from noethers_razor.storage.run_folder import (
     CHECKPOINTS,
@@ -79,7 +80,7 @@ def _card(result: FitResult, report: Report) -> str:
 def train(
     data: Trajectories,
     folder: Path,
-    family: ConservedFamily,
+    family: Family,
     seeds: Sequence[int],
     config: FitConfig,
     *,
@@ -123,9 +124,7 @@ def train(
                 if is_finished(folder):
                     # Stopped before its first record, what is asked for is this fit and not the one there.
                     journal.make()
-                result = fit_seeds(
-                    data, seeds=seeds, conserved=family, config=config, watch=watch, journal=journal
-                )[0]
+                result = fit(data, seed=seeds, conserved=family, config=config, watch=watch, journal=journal)
                 # Saved before it is analysed, so that no error in the report can lose the fit.
                 _save(result, folder, documents)
             report = find_symmetries(result)

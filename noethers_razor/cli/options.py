@@ -1,8 +1,7 @@
-"""Flags that commands share, and what they say: systems, families, settings, seeds."""
+"""Flags that commands share: systems, layout of files, seeds, settings of checkpoints."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import secrets
 from collections.abc import Callable
@@ -11,36 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from noethers_razor.config import FitConfig
 from noethers_razor.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
-    from noethers_razor.conserved import ConservedFamily
     from noethers_razor.data.trajectories import Trajectories
     from noethers_razor.systems.base import System
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One flag for each field of FitConfig: a setting exists in one place only."""
-    kinds = {"int": int, "float": float, "str": str, "float | None": float, "int | None": int}
-    for field in reversed(dataclasses.fields(FitConfig)):
-        flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
-        if field.type == "bool":
-            option = click.option(
-                f"{flag}/--no-{flag[2:]}", default=field.default, show_default=True, help=text
-            )
-        else:
-            option = click.option(
-                flag, type=kinds[str(field.type)], default=field.default, show_default=True, help=text
-            )
-        command = option(command)
-    return command
-
-
 def system_options(purpose: str) -> Decorator:
-    """The flags that `build_system` reads."""
+    """Return a decorator that adds the flags that `build_system` reads."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
@@ -69,7 +49,7 @@ def build_system(
     parameters: tuple[str, ...],
     metadata: dict[str, Any] | None = None,
 ) -> System:
-    """A system by name; sizes not given come from the metadata of data of the same system."""
+    """Return a system by name; missing sizes come from the metadata of data of the same system."""
     from noethers_razor.systems import build, flags_of, system_class
 
     cls = system_class(name)
@@ -93,7 +73,7 @@ def build_system(
 
 
 def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags that `load_data` reads."""
+    """Add the flags that `load_data` reads."""
     for option in (
         click.option(
             "--split-at-gaps",
@@ -102,14 +82,14 @@ def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
             flag_value=5.0,
             default=None,
             metavar="[STEPS]",
-            help="Cut trajectories where time decreases, states are missing, or a step is so many times the "
+            help="Cut trajectories where time decreases, states are missing, or a step is this many times the "
             "usual one; 5 without a number.",
         ),
         click.option(
             "--mass",
             default=None,
             metavar="M[,M,...]",
-            help="Masses, so that velocities become momenta: of each degree of freedom, each body, or all.",
+            help="Masses that make momenta of velocities: one for each degree of freedom, for each body, or for all.",
         ),
         click.option(
             "--axes",
@@ -122,15 +102,15 @@ def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "names",
             multiple=True,
             metavar="FIELD=NAME[,NAME...]",
-            help="Where a field is in the file, such as q=x,y or v=velocity; fields are q, p, v, t, mass, "
-            "mask, trajectory. May be repeated.",
+            help="Names of a field in the file, such as q=x,y or v=velocity. Fields are q, p, v, t, mass, mask, "
+            "trajectory; may be repeated.",
         ),
         click.option(
             "--format",
             "suffix",
             default=None,
             metavar="SUFFIX",
-            help="Format of the file where its name does not say, such as csv.",
+            help="Format of the file, such as csv, if its name has another suffix.",
         ),
     ):
         command = option(command)
@@ -141,7 +121,7 @@ LAYOUT = ("suffix", "names", "axes", "mass", "split_at_gaps")
 
 
 def load_data(file: Path, settings: dict[str, Any]) -> Trajectories:
-    """Trajectories of a file where flags say they are; takes its flags out of the settings."""
+    """Load the trajectories of a file, and take the flags of its layout out of the settings."""
     from noethers_razor.data.layout import AXES, Layout, parsed_names
     from noethers_razor.data.readers import load_trajectories
 
@@ -154,104 +134,8 @@ def load_data(file: Path, settings: dict[str, Any]) -> Trajectories:
     return load_trajectories(file, Layout(parsed_names(names), order, masses, split), suffix=suffix)
 
 
-_OWNER = {"degree": "polynomial", "terms": "polynomial", "units": "neural", "layers": "neural"}
-"""Setting -> the family that alone reads it."""
-
-
-def family_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags that `build_family` reads."""
-    for option in (
-        click.option(
-            "--layers", type=click.IntRange(1), default=None, help="Layers of family neural.  [default: 2]"
-        ),
-        click.option(
-            "--units",
-            type=click.IntRange(1),
-            default=None,
-            help="Units of a layer of family neural.  [default: 64]",
-        ),
-        click.option(
-            "--term",
-            "terms",
-            multiple=True,
-            metavar="FORMULA",
-            help="Further variable of family polynomial, such as 1/sqrt(q1^2+q2^2); may be repeated.",
-        ),
-        click.option(
-            "--functions",
-            type=click.IntRange(1),
-            default=None,
-            help="Largest number of functions of families polynomial and neural.  [default: 2 n - 2]",
-        ),
-        click.option(
-            "--no-forms",
-            is_flag=True,
-            help="Families polynomial and neural without quadratic forms of their own beside the functions.",
-        ),
-        click.option(
-            "--degree",
-            type=click.IntRange(1),
-            default=None,
-            help="Degree of family polynomial.  [default: 3]",
-        ),
-        click.option(
-            "--start",
-            type=click.Choice(["proposal", "random"]),
-            default="proposal",
-            show_default=True,
-            help="What is constant along trajectories, or the paper's small random start.",
-        ),
-        click.option(
-            "--family",
-            type=click.Choice(["quadratic", "polynomial", "neural", "none"]),
-            default="quadratic",
-            show_default=True,
-            help="Family of conserved quantities; none fits without symmetry.",
-        ),
-        click.option(
-            "--conserved",
-            type=click.IntRange(1),
-            default=None,
-            help="Largest number of conserved quantities: of quadratic forms, and of functions beside them, "
-            "of which there are 2 n - 2 at most.  [default: n^2 + 6 forms, at least 15]",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def build_family(settings: dict[str, Any]) -> ConservedFamily:
-    """The family that flags name; takes its flags out of the settings.
-
-    Raises:
-        UsageError: for a flag of another family.
-    """
-    from noethers_razor.conserved import AUTOMATIC, Neural, NoSymmetry, Polynomial, Quadratic
-
-    name, count, start = (settings.pop(flag) for flag in ("family", "conserved", "start"))
-    count = AUTOMATIC if count is None else count
-    given = {setting: settings.pop(setting) for setting in _OWNER}
-    given = {setting: value for setting, value in given.items() if value}
-    forms, functions = not settings.pop("no_forms"), settings.pop("functions")
-    if name not in ("polynomial", "neural"):
-        for flag, wanted in (("no-forms", not forms), ("functions", functions is not None)):
-            if wanted:
-                raise UsageError(f"--{flag} with family {name}; it is for families polynomial and neural")
-    given |= {} if functions is None else {"functions": functions}
-    for setting in given:
-        if _OWNER.get(setting, name) != name:
-            flag = "term" if setting == "terms" else setting
-            raise UsageError(f"--{flag} with family {name}; it is for family {_OWNER[setting]}")
-    if name == "polynomial":
-        return Polynomial(count, start, forms, **given)
-    if name == "neural":
-        names = {"units": "width", "layers": "depth"}
-        return Neural(count, start, forms, **{names.get(flag, flag): value for flag, value in given.items()})
-    return NoSymmetry() if name == "none" else Quadratic(count, start)
-
-
 def seed_or_drawn(seed: int | None) -> int:
-    """The seed, or one drawn and told."""
+    """Return the seed, or draw one and print it."""
     if seed is not None:
         return seed
     drawn = secrets.randbelow(2**31)
@@ -260,11 +144,11 @@ def seed_or_drawn(seed: int | None) -> int:
 
 
 def settings_of_checkpoint(context: click.Context, run: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a fit that is gone on with, of which those given once more must be the same.
+    """Return the settings of a fit that is resumed; flags that are given again must be the same.
 
     Raises:
-        UsageError: naming a flag that differs.
-        RunFolderError: when those of a finished run were changed.
+        UsageError: for a flag that differs, with its name.
+        RunFolderError: when the settings of a finished run were changed.
     """
     from click.core import ParameterSource
 
@@ -273,7 +157,7 @@ def settings_of_checkpoint(context: click.Context, run: Path, settings: dict[str
 
     home = run / CHECKPOINTS / NOTES
     try:
-        # Of a run that is finished they are in its own folder.
+        # A finished run keeps its settings in its own folder.
         source = home if home.is_dir() else run if (run / f"{NOTES}.json").is_file() else None
         if source is None:
             return settings
@@ -281,15 +165,15 @@ def settings_of_checkpoint(context: click.Context, run: Path, settings: dict[str
     except RunFolderError as error:
         if source == run:
             raise
-        click.echo(f"{error}; going on with the flags given", err=True)
+        click.echo(f"{error}; resuming with the given flags", err=True)
         return settings
     kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
-    flags = {option.name: option.opts[0] for option in context.command.params}
+    flags = {option.name: option.opts[0] for option in context.command.get_params(context)}
     for name in kept.keys() & settings.keys():
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if given and settings[name] != kept[name]:
             raise UsageError(
-                f"{flags[name]} {settings[name]} with --resume, but the fit was begun with {kept[name]}; "
-                "leave the flag out, or begin anew"
+                f"{flags[name]} {settings[name]} with --resume, but the fit was started with {kept[name]}; "
+                "leave the flag out, or start again with --overwrite"
             )
     return {**settings, **kept}

@@ -1,41 +1,35 @@
-"""Families of conserved quantities; a new one is one file and one line in FAMILIES."""
+"""Families of conserved quantities. A new family is one file and one line in FAMILIES.
 
-from noethers_razor.conserved.base import (
-    ConservedFamily,
-    FunctionFamily,
-    Proposal,
-    Tracks,
-    gradients,
-    thinned,
-)
-from noethers_razor.conserved.neural import Neural
-from noethers_razor.conserved.none import NoSymmetry
-from noethers_razor.conserved.polynomial import Polynomial
-from noethers_razor.conserved.quadratic import AUTOMATIC, KnownQuadratic, Quadratic
-from noethers_razor.mechanics.quadratic_form import QuadraticForm
+Importing this package loads no family, so that the command line can list their names at once.
+"""
 
-FAMILIES: dict[str, type[ConservedFamily]] = {
-    "quadratic": Quadratic,
-    "polynomial": Polynomial,
-    "neural": Neural,
-    "none": NoSymmetry,
-    "oracle": KnownQuadratic,
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from noethers_razor.errors import UsageError
+
+if TYPE_CHECKING:
+    from noethers_razor.conserved.base import Family
+
+FAMILIES = {
+    "quadratic": "noethers_razor.conserved.quadratic:Quadratic",
+    "polynomial": "noethers_razor.conserved.polynomial:Polynomial",
+    "neural": "noethers_razor.conserved.neural:Neural",
+    "none": "noethers_razor.conserved.none:NoSymmetry",
+    "oracle": "noethers_razor.conserved.quadratic:KnownQuadratic",
 }
-"""Name -> class, as on the command line."""
+"""Name, as on the command line -> module and class."""
 
-__all__ = [
-    "AUTOMATIC",
-    "FAMILIES",
-    "ConservedFamily",
-    "FunctionFamily",
-    "KnownQuadratic",
-    "Neural",
-    "NoSymmetry",
-    "Polynomial",
-    "Proposal",
-    "Quadratic",
-    "QuadraticForm",
-    "Tracks",
-    "gradients",
-    "thinned",
-]
+
+def family_class(name: str) -> type[Family]:
+    """Return the class of a family by its name.
+
+    Raises:
+        UsageError: for a name that is not registered.
+    """
+    if name not in FAMILIES:
+        raise UsageError(f"unknown family {name!r}; expected one of {', '.join(FAMILIES)}")
+    module, _, attribute = FAMILIES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

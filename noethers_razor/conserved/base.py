@@ -1,11 +1,16 @@
-"""What a family of conserved quantities must offer, and what a proposal for it looks like."""
+"""Families of conserved quantities. A family is a sequence of blocks; a block has one kind of flow.
+
+Everything that treats quantities differently by their flow (masks, step sizes, principal directions, orbits) asks
+the block. The order of the K quantities of a family is the order of its blocks.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,60 +18,41 @@ import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.data.frame import Frame
+from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.errors import UsageError
 from noethers_razor.mechanics.orbits import Orbit
 
 STARTS = ("proposal", "random")
-"""What is constant along trajectories, or the paper's small random start."""
+"""Starts of learnable families: what is constant along trajectories, or the paper's small random start."""
+EXACT = "exact"
+"""A flow in closed form."""
+INTEGRATED = "integrated"
+"""A flow that is integrated in steps."""
 
 
-class Tracks(NamedTuple):
-    """The data as trajectories: what is conserved is constant along each, but for noise.
+def flagged(default: Any, flag: str, text: str, **details: Any) -> Any:
+    """Return a dataclass field that the command line offers as a flag of ``fit``.
 
     Args:
-        states: (N, M), in the frame, float64.
-        track: (N,) the trajectory of each, those of one trajectory beside each other and in order.
-        noise: (M, M) covariance of measurement noise, or what stands for it.
-        slopes: (N, M) gradient of a first Hamiltonian at the states, for families that ask for it.
-        time: (N,) of each state, in the frame.
+        default: of the field.
+        flag: name of the flag, without dashes.
+        text: for the help, one sentence.
+        details: ``metavar``, or ``choices`` of a text.
     """
+    return dataclasses.field(default=default, metadata={"flag": flag, "help": text, **details})
 
-    states: np.ndarray
-    track: np.ndarray
-    noise: np.ndarray
-    slopes: np.ndarray | None = None
-    time: np.ndarray | None = None
-
-    @property
-    def deviation(self) -> float:
-        """Root-mean-square noise of a coordinate, relative to the spread of the data."""
-        return float(np.sqrt(np.trace(self.noise) / len(self.noise)))
-
-    def where(self, chosen: np.ndarray) -> Tracks:
-        """Some of the states: chosen (N,) bool."""
-        slopes, time = (None if part is None else part[chosen] for part in (self.slopes, self.time))
-        return self._replace(states=self.states[chosen], track=self.track[chosen], slopes=slopes, time=time)
-
-    def shaken(self, seed: int) -> np.ndarray:
-        """The states (N, M) with noise of this law added."""
-        draw = np.random.default_rng(seed).normal(size=self.states.shape)
-        return self.states + draw @ np.linalg.cholesky(self.noise).T
-
-    @property
-    def noise_root(self) -> np.ndarray:
-        """(M, M) L with L L' the noise of deviation 1: L' grad C is a gradient where noise is isotropic."""
-        return np.linalg.cholesky(self.noise) / self.deviation
 
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-    """Parameters to start from, with the evidence for each candidate.
+    """A start for training, with the evidence for each candidate.
 
     Args:
-        params: as from ``init``.
-        defect: (K,) the noise of a coordinate, relative to its spread, that would make each candidate vary
-            along trajectories as much as it does; on data that did not choose it.
-        expected: the noise that there is.
-        length: (K,) initial root-mean-square displacement per unit tau, relative to the data.
+        params: parameters as returned by ``init``.
+        defect: (K,) noise of a coordinate, relative to its spread, that would make each candidate vary along
+            trajectories as much as it does. Measured on data that did not choose the candidate.
+        expected: the noise of the data.
+        length: (K,) initial root-mean-square displacement per unit tau, relative to the size of the data.
     """
 
     params: Params
@@ -74,110 +60,216 @@ class Proposal:
     expected: float
     length: np.ndarray
 
+    def first(self, count: int, names: Sequence[str]) -> Proposal:
+        """Return the proposal of the first quantities, with the parameters of these names."""
+        params = {name: self.params[name] for name in names}
+        return Proposal(params, self.defect[:count], self.expected, self.length[:count])
 
-@runtime_checkable
-class ConservedFamily(Protocol):
-    """K observables with parameters, whose flows make the orbits that H is averaged over."""
 
-    name: str
-    trainable: bool
+class Block(ABC):
+    """Some conserved quantities with parameters and one kind of flow.
+
+    Attributes:
+        flow: `EXACT` or `INTEGRATED`.
+        step_size: step size of the optimiser, relative to that of quadratic quantities.
+        leaves: names of the parameters that have a leading axis of length ``count``.
+        count: number of quantities.
+        splits: whether a training step gains when it is split over the processors.
+    """
+
+    flow: ClassVar[str]
+    leaves: ClassVar[tuple[str, ...]]
+    step_size: ClassVar[float] = 1.0
+    count: int
+    splits: bool = True
+
+    @abstractmethod
+    def value(self, params: Params, x: Array) -> Array:
+        """Return C(x): states (..., M) -> (..., count)."""
+
+    @abstractmethod
+    def orbit(self, params: Params, tau: Array) -> Orbit:
+        """Return the flows at times tau (..., S, count). Whatever does not depend on x is computed once."""
+
+    def move(self, params: Params, tau: Array) -> Orbit:
+        """Return the map of points (..., S, ..., M), each moved by its own time of tau (..., S, count).
+
+        Blocks that stand before another one need it.
+
+        Raises:
+            UsageError: for a block that does not offer it.
+        """
+        raise UsageError(f"{type(self).__name__} does not move points of another block; expected it last")
+
+    @abstractmethod
+    def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
+        """Return singular values (count,), and the parameters in principal directions."""
+
+    @abstractmethod
+    def mixed(self, params: Params, weights: np.ndarray) -> Params:
+        """Return the parameters of sum_j weights[i, j] C_j: weights (count, count)."""
+
+
+class Family(ABC):
+    """K conserved quantities with parameters, whose flows make the orbits that H is averaged over.
+
+    Subclasses are frozen dataclasses. Fields made by `flagged` become flags of ``noethers-razor fit``.
+
+    Attributes:
+        name: on the command line and in run folders.
+        trainable: whether training changes the quantities.
+        start: ``proposal``, ``random`` or ``given``.
+        terms: formulas of further variables, checked on the data before training.
+    """
+
+    name: ClassVar[str]
+    trainable: ClassVar[bool] = True
+    start: str = "given"
+    terms: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def blocks(self) -> tuple[Block, ...]:
+        """Blocks of the family in its phase space, those with exact flows first."""
+
+    @abstractmethod
+    def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Family:
+        """Return the family in a frame, with at most as many quantities as its phase space can hold.
+
+        Args:
+            frame: of the data.
+            coordinates: names of the M coordinates of the data, for families that read formulas.
+        Raises:
+            UsageError: when the family does not fit the phase space.
+        """
+
+    @abstractmethod
+    def init(self, key: Key, dim: int) -> Params:
+        """Return small random parameters for phase space of dimension M.
+
+        Each has a leading axis, as `Block.leaves` says, except those named ``shared/...``.
+        """
+
+    @abstractmethod
+    def propose(self, data: FrameTrajectories, key: Key) -> Proposal:
+        """Return a start: what is constant along the trajectories, or a random one."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return what `restored` needs in addition to parameters, as plain JSON values."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, settings: dict[str, Any], params: Params) -> Family:
+        """Return the family of a saved fit, in its frame."""
 
     @property
     def count(self) -> int:
-        """Largest number K of conserved quantities."""
-        ...
+        """Number K of quantities; the largest number to look for, where they are learned."""
+        return sum(block.count for block in self.blocks)
 
     @property
-    def functions(self) -> int:
-        """How many of them, the last, have flows that are integrated, see `orbit.sample_tau` on lines.
+    def parts(self) -> list[tuple[Block, slice]]:
+        """Each block with the places of its quantities among the K."""
+        ends = np.cumsum([block.count for block in self.blocks]).tolist()
+        return [(block, slice(end - block.count, end)) for block, end in zip(self.blocks, ends, strict=True)]
 
-        They are to be independent of H, and their proposal asks for the slopes of `Tracks`.
-        """
-        ...
-
-    def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> ConservedFamily:
-        """The family in a frame, with at most as many observables as its phase space can hold.
-
-        Args:
-            coordinates: names of the M coordinates of the data, for families that are told formulas.
-        """
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """What `restored` needs besides parameters, as plain JSON values."""
-        ...
-
-    @classmethod
-    def restored(cls, settings: dict[str, Any], params: Params) -> ConservedFamily:
-        """The family of a saved fit, in its frame."""
-        ...
-
-    def init(self, key: Key, dim: int) -> Params:
-        """Small random parameters for phase space of dimension M.
-
-        Each leaf has a leading axis K, but for those named ``shared/...``.
-        """
-        ...
-
-    def value(self, params: Params, x: Array) -> Array:
-        """C(x): states (..., M) -> (..., K)."""
-        ...
-
-    def orbit(self, params: Params, tau: Array) -> Orbit:
-        """The flows at tau (..., S, K): all that does not depend on x is computed here, once."""
-        ...
-
-    def propose(self, tracks: Tracks, key: Key) -> Proposal:
-        """A start from what is constant along the trajectories, or a random one."""
-        ...
-
-    def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
-        """Singular values (K,), and the parameters in principal directions, forms and functions apart.
-
-        A singular value is the root-mean-square displacement per unit tau over states (B, M), relative
-        to their size; principal directions span the same quantities and are orthogonal in it.
-        """
-        ...
-
-    def mixed(self, params: Params, weights: np.ndarray) -> Params:
-        """Parameters of the combinations sum_j weights[i, j] C_j: weights (K, K).
-
-        Forms stay forms, of functions besides them the weights of others are left out.
-        """
-        ...
-
-
-@runtime_checkable
-class FunctionFamily(ConservedFamily, Protocol):
-    """A family some of whose observables have flows that are integrated."""
+    @property
+    def integrated(self) -> np.ndarray:
+        """(K,) True for quantities whose flow is integrated."""
+        kinds = [np.full(block.count, block.flow == INTEGRATED) for block in self.blocks]
+        return np.concatenate([np.zeros(0, bool), *kinds])
 
     @property
     def splits(self) -> bool:
-        """Whether a training step gains by being done in parts, one for each processor."""
-        ...
+        """Whether a training step gains when it is split over the processors."""
+        return all(block.splits for block in self.blocks)
 
-    def without_functions(self) -> ConservedFamily:
-        """Those alone whose flows are exact, for a fit in which no function is found."""
-        ...
+    @property
+    def signature(self) -> str:
+        """Text that differs between families with different programs."""
+        return f"{self.name} {[(block.flow, block.count) for block in self.blocks]}"
 
-    def with_reach(self, reach: float) -> ConservedFamily:
-        """The family with flow times of its functions that much shorter than of its forms."""
-        ...
+    def exact_part(self) -> Family:
+        """Return the family of the blocks with exact flows alone."""
+        if not self.integrated.any():
+            return self
+        raise UsageError(f"family {self.name} has no quantities with an exact flow")
+
+    def with_reach(self, reach: float) -> Family:
+        """Return the family with flow times of integrated flows that much shorter than of exact ones."""
+        return self
+
+    def value(self, params: Params, x: Array) -> Array:
+        """Return C(x): states (..., M) -> (..., K)."""
+        values = [block.value(params, x) for block in self.blocks]
+        if not values:
+            return jnp.zeros((*x.shape[:-1], 0), x.dtype)
+        return values[0] if len(values) == 1 else jnp.concatenate(values, axis=-1)
+
+    def orbit(self, params: Params, tau: Array) -> Orbit:
+        """Return the flows at times tau (..., S, K): the flow of the last block first, then those before it."""
+        used = [(block, tau[..., part]) for block, part in self.parts if block.count]
+        if not used:
+            return lambda x: x[None]
+        (last, times), moves = used[-1], []
+        start = last.orbit(params, times)
+        for block, own in reversed(used[:-1]):
+            moves.append(block.move(params, own))
+
+        def points(x: Array) -> Array:
+            return functools.reduce(lambda found, move: move(found), moves, start(x))
+
+        return points
+
+    def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
+        """Return singular values (K,), and the parameters in principal directions of each block.
+
+        A singular value is the root-mean-square displacement per unit tau over states (B, M), relative
+        to their size. Principal directions span the same quantities and are orthogonal in displacement.
+        """
+        values, rotated = [np.zeros(0)], dict(params)
+        for block in self.blocks:
+            own, turned = block.principal(params, states)
+            values.append(own)
+            rotated |= turned
+        return np.concatenate(values), rotated
+
+    def mixed(self, params: Params, weights: np.ndarray) -> Params:
+        """Return the parameters of sum_j weights[i, j] C_j: weights (K, K); blocks do not mix."""
+        mixed = dict(params)
+        for block, part in self.parts:
+            mixed |= block.mixed(params, weights[part, part])
+        return mixed
+
+    def masked(self, params: Params, active: Array) -> Params:
+        """Return parameters, or changes of them, multiplied by active (K,); shared ones are left alone."""
+        masked = dict(params)
+        for block, part in self.parts:
+            own = active[part]
+            for name in block.leaves:
+                if name in params:
+                    value = params[name]
+                    masked[name] = value * own.reshape((-1,) + (1,) * (value.ndim - 1))
+        return masked
+
+    def step_sizes(self, params: Params) -> dict[str, float]:
+        """Return the relative step size of each parameter; shared ones take that of the last block."""
+        sizes = dict.fromkeys(params, self.blocks[-1].step_size if self.blocks else 1.0)
+        for block in self.blocks:
+            sizes |= {name: block.step_size for name in block.leaves if name in params}
+        return sizes
+
+
+Values = Callable[[Params, Array], Array]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _jacobians(
-    value: Callable[[Params, jax.Array], jax.Array], params: Params, states: jax.Array
-) -> jax.Array:
+def _jacobians(value: Values, params: Params, states: jax.Array) -> jax.Array:
     return jax.vmap(jax.jacobian(lambda x: value(params, x)))(states)
 
 
-def gradients(family: ConservedFamily, params: Params, states: np.ndarray) -> np.ndarray:
-    """grad C at states (B, M): (K, B, M), float64."""
-    slopes = _jacobians(family.value, params, jnp.asarray(states))
-    return np.swapaxes(np.asarray(slopes, np.float64), 0, 1)
-
-
-def thinned(states: Any, most: int) -> Any:
-    """At most so many of the rows (N, ...) of an array, evenly spaced."""
-    return states[np.linspace(0, len(states) - 1, min(len(states), most)).astype(int)]
+def gradients_of(quantities: Family | Block, params: Params, states: np.ndarray) -> np.ndarray:
+    """Return grad C at states (B, M): (K, B, M), float64."""
+    found = _jacobians(quantities.value, params, jnp.asarray(states))
+    return np.swapaxes(np.asarray(found, np.float64), 0, 1)

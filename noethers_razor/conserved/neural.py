@@ -1,4 +1,4 @@
-"""Neural conserved quantities: a network's units beside quadratics, so that what is quadratic stays exact."""
+"""Neural conserved quantities: combinations of a network's units, in addition to quadratic quantities."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ import optax
 from flax import nnx
 
 from noethers_razor._types import Array, Key, Params
-from noethers_razor.conserved.base import Tracks
-from noethers_razor.conserved.expansion import LENGTH, SHARED, WEIGHTS, Expansion
+from noethers_razor.conserved.base import flagged
+from noethers_razor.conserved.expansion import Expansion
+from noethers_razor.conserved.features import LENGTH, SHARED, WEIGHTS
 from noethers_razor.data.frame import Frame
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.numerics.linear_algebra import log_determinant
 from noethers_razor.numerics.polynomials import monomials
 
-STEPS, RATE, BATCH = 6000, 0.003, 256
-"""Of the training that makes the units for the trajectories of a fit: Adam, cosine to zero."""
+STEPS = 6000
+"""Adam steps of the training that makes the units; the step size falls to zero by cosine."""
+RATE = 0.003
+"""Largest step size of that training."""
+BATCH = 256
+"""Pairs of states per step."""
 _INDEPENDENCE = 0.2
-"""Weight of the log determinant of the normalised gradients against the log of the scatter."""
+"""Weight of the log determinant of the normalised gradients, relative to the log of the scatter."""
 
 
 class Units(nnx.Module):
@@ -32,7 +38,7 @@ class Units(nnx.Module):
 
     def __init__(self, dim: int, width: int, depth: int, *, rngs: nnx.Rngs) -> None:
         sizes = [dim] + [width] * depth
-        # Units that bend in different places from the start.
+        # Biases differ, so that units bend in different places from the start.
         bias = nnx.initializers.normal(0.5)
         self.hidden = nnx.List(
             [nnx.Linear(a, b, bias_init=bias, rngs=rngs) for a, b in itertools.pairwise(sizes)]
@@ -51,19 +57,21 @@ def _structure(dim: int, width: int, depth: int) -> nnx.GraphDef[Units]:
 
 @dataclasses.dataclass(frozen=True)
 class Neural(Expansion):
-    """K functions, each a combination of shared tanh units and of the monomials up to degree 2.
+    """Quadratic quantities, and combinations of shared tanh units and of monomials up to degree 2.
 
     Args:
-        count, start: see `Expansion`.
+        count, start, quadratic, non_quadratic, reach: see `Expansion`.
         width: units of a layer.
-        depth: layers.
+        depth: number of layers.
     Raises:
         ValueError: for a width or depth below 1, or see `Expansion`.
     """
 
-    width: int = 64
-    depth: int = 2
+    width: int = flagged(64, "units", "Units of a layer.")
+    depth: int = flagged(2, "layers", "Number of layers.")
     name = "neural"
+    splits_features = False
+    """In two parts their many small operations take 1.2 to 1.5 times as long."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,26 +79,16 @@ class Neural(Expansion):
             if value < 1:
                 raise ValueError(f"{label} = {value} of family neural; expected at least 1")
 
-    @property
-    def splits(self) -> bool:
-        """Not with functions: in two parts their many small operations take 1.2 to 1.5 times as long."""
-        return not self.functions
-
     def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Neural:
-        """In the phase space of a frame."""
+        """Return the family in the phase space of a frame."""
         return self.in_phase_space(frame.dim)
 
-    @classmethod
-    def restored(cls, settings: dict[str, Any], params: Params) -> Neural:
-        """From `settings`."""
-        return cls(**settings)
-
     def feature_count(self, dim: int) -> int:
-        """Units, and monomials."""
+        """Return the number of units and monomials."""
         return self.width + dim * (dim + 3) // 2
 
     def shared(self, key: Key, dim: int) -> Params:
-        """Weights of the units at initialisation."""
+        """Return the weights of the units at initialisation."""
         state = nnx.state(Units(dim, self.width, self.depth, rngs=nnx.Rngs(params=key)))
         return {
             f"{SHARED}{leaf}{i}": jnp.asarray(state["hidden"][i][leaf][...], float)
@@ -99,7 +97,7 @@ class Neural(Expansion):
         }
 
     def features(self, params: Params, x: Array) -> Array:
-        """The last layer's units, then the monomials up to degree 2."""
+        """Return the units of the last layer, then the monomials up to degree 2."""
         layers = {
             i: {leaf: nnx.Param(params[f"{SHARED}{leaf}{i}"]) for leaf in ("kernel", "bias")}
             for i in range(self.depth)
@@ -107,43 +105,45 @@ class Neural(Expansion):
         units = nnx.merge(_structure(x.shape[-1], self.width, self.depth), nnx.State({"hidden": layers}))
         return jnp.concatenate([units(x), monomials(x, 2)], axis=-1)
 
-    def shared_of(self, tracks: Tracks, known: np.ndarray, key: Key) -> Params:
-        """Units trained so that some combinations of them are constant along trajectories and independent.
+    def shared_of(self, data: FrameTrajectories, known: np.ndarray, key: Key) -> Params:
+        """Train units whose combinations are constant along trajectories and independent of known integrals.
 
-        The loss of K combinations is the mean log of their scatter relative to their gradients, less a weight
+        The loss of the combinations is the mean log of their scatter relative to their gradients, less a weight
         times the mean log determinant of their normalised gradients.
         """
         start_key, train_key = jax.random.split(key)
-        params = self.init(start_key, tracks.states.shape[1])
+        params = self.init(start_key, data.states.shape[1])
         params = {name: value for name, value in params.items() if name not in ("form", "linear", LENGTH)}
         params[WEIGHTS] = params[WEIGHTS] * 10.0
-        return _trained(self, params, tracks, known, train_key)
+        return _trained(self, params, data, known, train_key)
 
 
-def _trained(family: Neural, params: Params, tracks: Tracks, known: np.ndarray, key: Key) -> Params:
+def _trained(family: Neural, params: Params, data: FrameTrajectories, known: np.ndarray, key: Key) -> Params:
     _, first, place, count = np.unique(
-        tracks.track, return_index=True, return_inverse=True, return_counts=True
+        data.trajectory, return_index=True, return_inverse=True, return_counts=True
     )
     dtype = params[WEIGHTS].dtype
-    states, others = jnp.asarray(tracks.states, dtype), jnp.asarray(known, dtype)
-    root = jnp.asarray(np.linalg.cholesky(tracks.noise).T, dtype)
+    states, others = jnp.asarray(data.states, dtype), jnp.asarray(known, dtype)
+    root = jnp.asarray(np.linalg.cholesky(data.noise).T, dtype)
     begin, length = jnp.asarray(first[place], jnp.int32), jnp.asarray(count[place], jnp.int32)
+
+    def values(params: Params, x: Array) -> Array:
+        return family.features(params, x) @ params[WEIGHTS].T
 
     def loss(params: Params, key: Key) -> Array:
         keys = jax.random.split(key, 3)
         here = jax.random.randint(keys[0], (BATCH,), 0, len(states))
         along = jax.random.uniform(keys[1], (BATCH,), dtype) * length[here]
         there = begin[here] + jnp.minimum(along.astype(jnp.int32), length[here] - 1)
-        near, far = family.functions_of(params, states[here]), family.functions_of(params, states[there])
-        slopes = jax.vmap(jax.jacrev(lambda x: family.functions_of(params, x)))(states[here])
+        near, far = values(params, states[here]), values(params, states[there])
+        gradients = jax.vmap(jax.jacrev(lambda x: values(params, x)))(states[here])
         shaken = states[here] + jax.random.normal(keys[2], states[here].shape, dtype) @ root
-        moved = jnp.mean((family.functions_of(params, shaken) - near) ** 2, axis=0)
+        moved = jnp.mean((values(params, shaken) - near) ** 2, axis=0)
         scatter = jnp.mean((near - far) ** 2, axis=0) / 2 / moved
-        unit = slopes / jnp.sqrt(jnp.mean(jnp.sum(slopes**2, axis=-1), axis=0))[:, None]
-        # What depends on H and the forms alone is known already.
+        unit = gradients / jnp.sqrt(jnp.mean(jnp.sum(gradients**2, axis=-1), axis=0))[:, None]
+        # Quantities that depend on H and the quadratic ones alone are known already.
         unit = jnp.concatenate([unit, others[here]], axis=1)
         gram = unit @ jnp.swapaxes(unit, 1, 2) + 0.01 * jnp.eye(unit.shape[1], dtype=dtype)
-        # Cholesky by hand would be LAPACK on a batch; a determinant of few rows is a product of pivots.
         return jnp.mean(jnp.log(scatter + 0.1)) - _INDEPENDENCE * jnp.mean(log_determinant(gram))
 
     optimiser = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))

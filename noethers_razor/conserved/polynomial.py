@@ -1,4 +1,4 @@
-"""Sparse polynomial conserved quantities, in the data's coordinates and, where asked, terms such as 1/r."""
+"""Sparse polynomial conserved quantities, in the coordinates of the data and in terms such as 1/r."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Params
+from noethers_razor.conserved.base import flagged
 from noethers_razor.conserved.expansion import Expansion
 from noethers_razor.data.frame import Frame
 from noethers_razor.errors import UsageError
@@ -18,7 +19,7 @@ from noethers_razor.numerics.expressions import expression
 from noethers_razor.numerics.polynomials import MOST, exponents, monomials, number
 
 
-def _typical_slope(powers: np.ndarray) -> float:
+def _typical_gradient(powers: np.ndarray) -> float:
     """Root-mean-square gradient of a monomial under a standard normal law."""
 
     def moment(power: int) -> int:
@@ -33,9 +34,9 @@ def _typical_slope(powers: np.ndarray) -> float:
 
 
 class Chart(NamedTuple):
-    """From the frame to the coordinates of the data, x = matrix z + centre, in which formulas are sparse.
+    """The map from the frame to the coordinates of the data, x = matrix z + centre, where formulas are sparse.
 
-    Monomials are of (x - shift) / scale.
+    The variables of monomials are (x - shift) / scale.
     """
 
     matrix: tuple[tuple[float, ...], ...]
@@ -56,20 +57,25 @@ def _chart(frame: Frame, names: Sequence[str]) -> Chart:
 
 @dataclasses.dataclass(frozen=True)
 class Polynomial(Expansion):
-    """K polynomials in the coordinates, and in terms of them.
+    """Quadratic quantities, and polynomials in the coordinates and in terms of them.
 
     Args:
-        count, start: see `Expansion`.
-        degree: the largest.
-        terms: formulas in the names of the data's coordinates, taken as further variables, see `expressions`.
-        chart: where they are written; from the data when left out.
+        count, start, quadratic, non_quadratic, reach: see `Expansion`.
+        degree: largest degree of a monomial.
+        terms: formulas in the names of the data's coordinates, used as further variables, see `expressions`.
+        chart: coordinates of the monomials; set by the data.
     Raises:
         ValueError: for a degree below 1, or see `Expansion`.
-        UsageError: for a term that is no formula, once the data are known.
+        UsageError: in `fitted_to`, for a term that is not a formula of the coordinates.
     """
 
-    degree: int = 3
-    terms: tuple[str, ...] = ()
+    degree: int = flagged(3, "degree", "Largest degree of a monomial.")
+    terms: tuple[str, ...] = flagged(
+        (),
+        "term",
+        "Further variable of the polynomials, such as 1/sqrt(q1^2+q2^2); may be repeated.",
+        metavar="FORMULA",
+    )
     chart: Chart | None = None
     name = "polynomial"
     sparse = True
@@ -80,10 +86,10 @@ class Polynomial(Expansion):
             raise ValueError(f"degree = {self.degree} of family polynomial; expected at least 1")
 
     def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Polynomial:
-        """In the phase space of a frame, whose coordinates have these names.
+        """Return the family in the phase space of a frame, whose coordinates have these names.
 
         Raises:
-            UsageError: for a term that is no formula of them, or too many monomials.
+            UsageError: for a term that is not a formula of the coordinates, or for too many monomials.
         """
         for term in self.terms:
             expression(term, coordinates)
@@ -96,28 +102,28 @@ class Polynomial(Expansion):
 
     @classmethod
     def restored(cls, settings: dict[str, Any], params: Params) -> Polynomial:
-        """From `settings`, where JSON has made lists of tuples."""
-        saved = {**settings, "terms": tuple(settings["terms"])}
-        if saved["chart"] is not None:
-            matrix, *rest = saved["chart"]
-            saved["chart"] = Chart(tuple(map(tuple, matrix)), *map(tuple, rest))
-        return cls(**saved)
+        """Return the family of `settings`, with tuples for the lists of JSON."""
+        chart = settings["chart"]
+        if chart is not None:
+            matrix, *rest = chart
+            chart = Chart(tuple(map(tuple, matrix)), *map(tuple, rest))
+        return super().restored({**settings, "terms": tuple(settings["terms"]), "chart": chart}, params)
 
     def feature_count(self, dim: int) -> int:
-        """(V + degree choose degree) - 1 with V = M + number of terms."""
+        """Return (V + degree choose degree) - 1 with V = M + number of terms."""
         return number(dim + len(self.terms), self.degree)
 
     def features(self, params: Params, x: Array) -> Array:
-        """Monomials of the data's coordinates, relative to their spread, and of the terms."""
+        """Return monomials of the coordinates, relative to their spread, and of the terms."""
         variables = x
         if self.chart is not None:
             matrix, centre, shift, scale = (np.asarray(part) for part in self.chart[:4])
-            # Taken together: a far-off centre would cost digits.
+            # One affine map: a centre far from the origin would cost digits.
             inner, offset = matrix / scale[:, None], (centre - shift) / scale
             variables = x @ jnp.asarray(inner, x.dtype).T + jnp.asarray(offset, x.dtype)
             if self.terms:
                 back = x @ jnp.asarray(matrix, x.dtype).T + jnp.asarray(centre, x.dtype)
                 further = [expression(term, self.chart.names)(back) for term in self.terms]
                 variables = jnp.concatenate([variables, jnp.stack(further, axis=-1)], axis=-1)
-        factor = [1.0 / _typical_slope(row) for row in exponents(variables.shape[-1], self.degree)]
+        factor = [1.0 / _typical_gradient(row) for row in exponents(variables.shape[-1], self.degree)]
         return monomials(variables, self.degree) * jnp.asarray(factor, x.dtype)

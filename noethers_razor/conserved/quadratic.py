@@ -1,21 +1,22 @@
-"""Quadratic conserved quantities C(x) = x'Ax/2 + b'x: their flows are affine and exact."""
+"""Quadratic conserved quantities C(x) = x'Ax/2 + b'x. Their flows are affine and exact."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key, Params
-from noethers_razor.conserved.base import STARTS, Proposal, Tracks
+from noethers_razor.conserved.base import EXACT, STARTS, Block, Family, Proposal, flagged
 from noethers_razor.conserved.proposal import constancy
 from noethers_razor.data.frame import Frame
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import UsageError
-from noethers_razor.mechanics.flows import affine_flow, affine_generator, apply_affine
+from noethers_razor.mechanics.flows import affine_flow, affine_generator, apply_affine, move_affine
 from noethers_razor.mechanics.orbits import Orbit
 from noethers_razor.mechanics.quadratic_form import (
     QuadraticForm,
@@ -28,141 +29,201 @@ from noethers_razor.mechanics.quadratic_form import (
 )
 
 _RANDOM_START = 0.02
-"""Deviation of the entries of a random start: small, so that a direction grows by evidence only."""
-
-
+"""Standard deviation of the entries of a random start: small, so that a direction grows by evidence only."""
 AUTOMATIC = -1
 """A count that follows from the phase space, see `offered`."""
-_FEWEST, _SPARE, _MOST = 15, 6, 128
+_FEWEST = 15
+"""Smallest automatic count. More quantities cost little, see `benchmarks.steps`."""
+_SPARE = 6
+"""Quantities that are looked for in addition to those of U(n)."""
+_MOST = 128
+"""Largest automatic count."""
 
 
 def offered(count: int, dim: int) -> int:
-    """How many quadratic quantities to look for: a count, or those of U(n) and a few more, at least 15.
+    """Return how many quadratic quantities to look for on phase space of dimension M.
 
-    More cost little, see the benchmark of steps, and the evidence decides how many stay.
+    Args:
+        count: a number, or `AUTOMATIC`: those of U(n) and a few more, at least 15.
+        dim: M.
     """
     if count == AUTOMATIC:
         count = min(max(_FEWEST, (dim // 2) ** 2 + _SPARE), _MOST)
     return min(count, largest_count(dim))
 
 
-def quadratic_orbit(form: Array, linear: Array, tau: Array) -> Orbit:
-    """Orbit points under the flows of sum_k tau_k C_k, tau (..., S, K); exponentials are taken once, here."""
-    maps = affine_flow(affine_generator(form, linear), tau.reshape(-1, tau.shape[-1]))
-    return lambda x: apply_affine(maps, x).reshape(*tau.shape[:-1], *x.shape)
+def require_count(name: str, count: int) -> None:
+    """Check the largest number of quantities of a family.
+
+    Raises:
+        ValueError: for a count below 1 that is not `AUTOMATIC`.
+    """
+    if count < 1 and count != AUTOMATIC:
+        raise ValueError(
+            f"{count} conserved quantities of family {name}; expected at least 1 "
+            "(family 'none' fits without symmetry)"
+        )
 
 
-def initial_forms(key: Key, count: int, dim: int) -> Params:
-    """Entries N(0, .02^2), the paper's kind of start: form (K, M, M), linear (K, M)."""
-    form_key, linear_key = jax.random.split(key)
-    return {
-        "form": _RANDOM_START * jax.random.normal(form_key, (count, dim, dim)),
-        "linear": _RANDOM_START * jax.random.normal(linear_key, (count, dim)),
-    }
+def require_start(start: str) -> None:
+    """Check the name of a start.
+
+    Raises:
+        ValueError: for an unknown one.
+    """
+    if start not in STARTS:
+        raise ValueError(f"unknown start {start!r}; expected one of {', '.join(STARTS)}")
 
 
-def symmetric(params: Params) -> tuple[Array, Array]:
-    """The symmetric A (K, M, M) and b (K, M) that parameters stand for."""
-    form = params["form"]
-    return 0.5 * (form + jnp.swapaxes(form, -1, -2)), params["linear"]
+def count_field() -> Any:
+    """Return the field for the largest number of quantities."""
+    return flagged(AUTOMATIC, "conserved", "Largest number of conserved quantities.")
 
 
-def principal_forms(form: Array, linear: Array, states: np.ndarray) -> tuple[np.ndarray, Params]:
-    """Displacement singular values (K,) of forms (K, M, M), (K, M), and the forms rotated to them."""
-    wide, tall = np.asarray(form, np.float64), np.asarray(linear, np.float64)
-    rows = embed(wide, tall, second_moment(states))
-    rotation, values, _ = np.linalg.svd(rows, full_matrices=False)
-    rotated = {
-        "form": jnp.asarray(np.einsum("kr,kij->rij", rotation, wide), form.dtype),
-        "linear": jnp.asarray(rotation.T @ tall, linear.dtype),
-    }
-    return values, rotated
-
-
-def mixed_forms(params: Params, weights: np.ndarray) -> Params:
-    """Forms and linear parts of sum_j weights[i, j] C_j: weights (K, K)."""
-    return {
-        name: jnp.tensordot(jnp.asarray(weights, value.dtype), value, 1) for name, value in params.items()
-    }
+def start_field() -> Any:
+    """Return the field for the kind of start."""
+    return flagged(
+        "proposal",
+        "start",
+        "Start from what is constant along trajectories, or from the paper's small random numbers.",
+        choices=STARTS,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class Quadratic:
+class QuadraticBlock(Block):
+    """Quadratic quantities with parameters ``form`` (K, M, M) and ``linear`` (K, M).
+
+    Args:
+        count: K.
+    """
+
+    count: int
+    flow: ClassVar[str] = EXACT
+    leaves: ClassVar[tuple[str, ...]] = ("form", "linear")
+
+    def init(self, key: Key, dim: int) -> Params:
+        """Return entries drawn from N(0, .02^2), the paper's kind of start."""
+        form_key, linear_key = jax.random.split(key)
+        return {
+            "form": _RANDOM_START * jax.random.normal(form_key, (self.count, dim, dim)),
+            "linear": _RANDOM_START * jax.random.normal(linear_key, (self.count, dim)),
+        }
+
+    def symmetric(self, params: Params) -> tuple[Array, Array]:
+        """Return the symmetric A (K, M, M) and b (K, M) of parameters."""
+        form = params["form"]
+        return 0.5 * (form + jnp.swapaxes(form, -1, -2)), params["linear"]
+
+    def value(self, params: Params, x: Array) -> Array:
+        """Return C(x): (..., M) -> (..., K)."""
+        return quadratic_value(*self.symmetric(params), x)
+
+    def orbit(self, params: Params, tau: Array) -> Orbit:
+        """Return the affine maps of tau (..., S, K), exponentiated once."""
+        maps = self._maps(params, tau)
+        return lambda x: apply_affine(maps, x).reshape(*tau.shape[:-1], *x.shape)
+
+    def move(self, params: Params, tau: Array) -> Orbit:
+        """Return the map of points (..., S, ..., M), each set moved by its own affine map."""
+        maps, samples = self._maps(params, tau), tau.shape[:-1]
+
+        def moved(points: Array) -> Array:
+            flat = points.reshape(-1, *points.shape[len(samples) :])
+            return move_affine(maps, flat).reshape(points.shape)
+
+        return moved
+
+    def _maps(self, params: Params, tau: Array) -> Array:
+        return affine_flow(affine_generator(*self.symmetric(params)), tau.reshape(-1, tau.shape[-1]))
+
+    def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
+        """Return displacement singular values (K,), and the parameters in principal directions."""
+        form, linear = self.symmetric(params)
+        wide, tall = np.asarray(form, np.float64), np.asarray(linear, np.float64)
+        rows = embed(wide, tall, second_moment(states))
+        rotation, values, _ = np.linalg.svd(rows, full_matrices=False)
+        rotated = {
+            "form": jnp.asarray(np.einsum("kr,kij->rij", rotation, wide), form.dtype),
+            "linear": jnp.asarray(rotation.T @ tall, linear.dtype),
+        }
+        return values, rotated
+
+    def mixed(self, params: Params, weights: np.ndarray) -> Params:
+        """Return the parameters of sum_j weights[i, j] C_j: weights (K, K)."""
+        return {
+            name: jnp.tensordot(jnp.asarray(weights, params[name].dtype), params[name], 1)
+            for name in self.leaves
+        }
+
+    def propose(self, data: FrameTrajectories) -> Proposal:
+        """Return the K quantities that vary least along trajectories."""
+        return constancy.proposal(data, self.count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quadratic(Family):
     """K learnable quadratic conserved quantities (paper, section 3.2).
 
     Args:
-        count: K, the largest number to look for, see `offered`; the evidence decides how many stay.
-        start: ``proposal`` (what is constant along trajectories, then the bound) or ``random`` (the paper's).
+        count: K, the largest number to look for, see `offered`. Model selection decides how many stay.
+        start: ``proposal`` (what is constant along trajectories) or ``random`` (the paper's start).
     Raises:
         ValueError: for a count below 1 or an unknown start.
     """
 
-    count: int = AUTOMATIC
-    start: str = "proposal"
+    count: int = count_field()
+    start: str = start_field()
     name = "quadratic"
-    trainable = True
-    functions = 0
 
     def __post_init__(self) -> None:
-        if self.count < 1 and self.count != AUTOMATIC:
-            raise ValueError(
-                f"{self.count} quadratic conserved quantities; expected at least 1 "
-                "(family 'none' fits without symmetry)"
-            )
-        if self.start not in STARTS:
-            raise ValueError(f"unknown start {self.start!r}; expected one of {', '.join(STARTS)}")
+        require_count(self.name, self.count)
+        require_start(self.start)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """One block.
+
+        Raises:
+            ValueError: before `fitted_to` has set the count.
+        """
+        return (self._block,)
+
+    @property
+    def _block(self) -> QuadraticBlock:
+        if self.count == AUTOMATIC:
+            raise ValueError(f"family {self.name} has no phase space yet; call fitted_to, or give a count")
+        return QuadraticBlock(self.count)
 
     def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Quadratic:
-        """At most as many as there are independent quadratics on this phase space."""
+        """Return the family with at most as many quantities as there are independent quadratic ones."""
         return dataclasses.replace(self, count=offered(self.count, frame.dim))
 
     def settings(self) -> dict[str, Any]:
-        """Count and start."""
+        """Return count and start."""
         return {"count": self.count, "start": self.start}
 
     @classmethod
     def restored(cls, settings: dict[str, Any], params: Params) -> Quadratic:
-        """From `settings`."""
+        """Return the family of `settings`."""
         return cls(**settings)
 
     def init(self, key: Key, dim: int) -> Params:
-        """Entries N(0, .02^2), the paper's kind of start.
+        """Return small random parameters, see `QuadraticBlock.init`."""
+        return self._block.init(key, dim)
 
-        Raises:
-            ValueError: before `fitted_to` has said how many there are.
-        """
-        if self.count == AUTOMATIC:
-            raise ValueError(f"family {self.name} in no phase space yet; call fitted_to, or give a count")
-        return initial_forms(key, self.count, dim)
-
-    def value(self, params: Params, x: Array) -> Array:
-        """C(x): (..., M) -> (..., K)."""
-        return quadratic_value(*symmetric(params), x)
-
-    def orbit(self, params: Params, tau: Array) -> Orbit:
-        """Affine maps of tau (S, K), exponentiated once."""
-        return quadratic_orbit(*symmetric(params), tau)
-
-    def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
-        """Singular values (K,) and the parameters in principal directions, see `principal_forms`."""
-        return principal_forms(*symmetric(params), states)
-
-    def mixed(self, params: Params, weights: np.ndarray) -> Params:
-        """Combinations sum_j weights[i, j] C_j, see `mixed_forms`."""
-        return mixed_forms(params, weights)
-
-    def propose(self, tracks: Tracks, key: Key) -> Proposal:
-        """The K directions that vary least along trajectories, or a random start."""
-        found = constancy.proposal(tracks, self.count)
+    def propose(self, data: FrameTrajectories, key: Key) -> Proposal:
+        """Return the K quantities that vary least along trajectories, or a random start."""
+        found = self._block.propose(data)
         if self.start == "proposal":
             return found
         length = np.full(self.count, np.nan)
-        return dataclasses.replace(found, params=self.init(key, tracks.states.shape[-1]), length=length)
+        return dataclasses.replace(found, params=self.init(key, data.states.shape[-1]), length=length)
 
 
 @dataclasses.dataclass(frozen=True)
-class KnownQuadratic:
-    """Given quadratic quantities, kept fixed: the oracle of the paper's tables.
+class KnownQuadratic(Family):
+    """Given quadratic quantities that training does not change: the oracle of the paper's tables.
 
     Args:
         form: A (K, M, M), symmetric, in data units.
@@ -173,11 +234,10 @@ class KnownQuadratic:
     linear: np.ndarray
     name = "oracle"
     trainable = False
-    functions = 0
 
     @classmethod
     def of(cls, named: Mapping[str, QuadraticForm]) -> KnownQuadratic:
-        """From named quantities, such as ``system.conserved()``.
+        """Return the family of named quantities, such as ``system.conserved()``.
 
         Raises:
             UsageError: when there is none.
@@ -187,12 +247,12 @@ class KnownQuadratic:
         return cls(*stack_forms(named))
 
     @property
-    def count(self) -> int:
-        """Number K of given quantities."""
-        return self.form.shape[0]
+    def blocks(self) -> tuple[Block, ...]:
+        """One block."""
+        return (QuadraticBlock(len(self.form)),)
 
     def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> KnownQuadratic:
-        """The same quantities in the frame.
+        """Return the same quantities in the frame.
 
         Raises:
             ValueError: when the quantities belong to another phase space.
@@ -204,41 +264,21 @@ class KnownQuadratic:
             )
         return KnownQuadratic(*frame.quadratic_into(self.form, self.linear))
 
-    def settings(self) -> dict[str, Any]:
-        """Nothing: the quantities are the parameters."""
-        return {}
-
     @classmethod
     def restored(cls, settings: dict[str, Any], params: Params) -> KnownQuadratic:
-        """From the parameters."""
+        """Return the family of parameters."""
         return cls(np.asarray(params["form"]), np.asarray(params["linear"]))
 
     def init(self, key: Key, dim: int) -> Params:
-        """The given quantities; nothing is random."""
+        """Return the given quantities."""
         return {"form": jnp.asarray(self.form), "linear": jnp.asarray(self.linear)}
 
-    def value(self, params: Params, x: Array) -> Array:
-        """C(x): (..., M) -> (..., K)."""
-        return quadratic_value(params["form"], params["linear"], x)
-
-    def orbit(self, params: Params, tau: Array) -> Orbit:
-        """Affine maps of tau (S, K), exponentiated once."""
-        return quadratic_orbit(params["form"], params["linear"], tau)
-
-    def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
-        """Singular values (K,) and the parameters in principal directions, see `principal_forms`."""
-        return principal_forms(params["form"], params["linear"], states)
-
-    def mixed(self, params: Params, weights: np.ndarray) -> Params:
-        """Combinations sum_j weights[i, j] C_j, see `mixed_forms`."""
-        return mixed_forms(params, weights)
-
-    def propose(self, tracks: Tracks, key: Key) -> Proposal:
-        """The given quantities, each scaled to a natural unit of tau, see `orbit_scale`."""
-        scale = orbit_scale(self.form, self.linear, tracks.states)
+    def propose(self, data: FrameTrajectories, key: Key) -> Proposal:
+        """Return the given quantities, each scaled to a natural unit of tau, see `orbit_scale`."""
+        scale = orbit_scale(self.form, self.linear, data.states)
         params = {
             "form": jnp.asarray(self.form / scale[:, None, None]),
             "linear": jnp.asarray(self.linear / scale[:, None]),
         }
         nothing = np.full(self.count, np.nan)
-        return Proposal(params, nothing, tracks.deviation, np.ones(self.count))
+        return Proposal(params, nothing, data.deviation, np.ones(self.count))

@@ -1,4 +1,4 @@
-"""What training says of itself: estimates of the bound, averages over steps, clock, where it stands."""
+"""Records of training: estimates of the bound, averages over steps, a clock, and checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FlatParams = dict[str, Array]
 
 
 class Estimate(NamedTuple):
-    """A bound per transition in nats: -ELBO, its standard error, its two terms, and all its draws."""
+    """An estimate of the bound per transition, in nats: -ELBO, its standard error, its two terms, all draws."""
 
     negative_elbo: float
     error: float
@@ -28,9 +28,20 @@ class Estimate(NamedTuple):
 
     @classmethod
     def of(cls, losses: np.ndarray, kl: float) -> Estimate:
-        """From draws of -ELBO and its KL."""
+        """Return the estimate of draws of -ELBO and the KL term."""
         mean = float(losses.mean())
         return cls(mean, float(losses.std() / np.sqrt(len(losses))), mean - kl, kl, losses)
+
+    @classmethod
+    def none(cls) -> Estimate:
+        """Return the estimate of a set that cannot be trained."""
+        return cls(np.inf, np.nan, np.inf, np.nan, np.full(1, np.inf))
+
+    def as_json(self) -> dict[str, float | None]:
+        """Return numbers by name; a number that is not finite is None."""
+        names = ("negative_elbo", "error", "nll", "kl")
+        values = {name: float(getattr(self, name)) for name in names}
+        return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +60,9 @@ class Row:
 
 @dataclasses.dataclass
 class Clock:
-    """Seconds of compilation that training waited for, seconds of training, steps; over all stages.
+    """Seconds of compilation that training waited for, seconds of training, and steps, over all stages.
 
-    What was interrupted and gone on with counts what it had taken before.
+    A resumed fit counts the time that it had taken before.
     """
 
     compiling: float = 0.0
@@ -61,23 +72,23 @@ class Clock:
 
     @property
     def total(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start of the fit."""
         return time.perf_counter() - self._began
 
     def reading(self) -> dict[str, float]:
-        """As a JSON value."""
+        """Return the numbers as a JSON value."""
         return {name: getattr(self, name) for name in ("compiling", "training", "steps", "total")}
 
     def at_least(self, earlier: Mapping[str, float]) -> None:
-        """Go on from an earlier reading."""
+        """Continue from an earlier reading."""
         self.compiling = max(self.compiling, earlier["compiling"])
         self.training = max(self.training, earlier["training"])
         self.steps = max(self.steps, int(earlier["steps"]))
         self._began -= max(earlier["total"] - self.total, 0.0)
 
 
-class Standing(NamedTuple):
-    """Where a training stands: chunks that are done, parameters, the optimiser's state, rows so far."""
+class Checkpoint(NamedTuple):
+    """A point of training to resume from: finished chunks, parameters, state of the optimiser, rows so far."""
 
     done: int
     params: FlatParams
@@ -85,7 +96,7 @@ class Standing(NamedTuple):
     rows: list[Row]
 
     def as_record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """As named arrays and a JSON value."""
+        """Return named arrays and a JSON value."""
         arrays = {f"params/{name}": np.asarray(value) for name, value in self.params.items()}
         leaves = jax.tree.leaves(self.optimiser)
         arrays |= {f"optimiser/{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
@@ -94,8 +105,8 @@ class Standing(NamedTuple):
     @classmethod
     def of_record(
         cls, arrays: Mapping[str, np.ndarray], own: Mapping[str, Any], optimiser: optax.OptState
-    ) -> Standing:
-        """The inverse, for an optimiser's state of this structure."""
+    ) -> Checkpoint:
+        """Return the point of a record, the inverse of `as_record`, for this structure of the optimiser's state."""
         params = {
             name.removeprefix("params/"): jnp.asarray(value)
             for name, value in arrays.items()
@@ -108,4 +119,4 @@ class Standing(NamedTuple):
 
 
 Watcher = Callable[[Row, int], None]
-"""Called after each chunk with the newest row and the number of steps of the stage."""
+"""A function that is called after each chunk, with the newest row and the number of steps of the stage."""

@@ -1,28 +1,29 @@
-"""The posterior-mean Hamiltonian, and rollouts of it and of posterior samples; all in the frame.
+"""The posterior-mean Hamiltonian, its rollouts, and those of posterior samples; all in the frame.
 
-The network at the posterior-mean weights is *not* this mean: averages are over weight samples.
+Averages are over weight samples. The network at the posterior-mean weights is *not* the mean Hamiltonian.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
+from noethers_razor._optional import extra
 from noethers_razor._types import Array, ArrayLike, Key
 from noethers_razor.errors import UsageError
 from noethers_razor.inference.history import FlatParams
 from noethers_razor.mechanics import integrators
 from noethers_razor.mechanics.phase_space import hamiltonian_field
-from noethers_razor.model.elbo import Model, conserved_of
+from noethers_razor.model.elbo import NOISE, Batch, Model, conserved_of
 from noethers_razor.model.network import field_of
 
 _FLOW_STEPS = 4096
-"""Most steps of the integration of a flow."""
+"""Largest number of steps in the integration of a flow."""
 
 
 class Prediction(NamedTuple):
@@ -34,12 +35,14 @@ class Prediction(NamedTuple):
         samples: (W, B, T, M), of W Hamiltonians drawn from the posterior.
         energy_drift: (B,), largest change of the posterior-mean energy along ``mean``, relative to the
             standard deviation of energy over the held-out states.
+        coordinates: names of the M coordinates.
     """
 
     t: np.ndarray
     mean: np.ndarray
     samples: np.ndarray
     energy_drift: np.ndarray
+    coordinates: tuple[str, ...] = ()
 
     @property
     def deviation(self) -> np.ndarray:
@@ -47,10 +50,12 @@ class Prediction(NamedTuple):
         return self.samples.std(axis=0)
 
     def coverage(self, truth: np.ndarray, levels: np.ndarray, noise: float | np.ndarray = 0.0) -> np.ndarray:
-        """Share (L,) of true states (B, T, M) after the first within central normal intervals of levels (L,).
+        """Return the share (L,) of true states within central normal intervals, start states left out.
 
         Args:
-            noise: standard deviation of the truth's own, one or (M,), data units.
+            truth: states (B, T, M), data units.
+            levels: (L,) nominal shares.
+            noise: standard deviation of the noise of the true states, one or (M,), data units.
         Raises:
             UsageError: without posterior samples.
         """
@@ -61,6 +66,29 @@ class Prediction(NamedTuple):
         known = np.isfinite(off)
         reach = ndtri(0.5 + 0.5 * np.asarray(levels, np.float64))
         return np.array([float(np.mean((off <= z * wide)[known])) for z in reach])
+
+    def to_xarray(self) -> Any:
+        """Return an xarray data set with axes trajectory, time, coordinate and sample, data units.
+
+        Raises:
+            UsageError: when xarray is not installed.
+        """
+        xarray = extra("xarray", "netcdf", "to_xarray")
+        axes = ("trajectory", "time", "coordinate")
+        names = self.coordinates or tuple(f"x{i + 1}" for i in range(self.mean.shape[-1]))
+        shared = self.t.ndim == 1
+        return xarray.Dataset(
+            {
+                "mean": (axes, self.mean),
+                "sample": (("sample", *axes), self.samples),
+                "deviation": (axes, self.deviation if len(self.samples) else np.zeros_like(self.mean)),
+                "energy_drift": ("trajectory", self.energy_drift),
+            },
+            coords={
+                "t": (("time",) if shared else ("trajectory", "time"), self.t),
+                "coordinate": list(names),
+            },
+        )
 
 
 class PosteriorDraws(NamedTuple):
@@ -73,7 +101,7 @@ class PosteriorDraws(NamedTuple):
 def posterior_draws(
     model: Model, params: FlatParams, key: Key, draws: int, orbit_samples: int
 ) -> PosteriorDraws:
-    """Samples of theta and tau; without symmetry each weight sample has one orbit point."""
+    """Draw samples of theta and tau; without symmetry each weight sample has one orbit point."""
     weight_key, orbit_key = jax.random.split(key)
     weights = jax.vmap(lambda k: model.sample_weights(params, k))(jax.random.split(weight_key, draws))
     if model.family.count == 0:
@@ -83,7 +111,7 @@ def posterior_draws(
 
 
 def mean_energy(model: Model, params: FlatParams, samples: PosteriorDraws) -> Callable[[Array], Array]:
-    """E_q[H_theta]: states (..., M) -> (...,); the flows of all draws are computed once, here."""
+    """Return E_q[H_theta]: states (..., M) -> (...,). The flows of all draws are computed once, here."""
     draws = samples.weights[0].shape[0]
     points = _orbit(model, params, samples.tau)
 
@@ -108,18 +136,23 @@ def mean_rollout(
     intervals: Array,
     substeps: int,
 ) -> Array:
-    """Path (T + 1, B, M) of the posterior-mean Hamiltonian from states (B, M)."""
+    """Return the path (T + 1, B, M) of the posterior-mean Hamiltonian from states (B, M)."""
     field = field_of(mean_energy(model, params, samples))
     return integrators.trajectory(model.likelihood.integrator, field, start, intervals, substeps)
 
 
 def flows(values: Callable[[Array], Array], count: int, start: Array, tau: ArrayLike) -> np.ndarray:
-    """States (K, T, M) at increasing flow times (T,), from 0 on, of each of K quantities from a state (M,).
+    """Return states (K, T, M) along the flow of each of K quantities.
 
+    Args:
+        values: state (M,) -> (K,).
+        count: K.
+        start: state (M,).
+        tau: flow times (T,), increasing, none below 0.
     Raises:
-        UsageError: for other times, or where a flow could not be followed so far.
+        UsageError: for other times, or where a flow could not be followed that far.
     """
-    # Slow to import, and only this needs it.
+    # Slow to import, and nothing else needs it.
     import diffrax
 
     times = np.asarray(tau, np.float64)
@@ -164,7 +197,7 @@ def sample_rollouts(
     intervals: Array,
     substeps: int,
 ) -> Array:
-    """Paths (W, T + 1, B, M), one for each posterior sample of the Hamiltonian."""
+    """Return paths (W, T + 1, B, M), one for each posterior sample of the Hamiltonian."""
     draws = samples.weights[0].shape[0]
     # One set of S flows serves all samples; a set each would move every state W times as often.
     shared = samples.tau[0]
@@ -183,3 +216,26 @@ def sample_rollouts(
         substeps,
     )
     return jnp.moveaxis(paths, 0, 1)
+
+
+def log_density(model: Model, params: FlatParams, samples: PosteriorDraws, pairs: Batch) -> Array:
+    """Return log E_q[p(x' | x)] (N,) of transitions, nats, in data units.
+
+    Args:
+        model, params: of the fit.
+        samples: W draws; the flows of the first serve all, as in `sample_rollouts`.
+        pairs: N transitions in the frame.
+    """
+    likelihood = model.likelihood
+    points = _orbit(model, params, samples.tau[0])
+    deviation = likelihood.deviation(params.get(NOISE))
+
+    def one(weights: list[Array]) -> Array:
+        moved = model.step(weights, points, pairs.start, pairs.duration)
+        missed = (pairs.end - moved) @ likelihood.residual.T / deviation
+        squares = jnp.sum(missed**2, axis=-1)
+        constant = missed.shape[-1] * (jnp.log(deviation) + 0.5 * jnp.log(2 * jnp.pi))
+        return likelihood.log_density - constant - 0.5 * squares
+
+    densities = jax.lax.map(one, samples.weights)
+    return jax.nn.logsumexp(densities, axis=0) - jnp.log(len(densities))

@@ -1,11 +1,9 @@
-"""What a fit returns: energies, fields and rollouts in data units, the bound, save and load."""
+"""The result of a fit: energies, fields, flows, rollouts and scores in data units."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import os
 import warnings
 from collections.abc import Callable
@@ -19,40 +17,44 @@ import numpy as np
 from noethers_razor._optional import extra
 from noethers_razor._types import Array, ArrayLike
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved import FAMILIES, Tracks, gradients
+from noethers_razor.conserved.base import gradients_of
 from noethers_razor.data.frame import Frame
-from noethers_razor.data.trajectories import coordinate_labels, coordinate_names
-from noethers_razor.errors import RunFolderError, UsageError
+from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.data.trajectories import Trajectories, coordinate_labels, coordinate_names
+from noethers_razor.errors import UsageError
 from noethers_razor.inference import prediction
 from noethers_razor.inference.history import FlatParams, Row
 from noethers_razor.inference.prediction import Prediction
+from noethers_razor.inference.problem import to_batch
 from noethers_razor.mechanics.phase_space import energy_drift
-from noethers_razor.model.elbo import Model, build_model, conserved_of, precision
+from noethers_razor.model.elbo import Model, conserved_of, precision
 from noethers_razor.plot import markup
-from noethers_razor.storage.run_folder import read_folder, versions, write_folder
+from noethers_razor.storage.run_folder import versions
 
-FORMAT = 2
 _DRAWS = 32
+"""Posterior samples of the weights that predictions average over."""
 _ORBIT_SAMPLES = 8
-_MODEL_FILE, _RUN_FILE = "model.npz", "run.json"
+"""Orbit points of each of them."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FitResult:
-    """A fitted model: see `fit` for how to get one, `find_symmetries` for what it says.
+    """A fitted model. `fit` returns one, `find_symmetries` reports what it conserves.
 
     Args:
-        model, params: the model in its frame and the parameters of posterior, symmetry and noise.
-        frame: from data units to the frame and back.
-        config, seed: what it was made with.
+        model, params: model in its frame, and the parameters of posterior, symmetry and noise.
+        frame: map from data units to the frame and back.
+        config, seed: settings and seed of the fit.
         metrics: bound, noise, steps and seconds, as in metrics.json.
-        evidence: bounds of the alternatives, judgements and the proposal, as plain JSON values.
+        evidence: bounds, compared sets and the proposal, as plain JSON values.
         history: averages over chunks of steps.
-        moment: second moment of the training states in the frame, see `forms.second_moment`.
+        moment: second moment of the training states in the frame, see `quadratic_form.second_moment`.
         states: held-out states (count, M), data units; training states when ``held_out`` is False.
-        tracks: some of the training trajectories, and their noise; None where nothing was asked of them.
+        held_out: whether training has not seen ``states``.
+        trajectories: some of the training trajectories with their noise; None without a proposal.
         step: median data time of one integrator step in training.
         metadata: of the data.
+        others: results of the other seeds, best bound first, see `fit`; a saved run does not keep them.
     """
 
     model: Model
@@ -66,9 +68,10 @@ class FitResult:
     moment: np.ndarray
     states: np.ndarray
     held_out: bool
-    tracks: Tracks | None
+    trajectories: FrameTrajectories | None
     step: float
     metadata: dict[str, Any]
+    others: tuple[FitResult, ...] = ()
 
     @property
     def elbo(self) -> float:
@@ -82,7 +85,7 @@ class FitResult:
 
     @property
     def labels(self) -> list[str]:
-        """Names of the M coordinates with their units, where the data say them, for axes."""
+        """Names of the M coordinates for axes, with units where the data have them."""
         return coordinate_labels(self.metadata, self.frame.dim // 2)
 
     @functools.cached_property
@@ -94,7 +97,7 @@ class FitResult:
 
     @functools.cached_property
     def _energy(self) -> Callable[[Array], Array]:
-        # Parameters and draws are arguments, so that their flows are part of the compiled program.
+        # Parameters and draws are arguments, so that their flows are compiled with the program.
         energy = jax.jit(lambda p, draws, z: prediction.mean_energy(self.model, p, draws)(z))
         return lambda z: energy(self.params, self._draws, z)
 
@@ -115,34 +118,34 @@ class FitResult:
         return jnp.asarray(self.frame.into(array), self.config.dtype)
 
     def hamiltonian(self, x: ArrayLike) -> np.ndarray:
-        """Posterior-mean energy of states (..., M), data units, up to a constant."""
+        """Return the posterior-mean energy of states (..., M), data units, up to a constant."""
         with precision(self.config.dtype):
             return np.asarray(self._energy(self._into(x)), np.float64) * self.frame.energy
 
     def gradient(self, x: ArrayLike) -> np.ndarray:
-        """Gradient of the posterior-mean energy at states (..., M), data units."""
+        """Return the gradient of the posterior-mean energy at states (..., M), data units."""
         with precision(self.config.dtype):
             inner = np.asarray(self._gradient(self._into(x)), np.float64)
         return inner @ self.frame.matrix * self.frame.energy
 
     @functools.cached_property
-    def slopes(self) -> np.ndarray:
-        """`gradient` at the held-out states (count, M); a run folder keeps it once it is known."""
+    def state_gradients(self) -> np.ndarray:
+        """`gradient` at the held-out states (count, M). A run folder keeps it once it is known."""
         return self.gradient(self.states)
 
     def field(self, x: ArrayLike) -> np.ndarray:
-        """Posterior-mean velocity x' = J grad H at states (..., M), data units."""
+        """Return the posterior-mean velocity x' = J grad H at states (..., M), data units."""
         return _turned(self.gradient(x))
 
     def quadratic_forms(self) -> tuple[np.ndarray, np.ndarray]:
-        """The learned quantities x'Ax/2 + b'x in the frame: (K, M, M), (K, M), float64.
+        """Return the learned quantities x'Ax/2 + b'x in the frame: (K, M, M), (K, M), float64.
 
         Raises:
-            UsageError: when the family is not quadratic.
+            UsageError: when the family has quantities that are not quadratic.
         """
         own = conserved_of(self.params)
         if not self.is_quadratic:
-            raise UsageError(f"family {self.model.family.name} has no quadratic forms")
+            raise UsageError(f"family {self.model.family.name} has quantities that are not quadratic")
         if not own:
             return np.zeros((0, self.frame.dim, self.frame.dim)), np.zeros((0, self.frame.dim))
         form = np.asarray(own["form"], np.float64)
@@ -150,40 +153,40 @@ class FitResult:
 
     @property
     def is_quadratic(self) -> bool:
-        """Whether the quantities are quadratic forms, or there are none."""
-        own = conserved_of(self.params)
-        return not own or set(own) == {"form", "linear"}
+        """Whether all quantities are quadratic."""
+        return not self.model.family.integrated.any()
 
     @property
-    def dictionary_terms(self) -> list[str]:
-        """Terms beside the coordinates that the quantities are polynomials in."""
-        return list(getattr(self.model.family, "terms", ()))
+    def terms(self) -> list[str]:
+        """Formulas of further variables that the family was given."""
+        return list(self.model.family.terms)
 
     def conserved(self, x: ArrayLike) -> np.ndarray:
-        """Values (..., K) of the learned quantities at states (..., M), in units of `Frame.action`."""
+        """Return values (..., K) of the learned quantities at states (..., M), in units of `Frame.action`."""
         with precision(self.config.dtype):
             return np.asarray(self.model.family.value(conserved_of(self.params), self._into(x)), np.float64)
 
-    def function_slopes(self, states: np.ndarray) -> np.ndarray:
-        """Gradients (K, B, M) of the learned quantities at states (B, M) of data units, in the frame."""
+    def conserved_gradients(self, states: np.ndarray) -> np.ndarray:
+        """Return gradients (K, B, M), in the frame, of the learned quantities at states (B, M) of data units."""
         with precision(self.config.dtype):
             inner = np.asarray(self._into(states))
-            return gradients(self.model.family, conserved_of(self.params), inner)
+            return gradients_of(self.model.family, conserved_of(self.params), inner)
 
     def generators(self, x: ArrayLike) -> np.ndarray:
-        """Fields J grad C (K, ..., M) at states (..., M), data units; C: `conserved` times `Frame.action`."""
+        """Return fields J grad C (K, ..., M) at states (..., M), data units, with C of `conserved`."""
         states = np.asarray(x, np.float64)
-        inner = self.function_slopes(states.reshape(-1, self.frame.dim))
+        inner = self.conserved_gradients(states.reshape(-1, self.frame.dim))
         moved = _turned(inner) @ self.frame.inverse.T
         return moved.reshape(len(moved), *states.shape)
 
     def flow(self, x: ArrayLike, tau: ArrayLike) -> np.ndarray:
-        """States (K, T, M) along the flow of each learned quantity, see `generators`, from a state (M,).
+        """Return states (K, T, M) along the flow of each learned quantity, see `generators`.
 
         Args:
+            x: start (M,), data units.
             tau: flow times (T,), increasing, none below 0.
         Raises:
-            UsageError: for other times, or where a flow could not be followed so far.
+            UsageError: for other times, or where a flow could not be followed that far.
         """
         own, family = conserved_of(self.params), self.model.family
         with precision(self.config.dtype):
@@ -191,15 +194,15 @@ class FitResult:
         return self.frame.out_of(paths)
 
     def to_arviz(self, draws: int = 200) -> Any:
-        """Posterior draws of the weights as ArviZ InferenceData; what has no spread as constant data.
+        """Return posterior draws of the weights as ArviZ InferenceData, and the other parameters as constant data.
 
         Args:
-            draws: of the weights of each layer, (1, draws, out, in + 1): [W b], the last without b.
+            draws: number of draws; each layer has shape (1, draws, out, in + 1): [W b], the last without b.
         Raises:
-            UsageError: without ArviZ.
+            UsageError: when ArviZ is not installed.
         """
         with warnings.catch_warnings():
-            # Once a day it says that another version will come.
+            # ArviZ announces its next version once a day.
             warnings.simplefilter("ignore", FutureWarning)
             arviz = extra("arviz", "arviz", "to_arviz")
         keys = jax.random.split(jax.random.key(self.seed), draws)
@@ -224,11 +227,11 @@ class FitResult:
         return markup.block(f"fit with family {self.model.family.name}, seed {self.seed}", [shown])
 
     def predict(self, x0: ArrayLike, t: ArrayLike, *, samples: int = 32) -> Prediction:
-        """Trajectories from starts, with their posterior spread.
+        """Return trajectories from starts, with their posterior spread.
 
         Args:
             x0: (B, M) or (M,), data units.
-            t: increasing times (T,), or (B, T) for times of each start's own; the first is the start's.
+            t: increasing times (T,), or (B, T) if each start has its own; the first is the time of the start.
             samples: number of posterior samples for the spread, at most 32; 0 for none.
         Raises:
             UsageError: for shapes or times that do not fit.
@@ -262,30 +265,29 @@ class FitResult:
                 )
                 spread = rollouts(self.params, few, inner, intervals)
         out = [self.frame.out_of(np.asarray(a, np.float64)) for a in (mean, spread)]
-        return Prediction(times, np.moveaxis(out[0], 0, 1), np.moveaxis(out[1], 1, 2), np.asarray(drift))
+        paths, samples_of_paths = np.moveaxis(out[0], 0, 1), np.moveaxis(out[1], 1, 2)
+        return Prediction(times, paths, samples_of_paths, np.asarray(drift), tuple(self.coordinates))
 
-    def _record(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "config": dataclasses.asdict(self.config),
-            "seed": self.seed,
-            "family": {
-                "name": self.model.family.name,
-                "settings": self.model.family.settings(),
-                "names": list(self.model.conserved_names),
-            },
-            "substeps": self.model.likelihood.substeps,
-            "transitions": self.model.likelihood.total,
-            "step": self.step,
-            "held_out": self.held_out,
-            "frame_time": self.frame.time,
-            "metrics": self.metrics,
-            "evidence": self.evidence,
-            "history": [dataclasses.asdict(row) for row in self.history],
-            "data": self.metadata,
-            "versions": versions(),
-            "device": str(jax.devices()[0]),
-        }
+    def score(self, data: Trajectories) -> float:
+        """Return the mean log predictive density of the transitions of trajectories, nats, data units.
+
+        The density of a transition is averaged over posterior samples. More is better. Scores compare only on
+        the same data; trajectories that training has not seen give an honest one.
+
+        Args:
+            data: trajectories of the same system, data units.
+        Raises:
+            UsageError: when the data are of another phase space.
+        """
+        if 2 * data.dof != self.frame.dim:
+            raise UsageError(
+                f"the data have {data.dof} degrees of freedom, the fit {self.frame.dim // 2}; "
+                "choose data of the same system"
+            )
+        with precision(self.config.dtype):
+            batch = to_batch(self.frame, data.transitions(), self.config.dtype)
+            density = jax.jit(lambda p, draws, pairs: prediction.log_density(self.model, p, draws, pairs))
+            return float(np.mean(np.asarray(density(self.params, self._draws, batch), np.float64)))
 
     def save(
         self,
@@ -295,106 +297,21 @@ class FitResult:
         documents: dict[str, Any] | None = None,
         texts: dict[str, str] | None = None,
     ) -> Path:
-        """Write a run folder that `load_result` reads back; no pickle.
+        """Write a run folder that `load_result` reads back, without pickle.
 
         Args:
             folder: target, new or empty.
-            overwrite: replace a folder that holds something.
+            overwrite: replace a run that is there.
             documents, texts: further files by name, JSON values and text.
         Raises:
             UsageError: when the folder cannot be used.
         """
-        arrays = {f"params/{k}": np.asarray(v) for k, v in self.params.items()}
-        arrays |= {
-            "frame/centre": self.frame.centre,
-            "frame/matrix": self.frame.matrix,
-            "frame/noise_scale": self.frame.noise_scale,
-            "moment": self.moment,
-            "states": self.states,
-        }
-        if self.tracks is not None:
-            arrays |= {f"tracks/{k}": v for k, v in self.tracks._asdict().items() if v is not None}
-        if "slopes" in self.__dict__:
-            arrays["slopes"] = self.slopes
-        history = io.StringIO()
-        fields = [f.name for f in dataclasses.fields(Row)]
-        writer = csv.DictWriter(history, fields, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in self.history)
-        return write_folder(
-            folder,
-            arrays={_MODEL_FILE: arrays},
-            documents={_RUN_FILE: self._record(), "metrics.json": self.metrics, **(documents or {})},
-            texts={"history.csv": history.getvalue(), **(texts or {})},
-            overwrite=overwrite,
-        )
+        from noethers_razor.inference.saved import save
+
+        return save(self, folder, overwrite=overwrite, documents=documents or {}, texts=texts or {})
 
 
 def _turned(gradient: np.ndarray) -> np.ndarray:
-    """J g of gradients (..., M), in the precision that they have."""
+    """Return J g of gradients (..., M), in their precision."""
     dq, dp = np.split(gradient, 2, axis=-1)
     return np.concatenate([dp, -dq], axis=-1)
-
-
-def _group(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): v for name, v in arrays.items() if name.startswith(prefix)}
-
-
-def load_result(folder: str | os.PathLike[str]) -> FitResult:
-    """A saved result.
-
-    Raises:
-        RunFolderError: when the folder is incomplete, was changed, or is of another format.
-    """
-    arrays, record = read_folder(folder, arrays=_MODEL_FILE, document=_RUN_FILE)
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        found = record.get("format") if isinstance(record, dict) else record
-        raise RunFolderError(f"{folder}: run format {str(found)[:40]}; this version reads {FORMAT}")
-    try:
-        return _restored(arrays, record)
-    except UsageError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunFolderError(
-            f"{folder}: {_RUN_FILE} or {_MODEL_FILE} lack what a run has ({type(error).__name__}: {error}); "
-            "restore them or fit again"
-        ) from None
-
-
-def _restored(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> FitResult:
-    """From what a run folder holds."""
-    config = FitConfig(**record["config"])
-    frame = Frame(
-        arrays["frame/centre"], arrays["frame/matrix"], record["frame_time"], arrays["frame/noise_scale"]
-    )
-    with precision(config.dtype):
-        params = {name: jnp.asarray(value) for name, value in _group(arrays, "params/").items()}
-        saved = record["family"]
-        family = FAMILIES[saved["name"]].restored(saved["settings"], conserved_of(params))
-        model = build_model(
-            config,
-            family,
-            tuple(saved["names"]),
-            frame,
-            substeps=record["substeps"],
-            total=record["transitions"],
-        )
-    result = FitResult(
-        model=model,
-        params=params,
-        frame=frame,
-        config=config,
-        seed=record["seed"],
-        metrics=record["metrics"],
-        evidence=record["evidence"],
-        history=[Row(**row) for row in record["history"]],
-        moment=arrays["moment"],
-        states=arrays["states"],
-        held_out=record["held_out"],
-        tracks=Tracks(**tracks) if (tracks := _group(arrays, "tracks/")) else None,
-        step=record["step"],
-        metadata=record["data"],
-    )
-    if "slopes" in arrays:
-        result.__dict__["slopes"] = arrays["slopes"]
-    return result

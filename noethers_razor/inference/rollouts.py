@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from noethers_razor.conserved import thinned
+from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
 from noethers_razor.inference.prediction import Prediction
@@ -56,15 +56,15 @@ def follow(result: FitResult, data: Trajectories, samples: int) -> Comparison:
 
 def kept_trajectories(result: FitResult, most: int) -> Trajectories | None:
     """Some of the training trajectories, evenly spaced; None when the run has none."""
-    tracks = result.tracks
-    if tracks is None or tracks.time is None:
+    trajectories = result.trajectories
+    if trajectories is None or trajectories.time is None:
         return None
-    labels = thinned(np.unique(tracks.track), most)
+    labels = thinned(np.unique(trajectories.trajectory), most)
     pieces = []
     for label in labels:
-        own = tracks.track == label
-        states = result.frame.out_of(tracks.states[own])
-        pieces.append((tracks.time[own] * result.frame.time, *np.split(states, 2, axis=-1)))
+        own = trajectories.trajectory == label
+        states = result.frame.out_of(trajectories.states[own])
+        pieces.append((trajectories.time[own] * result.frame.time, *np.split(states, 2, axis=-1)))
     return Trajectories.of_pieces(pieces, result.metadata, "trajectories of the run")
 
 

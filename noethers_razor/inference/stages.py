@@ -1,7 +1,6 @@
-"""The stages of a fit as explicit objects: without symmetry, proposal, joint training, control.
+"""The stages of a fit: initial network, proposal, orbit length, joint training, control.
 
-A family of conserved quantities takes part through ``propose`` and ``principal`` only, so that a new
-one proposes in the same place. The last stage, the judgement, is in `judgement`.
+Each is ``run(problem, state, runtime) -> State``. Model selection is in `selection`.
 """
 
 from __future__ import annotations
@@ -13,135 +12,137 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor.conserved import FunctionFamily, NoSymmetry, Proposal, thinned
-from noethers_razor.conserved.expansion import LENGTH
+from noethers_razor.conserved.base import Family, Proposal
+from noethers_razor.conserved.features import LENGTH
+from noethers_razor.conserved.none import NoSymmetry
+from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.errors import TrainingDiverged
 from noethers_razor.inference.history import FlatParams
-from noethers_razor.inference.state import FitState
-from noethers_razor.inference.training import Rates
+from noethers_razor.inference.initial_network import energy_of, with_gradients, with_noise
+from noethers_razor.inference.problem import Problem
+from noethers_razor.inference.runtime import Runtime
+from noethers_razor.inference.state import State
+from noethers_razor.inference.training import Rates, Schedule
 from noethers_razor.mechanics.orbits import RADIUS
 from noethers_razor.model.elbo import prefixed
 
 _STATES = 512
+"""States whose energy along proposed paths is looked at."""
 _SHARES = np.array([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0])
-"""Of the longest flow times, at which the energy along proposed paths is looked at."""
+"""Shares of the longest flow times at which that energy is looked at."""
 _KEPT = 0.25
-"""Share of the change of energy by noise that the median change along a path may be. At .67 orbits of the
-Laplace-Runge-Lenz vector still cost bound."""
+"""Largest median change of energy along a path, as a share of the change by noise. At .67 orbits of the
+Laplace-Runge-Lenz vector still worsen the bound."""
 _LENGTHS = (1.0, 0.25)
-"""Shares of that reach between which the bound chooses."""
+"""Shares of the reach between which the bound chooses."""
 
 
 class Stage(Protocol):
-    """One step of a fit: reads and replaces what `FitState` holds."""
+    """One step of a fit."""
 
-    def run(self, state: FitState) -> None:
-        """Do it."""
+    def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
+        """Return the state after the stage."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class WithoutSymmetry:
-    """Train the network alone, no orbit average, until the bound improves slowly."""
+    """The first stage: train the network without orbits until the bound improves slowly."""
 
     steps: int
     rates: Rates
     stop_when_slow: bool
     name: str = "without symmetry"
 
-    def run(self, state: FitState) -> None:
-        """Leaves the fitted posterior in ``params`` and in ``bare``."""
-        state.params = state.train(
-            NoSymmetry(),
-            state.params,
-            stage=self.name,
-            steps=self.steps,
-            rates=self.rates,
-            stop_when_slow=self.stop_when_slow,
-        )
-        state.bare = dict(state.params)
+    def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
+        """Return the state with the trained posterior in ``params`` and in ``control``."""
+        schedule = Schedule(self.name, self.steps, self.rates, stop_when_slow=self.stop_when_slow)
+        params = runtime.train(problem, NoSymmetry(), state.params, schedule)
+        return dataclasses.replace(state, params=params, control=dict(params))
 
 
 @dataclasses.dataclass(frozen=True)
 class Propose:
-    """Ask the family for a start, given the trajectories and the noise that the network leaves."""
+    """Ask the family for a start, given the trajectories and the noise that the initial network leaves."""
 
     name: str = "proposal"
 
-    def run(self, state: FitState) -> None:
-        """Adds the family's parameters to ``params``."""
-        state.tracks = state.measured(state.params)
-        if state.family.functions:
-            state.tracks = state.with_slopes(state.params)
-        state.proposal = found = state.family.propose(state.tracks, state.stream("start"))
-        if (functions := state.family.functions) and np.isfinite(found.length[-functions:]).any():
-            if found.length[-functions:].any() or state.family.count == functions:
-                _shorten(state, found)
+    def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
+        """Return the state with the parameters of the family in ``params``."""
+        family, data = state.family, with_noise(problem, runtime, state.trajectories, state.params)
+        if family.integrated.any():
+            data = with_gradients(problem, runtime, data, state.params)
+        found = family.propose(data, problem.stream("start"))
+        state = dataclasses.replace(state, trajectories=data, proposal=found)
+        lengths = found.length[family.integrated]
+        if np.isfinite(lengths).any():
+            if lengths.any() or family.integrated.all():
+                family = family.with_reach(_reach(problem, state, found))
+                state = dataclasses.replace(state, family=family)
             else:
-                state.leave_functions()
-        state.params |= prefixed(state.proposal.params, state.data.start.dtype)
+                state = state.exact_part()
+        assert state.proposal is not None, "made above"
+        params = {**state.params, **prefixed(state.proposal.params, problem.dtype)}
+        return dataclasses.replace(state, params=params)
 
 
-def _shorten(state: FitState, found: Proposal) -> None:
-    """Let paths end where the energy along them begins to change: by a share of what noise changes it by.
+def _reach(problem: Problem, state: State, found: Proposal) -> float:
+    """Flow times at which the energy along proposed paths begins to change, by a share of its change by noise.
 
-    A function is known where there are data, and its flow may lead away from them: what it says beyond would
-    cost bound, though it is conserved.
+    A quantity is known where there are data, and its flow may lead away from them. Longer orbits would worsen
+    the bound, although the quantity is conserved.
     """
-    family, tracks = state.family, state.tracks
-    assert tracks.slopes is not None, "made before the proposal"
-    assert isinstance(family, FunctionFamily), "it has functions"
-    longest = family.with_reach(1.0)
-    dtype = state.data.start.dtype
-    states = jnp.asarray(thinned(tracks.states, _STATES), dtype)
-    energy = state.energies(state.params)
+    data, dtype = state.trajectories, problem.dtype
+    assert data.gradients is not None, "made before the proposal"
+    longest: Family = state.family.with_reach(1.0)
+    states = jnp.asarray(thinned(data.states, _STATES), dtype)
+    energy = energy_of(problem, state.params)
     shares = np.concatenate([-_SHARES[::-1], _SHARES])
 
     @jax.jit
     def changes(params: FlatParams, tau: jax.Array) -> jax.Array:
         return jnp.median(jnp.abs(energy(longest.orbit(params, tau)(states)) - energy(states)), axis=-1)
 
-    by_noise = np.median(np.linalg.norm(tracks.slopes @ np.linalg.cholesky(tracks.noise), axis=1))
+    by_noise = np.median(np.linalg.norm(data.gradients @ np.linalg.cholesky(data.noise), axis=1))
     params = {name: jnp.asarray(value, dtype) for name, value in found.params.items()}
     reach = len(_SHARES)
-    for k in family.count - family.functions + np.flatnonzero(found.length[-family.functions :]):
-        tau = np.outer(RADIUS * shares, np.eye(family.count)[k])
+    for k in np.flatnonzero(longest.integrated & (found.length != 0)):
+        tau = np.outer(RADIUS * shares, np.eye(longest.count)[k])
         moved = np.asarray(changes(params, jnp.asarray(tau, dtype))).reshape(2, -1)
         worst = np.maximum.accumulate(np.maximum(moved[0][::-1], moved[1]))
         reach = min(reach, int(np.sum(worst <= _KEPT * by_noise)))
-    shorter = family.with_reach(float(_SHARES[max(reach - 1, 0)]))
-    state.model = dataclasses.replace(state.model, family=shorter)
+    return float(_SHARES[max(reach - 1, 0)])
 
 
 @dataclasses.dataclass(frozen=True)
 class ShortenOrbits:
-    """Ask the bound how long orbits of functions are to be, after a short joint training with each length.
+    """Let the bound choose the length of integrated orbits, after a short joint training with each length.
 
-    Kepler's pass where no trajectory was, Toda's do not, and energies along both look alike.
+    Orbits of Kepler's quantities pass through places without trajectories, those of Toda's do not. The energies
+    along both look alike.
     """
 
     steps: int
     rates: Rates
     name: str = "orbit length"
 
-    def run(self, state: FitState) -> None:
-        """Sets the length in ``params``; training starts from there again."""
-        key, found, functions = f"conserved/{LENGTH}", state.proposal, state.family.functions
-        if not functions or found is None or not np.any(found.length[-functions:] > 0):
-            return
-        best, start = np.inf, state.params
+    def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
+        """Return the state with the length in ``params``; training starts from there again."""
+        found, family = state.proposal, state.family
+        if found is None or not np.any(found.length[family.integrated] > 0):
+            return state
+        best, chosen = np.inf, state.params
         for share in _LENGTHS:
-            shorter = {**start, key: jnp.asarray(share, state.data.start.dtype)}
-            stage = f"{self.name} {share:g}"
+            start = {**state.params, f"conserved/{LENGTH}": jnp.asarray(share, problem.dtype)}
+            schedule = Schedule(f"{self.name} {share:g}", self.steps, self.rates, stream=self.name)
             try:
-                params = state.train(
-                    state.family, shorter, stage=stage, stream=self.name, steps=self.steps, rates=self.rates
-                )
+                params = runtime.train(problem, family, start, schedule)
             except TrainingDiverged:
                 continue
-            bound = state.estimate(state.family, params).negative_elbo
+            bound = runtime.estimate(problem, family, params).negative_elbo
             if bound < best:
-                best, state.params = bound, shorter
+                best, chosen = bound, start
+        return dataclasses.replace(state, params=chosen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,29 +153,33 @@ class Joint:
     rates: Rates
     name: str = "joint"
 
-    def run(self, state: FitState) -> None:
-        """Leaves parameters in principal directions, and the bound under the family's name."""
+    def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
+        """Return the state with parameters in principal directions, and the bound under the family's name."""
         family = state.family
         rates = self.rates if family.trainable else self.rates._replace(conserved=0.0)
-        params = state.train(family, state.params, stage=self.name, steps=self.steps, rates=rates)
-        # Ball and normal laws do not see a rotation of the quantities; the cube does.
-        state.params = params if state.model.orbits.measure == "uniform" else state.spectrum(params)[1]
-        state.bounds[family.name] = state.estimate(family, state.params)
+        params = runtime.train(problem, family, state.params, Schedule(self.name, self.steps, rates))
+        # Ball and normal laws do not depend on a rotation of the quantities; the cube does.
+        if problem.config.orbits.measure != "uniform":
+            params = problem.spectrum(family, params)[1]
+        state = dataclasses.replace(state, params=params)
+        return state.with_bound(family.name, runtime.estimate(problem, family, params))
 
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """Train on without symmetry for as long as the joint stage: what the symmetry is compared with."""
+    """Train without symmetry for as long as the joint stage, so that the two bounds can be compared."""
 
     steps: int
     rates: Rates
     name: str = "control"
+    stream: str | None = None
 
-    def run(self, state: FitState) -> None:
-        """Leaves the bound ``none``; with the empty family its parameters are the result."""
+    def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
+        """Return the state with the bound ``none``; its parameters are the result of the empty family."""
         none = NoSymmetry()
-        params = state.train(none, state.bare, stage=self.name, steps=self.steps, rates=self.rates)
-        state.bounds["none"] = state.estimate(none, params)
-        state.bare = params
+        schedule = Schedule(self.name, self.steps, self.rates, stream=self.stream)
+        params = runtime.train(problem, none, state.control, schedule)
+        state = dataclasses.replace(state, control=params)
         if state.family.count == 0:
-            state.params = params
+            state = dataclasses.replace(state, params=params)
+        return state.with_bound("none", runtime.estimate(problem, none, params))

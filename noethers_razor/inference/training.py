@@ -1,10 +1,10 @@
-"""Stochastic optimisation of the bound: one compiled scan over steps, fed in chunks."""
+"""Stochastic optimisation of the bound: one compiled scan over steps, called once per chunk of steps."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,68 +15,67 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from noethers_razor._types import Array, Key
-from noethers_razor.conserved.base import FunctionFamily
-from noethers_razor.conserved.expansion import SHARED, WEIGHTS
 from noethers_razor.errors import TrainingDiverged
-from noethers_razor.inference.history import Clock, FlatParams, Row, Standing, Watcher
-from noethers_razor.model.elbo import NOISE, Batch, Model
+from noethers_razor.inference.history import Checkpoint, Clock, FlatParams, Row
+from noethers_razor.inference.problem import masked
+from noethers_razor.model.elbo import NOISE, Batch, Model, conserved_of
 
 Result = TypeVar("Result")
 
 
 class Rates(NamedTuple):
-    """Peak Adam step sizes of the three groups of parameters; cosine to zero over a stage."""
+    """Largest Adam step sizes of the three groups of parameters; they fall to zero by cosine over a stage."""
 
     posterior: float
     conserved: float
     noise: float
 
 
-_SECOND_MOMENT = 0.99
-"""Adam's decay of squared gradients. With .999 the growing gradients of a falling sigma meet a memory of
-1000 small ones, and single steps throw the fit back by nats."""
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """What one training does.
 
-_RAMP = 100
-"""Steps over which step sizes grow to their peak: Adam's first steps move every entry alike, and would throw
-a stage that continues another back by nats."""
-
-_OF_FUNCTIONS = 0.03
-"""Step size of functions relative to that of forms: of many more entries each moves a little, and what was
-constant along trajectories came out varying more: Kepler's after a tenth of it by half as much again, for no
-more bound than its error."""
-
-_ESTIMATE = 400
-
-_FEWEST_ROWS = 100
-"""Network rows that make a part of a step worth a processor of its own: below, waiting for each other costs
-more than it saves."""
-
-SLOW = 0.02
-"""Nats per transition and dimension of phase space: less than this in a chunk is a slow improvement."""
-
-
-def masked(values: FlatParams, active: Array) -> FlatParams:
-    """Flat parameters or updates with those of conserved quantities multiplied by active (K,).
-
-    What all quantities have in common stays.
+    Args:
+        stage: name for the history.
+        steps: number of optimiser steps at most, rounded up to whole chunks.
+        rates: largest step sizes.
+        active: (K,) ones where a conserved quantity may move; all by default.
+        stop_when_slow: stop when a chunk improves the bound by less than `SLOW` per dimension.
+        stream: name of the random stream; that of the stage by default.
     """
 
-    def one(name: str, value: Array) -> Array:
-        # Of a family of forms and functions, the functions are the last.
-        first = len(active) - len(value) if name == f"conserved/{WEIGHTS}" else 0
-        return value * active[first : first + len(value)].reshape((-1,) + (1,) * (value.ndim - 1))
+    stage: str
+    steps: int
+    rates: Rates
+    active: np.ndarray | None = None
+    stop_when_slow: bool = False
+    stream: str | None = None
 
-    def own(name: str) -> bool:
-        return name.startswith("conserved/") and not name.startswith(f"conserved/{SHARED}")
+    def mask(self, count: int) -> np.ndarray:
+        """Return the mask (K,) of K quantities."""
+        return np.ones(count) if self.active is None else self.active
 
-    return {k: one(k, v) if own(k) else v for k, v in values.items()}
+
+_SECOND_MOMENT = 0.99
+"""Adam's decay of squared gradients. With .999 the growing gradients of a falling sigma meet a memory of
+1000 small ones, and single steps worsen the fit by nats."""
+_RAMP = 100
+"""Steps over which step sizes grow to their maximum. Adam's first steps move every entry alike, and would
+worsen a stage that continues another by nats."""
+_ESTIMATE = 400
+"""Draws of an estimate of the bound."""
+_FEWEST_ROWS = 100
+"""Network rows that make a part of a step worth a processor of its own. Below, the parts wait for each other
+longer than they save."""
+SLOW = 0.02
+"""Improvement in nats per transition and dimension of phase space that counts as slow, per chunk."""
 
 
 def processors(batch: int, rows: int) -> NamedSharding | None:
-    """Even parts of a batch for the devices of the host, or None when it stays on one.
+    """Split a batch evenly over the devices of the host, or return None when it stays on one.
 
-    XLA spreads single operations over processors; those of this size gain nothing by that, and whole parts of
-    a batch do. An accelerator gets the whole step.
+    XLA splits single operations over processors, which gains nothing at this size. Whole parts of a batch do
+    gain. An accelerator gets the whole step.
 
     Args:
         batch: transitions per step.
@@ -92,7 +91,7 @@ def processors(batch: int, rows: int) -> NamedSharding | None:
 
 
 def _with_settings_of_this_thread(function: Callable[..., Result]) -> Callable[..., Result]:
-    """A function that another thread can call under the JAX settings of this one: they are kept by thread."""
+    """Return the function under the JAX settings of this thread, for another thread: settings are per thread."""
     # JAX declares these attributes where type checkers do not look.
     settings: Any = jax.config
     wide, device = settings.jax_enable_x64, settings.jax_default_device
@@ -107,18 +106,15 @@ def _with_settings_of_this_thread(function: Callable[..., Result]) -> Callable[.
 
 @dataclasses.dataclass
 class Trainer:
-    """Optimises and evaluates one model on one set of transitions.
+    """The program that optimises and evaluates one model on transitions.
 
     Args:
         model: with its family of conserved quantities.
         data: all transitions, in the frame.
         batch_size: transitions per step, all of them when there are fewer.
         draws: weight samples per step.
-        chunk: steps per compiled call; progress, history and guard are once a chunk.
-        clock: shared by the stages of a fit.
-        rank_of: number of conserved quantities in use, for the progress line.
-        pool: thread that compiles, so that one stage trains while the program of the next is made.
-        split: over the processors of the host, where that pays, see `processors`.
+        chunk: steps per compiled call.
+        split: whether a step may be split over the processors of the host, see `processors`.
     """
 
     model: Model
@@ -126,18 +122,15 @@ class Trainer:
     batch_size: int
     draws: int
     chunk: int
-    clock: Clock
-    rank_of: Callable[[FlatParams], int] = lambda params: 0
-    pool: Executor | None = None
     split: bool = True
     _compiled: Future[jax.stages.Compiled] | None = None
 
     def __post_init__(self) -> None:
         self._optimiser = optax.scale_by_adam(b2=_SECOND_MOMENT)
         batch = min(self.batch_size, self.data.start.shape[0])
-        points = self.model.orbits.samples if self.model.family.count else 1
         family = self.model.family
-        pays = self.split and (family.splits if isinstance(family, FunctionFamily) else True)
+        points = self.model.orbits.samples if family.count else 1
+        pays = self.split and family.splits
         self._parts = processors(batch, batch * points * self.draws) if pays else None
 
     def _minibatch(self, key: Key, data: Batch) -> Batch:
@@ -149,7 +142,7 @@ class Trainer:
 
     @property
     def _whole(self) -> NamedSharding | None:
-        """Where parameters lie: on every device that has a part of the batch."""
+        """Sharding of the parameters: every device that has a part of the batch has all of them."""
         return None if self._parts is None else NamedSharding(self._parts.mesh, PartitionSpec())
 
     def _run_chunk(
@@ -162,18 +155,16 @@ class Trainer:
         scales: Array,
         active: Array,
     ) -> tuple[FlatParams, optax.OptState, Array, Array]:
-        """``chunk`` steps; scales (chunk, 3) are step sizes, active (K,) masks conserved quantities.
+        """Do ``chunk`` steps with step sizes scales (chunk, 3); active (K,) masks conserved quantities.
 
         Data and units are arguments, not constants, so that data sets of one shape share a program.
         """
         likelihood = dataclasses.replace(self.model.likelihood, residual=units[0], log_density=units[1])
         model = dataclasses.replace(self.model, likelihood=likelihood)
+        sizes = {f"conserved/{k}": v for k, v in model.family.step_sizes(conserved_of(params)).items()}
 
         def group(name: str) -> int:
             return {"posterior": 0, "conserved": 1, "noise": 2}[name.partition("/")[0]]
-
-        def share(name: str) -> float:
-            return _OF_FUNCTIONS if name.startswith((f"conserved/{WEIGHTS}", f"conserved/{SHARED}")) else 1.0
 
         def one(
             carry: tuple[FlatParams, optax.OptState], inputs: tuple[Key, Array]
@@ -186,8 +177,8 @@ class Trainer:
             )
             updates, state = self._optimiser.update(gradient, state, params)
             assert isinstance(updates, dict)
-            updates = masked(updates, active)
-            moved = {k: v - scale[group(k)] * share(k) * updates[k] for k, v in params.items()}
+            updates = masked(model.family, updates, active)
+            moved = {k: v - scale[group(k)] * sizes.get(k, 1.0) * updates[k] for k, v in params.items()}
             return (moved, state), loss
 
         keys = jax.random.split(key, self.chunk)
@@ -203,12 +194,12 @@ class Trainer:
         every = self.data, units, params, state, key, jnp.asarray(scales, dtype), jnp.asarray(active, dtype)
         return every if self._whole is None else jax.device_put(every, self._whole)
 
-    def prepare(self, params: FlatParams) -> None:
-        """Have the program for parameters of these shapes made, by the pool if there is one."""
+    def prepare(self, params: FlatParams, pool: Executor | None = None) -> None:
+        """Compile the program for parameters of these shapes, in the pool if there is one."""
         if self._compiled is not None:
             return
-        if self.pool is not None:
-            self._compiled = self.pool.submit(_with_settings_of_this_thread(self._compile), params)
+        if pool is not None:
+            self._compiled = pool.submit(_with_settings_of_this_thread(self._compile), params)
         else:
             self._compiled = Future()
             self._compiled.set_result(self._compile(params))
@@ -218,97 +209,100 @@ class Trainer:
         arguments = self._arguments(params, self._optimiser.init(params), jax.random.key(0), *still)
         return jax.jit(self._run_chunk, out_shardings=self._whole).lower(*arguments).compile()
 
-    def program(self, params: FlatParams) -> jax.stages.Compiled:
-        """The compiled program of a chunk for parameters of these shapes, waited for if it must be."""
+    def program(self, params: FlatParams, clock: Clock) -> jax.stages.Compiled:
+        """Return the compiled program of a chunk for parameters of these shapes; wait for it if necessary."""
         began = time.perf_counter()
         self.prepare(params)
         assert self._compiled is not None
         compiled = self._compiled.result()
-        self.clock.compiling += time.perf_counter() - began
+        clock.compiling += time.perf_counter() - began
         return compiled
 
     def _call(
-        self, params: FlatParams, state: optax.OptState, key: Key, scales: np.ndarray, active: np.ndarray
+        self,
+        params: FlatParams,
+        state: optax.OptState,
+        key: Key,
+        scales: np.ndarray,
+        active: np.ndarray,
+        clock: Clock,
     ) -> tuple[FlatParams, optax.OptState, np.ndarray, float]:
-        compiled = self.program(params)
+        compiled = self.program(params, clock)
         began = time.perf_counter()
         params, state, losses, divergence = compiled(*self._arguments(params, state, key, scales, active))
         values = np.asarray(losses, dtype=np.float64)
-        self.clock.training += time.perf_counter() - began
+        clock.training += time.perf_counter() - began
         return params, state, values, float(divergence) / self.model.likelihood.total
 
-    def train(
+    def start(self, params: FlatParams) -> Checkpoint:
+        """Return the point before the first step."""
+        return Checkpoint(0, params, self._optimiser.init(params), [])
+
+    def length(self, steps: int) -> int:
+        """Return the number of steps in whole chunks."""
+        return max(1, -(-steps // self.chunk)) * self.chunk
+
+    def chunks(
         self,
-        params: FlatParams,
+        at: Checkpoint,
         key: Key,
-        *,
-        stage: str,
-        steps: int,
-        rates: Rates,
-        active: np.ndarray | None = None,
-        stop_when_slow: bool = False,
-        watch: Watcher | None = None,
-        standing: Standing | None = None,
-        keep: Callable[[Standing, bool], None] = lambda standing, at_once: None,
-    ) -> Standing:
-        """Optimise for a number of steps (rounded up to whole chunks), step sizes falling by cosine.
+        schedule: Schedule,
+        clock: Clock,
+        rank_of: Callable[[FlatParams], int] = lambda params: 0,
+    ) -> Iterator[Checkpoint]:
+        """Optimise, and yield a checkpoint after each chunk of steps. Step sizes fall by cosine.
 
         Args:
-            params: flat parameters at the start.
+            at: where to start or to resume.
             key: of minibatches, weights and orbits.
-            stage: name for the history.
-            steps: number of optimiser steps, at most.
-            rates: peak step sizes.
-            active: (K,) ones where a conserved quantity may move; all by default.
-            stop_when_slow: end when a chunk improves the bound by less than `SLOW` per dimension.
-            watch: called after each chunk.
-            standing: to go on from instead.
-            keep: called after each chunk with what to go on from, and whether that is not to wait: before an
-                interruption leaves.
+            schedule: stage, steps and step sizes.
+            clock: counts steps and seconds.
+            rank_of: number of conserved quantities in use, for the history.
         Raises:
-            TrainingDiverged: when the bound or a parameter is not finite, naming it.
+            TrainingDiverged: when the bound or a parameter is not finite, with its name.
         """
-        chunks = max(1, -(-steps // self.chunk))
-        active = np.ones(self.model.family.count) if active is None else active
-        at = standing or Standing(0, params, self.start_of_optimiser(params), [])
-        progress = np.arange(chunks * self.chunk) / (chunks * self.chunk)
-        ramp = np.minimum(1.0, (np.arange(len(progress)) + 1) / _RAMP)
-        scales = (ramp * 0.5 * (1 + np.cos(np.pi * progress)))[:, None] * np.asarray(rates)
+        total = self.length(schedule.steps)
+        chunks = total // self.chunk
+        active = schedule.mask(self.model.family.count)
+        progress = np.arange(total) / total
+        ramp = np.minimum(1.0, (np.arange(total) + 1) / _RAMP)
+        scales = (ramp * 0.5 * (1 + np.cos(np.pi * progress)))[:, None] * np.asarray(schedule.rates)
         keys = jax.random.split(key, chunks)
-        try:
-            while at.done < chunks and not (stop_when_slow and self._is_slow(at.rows)):
-                part = scales[at.done * self.chunk : (at.done + 1) * self.chunk]
-                step = (at.done + 1) * self.chunk
-                after, state, losses, kl = self._call(at.params, at.optimiser, keys[at.done], part, active)
-                self.clock.steps += self.chunk
-                self._guard(after, losses, stage, step)
-                at = Standing(
-                    at.done + 1, after, state, [*at.rows, self._row(after, losses, kl, stage, step)]
-                )
-                keep(at, False)
-                if watch is not None:
-                    watch(at.rows[-1], chunks * self.chunk)
-        except KeyboardInterrupt:
-            keep(at, True)
-            raise
-        # What follows a stage is small, and runs where everything else does.
-        if self._parts is not None:
-            at = at._replace(params=jax.device_put(at.params, jax.local_devices()[0]))
-        return at
+        while at.done < chunks and not (schedule.stop_when_slow and self._is_slow(at.rows)):
+            part = scales[at.done * self.chunk : (at.done + 1) * self.chunk]
+            step = (at.done + 1) * self.chunk
+            params, state, losses, kl = self._call(
+                at.params, at.optimiser, keys[at.done], part, active, clock
+            )
+            clock.steps += self.chunk
+            self._require_finite(params, losses, schedule.stage, step)
+            mean = float(losses.mean())
+            row = Row(
+                stage=schedule.stage,
+                step=step,
+                negative_elbo=mean,
+                nll=mean - kl,
+                kl=kl,
+                noise_deviation=self.noise_deviation(params),
+                rank=rank_of(params),
+                seconds=clock.compiling + clock.training,
+            )
+            at = Checkpoint(at.done + 1, params, state, [*at.rows, row])
+            yield at
 
-    def start_of_optimiser(self, params: FlatParams) -> optax.OptState:
-        """Its state before the first step."""
-        return self._optimiser.init(params)
+    def gathered(self, params: FlatParams) -> FlatParams:
+        """Return parameters on one device: what follows a stage is small, and runs where everything else does."""
+        return params if self._parts is None else jax.device_put(params, jax.local_devices()[0])
 
     def _is_slow(self, rows: list[Row]) -> bool:
-        """Two chunks against the two before: single ones are too noisy to stop at."""
+        """Compare two chunks with the two before; single ones are too noisy to stop at."""
         if len(rows) < 6:
             return False
         recent = [row.negative_elbo for row in rows[-4:]]
         gain = (sum(recent[:2]) - sum(recent[2:])) / 4
         return gain < SLOW * self.data.start.shape[-1]
 
-    def _guard(self, params: FlatParams, losses: np.ndarray, stage: str, step: int) -> None:
+    def _require_finite(self, params: FlatParams, losses: np.ndarray, stage: str, step: int) -> None:
         broken = [name for name, value in params.items() if not np.isfinite(np.asarray(value)).all()]
         if np.isfinite(losses).all() and not broken:
             return
@@ -319,32 +313,21 @@ class Trainer:
             "use a smaller learning rate, more integrator substeps, or check the data for outliers"
         )
 
-    def _row(self, params: FlatParams, losses: np.ndarray, kl: float, stage: str, step: int) -> Row:
-        mean = float(losses.mean())
-        return Row(
-            stage=stage,
-            step=step,
-            negative_elbo=mean,
-            nll=mean - kl,
-            kl=kl,
-            noise_deviation=self.noise_deviation(params),
-            rank=self.rank_of(params),
-            seconds=self.clock.compiling + self.clock.training,
-        )
-
     def noise_deviation(self, params: FlatParams) -> float:
-        """sigma in noise units."""
+        """Return sigma in noise units."""
         return float(self.model.likelihood.deviation(params.get(NOISE)))
 
-    def losses(self, params: FlatParams, key: Key, draws: int = _ESTIMATE) -> tuple[np.ndarray, float]:
-        """-ELBO of so many draws or more at fixed parameters, two chunks at least, and its KL.
+    def losses(
+        self, params: FlatParams, key: Key, clock: Clock, draws: int = _ESTIMATE
+    ) -> tuple[np.ndarray, float]:
+        """Return -ELBO of so many draws or more at fixed parameters, at least two chunks, and the KL term.
 
-        It is the training step with step sizes zero, so that nothing compiles.
+        The program is that of training with step sizes zero, so that nothing is compiled.
         """
         state = self._optimiser.init(params)
         still, frozen = np.zeros((self.chunk, 3)), np.zeros(self.model.family.count)
         losses, kl = [], 0.0
         for chunk_key in jax.random.split(key, max(2, -(-draws // self.chunk))):
-            _, _, values, kl = self._call(params, state, chunk_key, still, frozen)
+            _, _, values, kl = self._call(params, state, chunk_key, still, frozen, clock)
             losses.append(values)
         return np.concatenate(losses), kl

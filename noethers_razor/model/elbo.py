@@ -26,7 +26,7 @@ from numpyro.infer import TraceMeanField_ELBO
 
 from noethers_razor._types import Array, Key, Params, VectorField
 from noethers_razor.config import FitConfig
-from noethers_razor.conserved.base import ConservedFamily
+from noethers_razor.conserved.base import Family
 from noethers_razor.data.frame import Frame
 from noethers_razor.mechanics import integrators
 from noethers_razor.mechanics.orbits import Orbit, sample_tau
@@ -100,7 +100,7 @@ class Model:
     """Everything that the bound depends on besides parameters and data."""
 
     network: NetworkFunction
-    family: ConservedFamily
+    family: Family
     conserved_names: tuple[str, ...]
     orbits: OrbitSampling
     likelihood: Likelihood
@@ -111,24 +111,24 @@ class Model:
         return len(self.network.shapes)
 
     def flow_times(self, key: Key, samples: int) -> Array:
-        """tau (S, K) of the measure; those of functions lie on a line, in an order of their own."""
-        functions = self.family.functions
+        """Draw tau (S, K): of the measure for exact flows, on a line and in random order for integrated ones."""
+        integrated = self.family.integrated
 
         def draw(key: Key, count: int, measure: str) -> Array:
             sampling, dtype = self.orbits.sampling, self.network.dtype
             return sample_tau(key, samples, count, measure=measure, sampling=sampling, dtype=dtype)
 
-        if not functions:
+        if not integrated.any():
             return draw(key, self.family.count, self.orbits.measure)
-        keys = jax.random.split(key, 3)
-        path = jax.random.permutation(keys[2], draw(keys[1], functions, "line"))
-        if self.family.count == functions:
-            return path
-        forms = draw(keys[0], self.family.count - functions, self.orbits.measure)
-        return jnp.concatenate([forms, path], axis=1)
+        exact_key, line_key, order_key = jax.random.split(key, 3)
+        line = jax.random.permutation(order_key, draw(line_key, int(integrated.sum()), "line"))
+        if integrated.all():
+            return line
+        exact = draw(exact_key, int((~integrated).sum()), self.orbits.measure)
+        return jnp.concatenate([exact, line], axis=1)
 
     def orbit(self, conserved: Params, key: Key) -> Orbit:
-        """One draw of tau^S, its flows computed once."""
+        """Return one draw of tau^S, with its flows computed once."""
         if self.family.count == 0:
             return lambda x: x[None]
         return self.family.orbit(conserved, self.flow_times(key, self.orbits.samples))

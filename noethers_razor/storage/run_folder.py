@@ -56,6 +56,21 @@ def is_done(folder: Path) -> bool:
     return is_finished(folder) and not is_unfinished(folder)
 
 
+def find_run(folder: Path) -> Path:
+    """Return the run folder that a path means: the folder itself, or the only run folder in it.
+
+    Raises:
+        RunFolderError: when there are several run folders in it, with their names.
+    """
+    if is_finished(folder) or is_unfinished(folder) or not folder.is_dir():
+        return folder
+    runs = [path for path in sorted(folder.iterdir()) if is_finished(path)]
+    if len(runs) > 1:
+        names = ", ".join(str(path) for path in runs)
+        raise RunFolderError(f"{folder} holds {len(runs)} runs; choose one of {names}")
+    return runs[0] if runs else folder
+
+
 def require_target(folder: Path, *, overwrite: bool, resume: bool) -> None:
     """Refuse a folder that a fit cannot be written into, or gone on with.
 

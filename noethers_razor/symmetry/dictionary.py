@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array
-from noethers_razor.conserved.base import Tracks
 from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length
 from noethers_razor.conserved.proposal.independence import INDEPENDENT, defects, gram, off_span
 from noethers_razor.conserved.proposal.sparsity import competing, most_gain
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.numerics.expressions import expression, symbolic
 from noethers_razor.numerics.polynomials import exponents, monomials
 from noethers_razor.symmetry.formulas import sparse_basis, symbolic_sum, text_of
@@ -49,12 +49,12 @@ class Dictionary(NamedTuple):
 
     Args:
         names: of the D terms.
-        slopes: gradients (B, D, M) at states, in the frame.
+        gradients: gradients (B, D, M) at states, in the frame.
         values: of states (N, M) of data units, (N, D).
     """
 
     names: list[str]
-    slopes: np.ndarray
+    gradients: np.ndarray
     values: Callable[[np.ndarray], np.ndarray]
 
 
@@ -103,29 +103,29 @@ def dictionary_of(
             return np.asarray(jax.jit(terms_of)(jnp.asarray(x, jnp.float64)))
 
     with jax.enable_x64(True):
-        slopes = np.asarray(jax.jit(jax.vmap(jax.jacfwd(terms_of)))(jnp.asarray(states, jnp.float64)))
+        gradients = np.asarray(jax.jit(jax.vmap(jax.jacfwd(terms_of)))(jnp.asarray(states, jnp.float64)))
     variables = [*coordinates, *(f"({term})" if any(c in term for c in "+-*/^ ") else term for term in terms)]
     powers = exponents(len(variables), degree)
     names = ["*".join(_power(variables[i], p) for i, p in enumerate(row) if p) for row in powers]
-    return Dictionary(names, slopes @ back, values)
+    return Dictionary(names, gradients @ back, values)
 
 
 def constant_along(
-    dictionary: Dictionary, tracks: Tracks | None, out_of: Callable[[np.ndarray], np.ndarray]
+    dictionary: Dictionary, trajectories: FrameTrajectories | None, out_of: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], bool]:
-    """Whether a combination (D,) of terms varies along tracks by no more than noise; without tracks all may.
+    """Whether a combination (D,) of terms varies along trajectories by no more than noise; without trajectories all may.
 
     Args:
-        out_of: from the frame of the tracks to data units.
+        out_of: from the frame of the trajectories to data units.
     """
-    if tracks is None:
+    if trajectories is None:
         return lambda row: True
-    values = dictionary.values(out_of(tracks.states))
-    shaken = dictionary.values(out_of(tracks.shaken(0))) - values
+    values = dictionary.values(out_of(trajectories.states))
+    shaken = dictionary.values(out_of(trajectories.with_noise(0))) - values
 
     def test(row: np.ndarray) -> bool:
-        defect = defects(values @ row[:, None], shaken @ row[:, None], tracks)
-        return bool(credible_length(defect, tracks.deviation)[0] >= CREDIBLE)
+        defect = defects(values @ row[:, None], shaken @ row[:, None], trajectories)
+        return bool(credible_length(defect, trajectories.deviation)[0] >= CREDIBLE)
 
     return test
 
@@ -159,9 +159,9 @@ def formulas_in_span(
         defect: conservation defect of the learned quantities, which are known no better than that.
         constant: whether the data leave a combination (D,) possible, see `constant_along`.
     """
-    size = np.sqrt(np.mean(np.sum(dictionary.slopes**2, axis=-1), axis=0))
-    slopes = dictionary.slopes / np.maximum(size, 1e-300)[:, None]
-    total, off = gram(slopes), gram(off_span(slopes, learned))
+    size = np.sqrt(np.mean(np.sum(dictionary.gradients**2, axis=-1), axis=0))
+    gradients = dictionary.gradients / np.maximum(size, 1e-300)[:, None]
+    total, off = gram(gradients), gram(off_span(gradients, learned))
     limit = min(max(_SLACK, _MULTIPLE * defect), _LARGEST)
     squares, columns = _least(total, off)
     inside = min(int(np.sum(np.sqrt(squares) < _INSIDE)), _MOST_DIMENSIONS)
@@ -175,11 +175,11 @@ def formulas_in_span(
     ]
     found.sort(key=lambda pair: (np.count_nonzero(pair[0]), pair[1]))
     chosen: list[Formula] = []
-    spanned = np.zeros((len(slopes), 0, slopes.shape[2]))
+    spanned = np.zeros((len(gradients), 0, gradients.shape[2]))
 
     def ask(row: np.ndarray, sine: float) -> bool:
         nonlocal spanned
-        own = np.einsum("d,bdi->bi", row, slopes)[:, None]
+        own = np.einsum("d,bdi->bi", row, gradients)[:, None]
         if np.sum(off_span(own, spanned) ** 2) < INDEPENDENT * np.sum(own**2) or len(chosen) == most:
             return False
         formula = _tested(row, sine, size, total, off, limit, constant, dictionary.names)
@@ -193,7 +193,7 @@ def formulas_in_span(
         ask(*pair)
     # What is not sparse in an echelon form may be so in another basis.
     while len(chosen) < most:
-        further = _further(total, off, gram(off_span(slopes, spanned)), limit)
+        further = _further(total, off, gram(off_span(gradients, spanned)), limit)
         if further is None or not ask(*further):
             break
     return chosen

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Observable
-from noethers_razor.conserved import thinned
 from noethers_razor.conserved.proposal.constancy import least_varying
 from noethers_razor.conserved.proposal.independence import independent_rank, off_span
+from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics.phase_space import bracket_defect
 from noethers_razor.mechanics.quadratic_form import QuadraticForm, quadratic_value
@@ -149,17 +149,17 @@ class FunctionReport:
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
-def independent_count(slopes: np.ndarray, energy: np.ndarray) -> int:
+def independent_count(gradients: np.ndarray, energy: np.ndarray) -> int:
     """How many of functions with gradients (B, K, M) are independent of those before them and of H (B, M)."""
-    every = np.concatenate([energy[:, None], slopes], axis=1)
+    every = np.concatenate([energy[:, None], gradients], axis=1)
     size = np.sqrt(np.mean(np.sum(every**2, axis=-1), axis=0))[:, None]
     return independent_rank(every / np.maximum(size, 1e-300)) - 1
 
 
-def _angles(slopes: np.ndarray, span: np.ndarray) -> list[float]:
+def _angles(gradients: np.ndarray, span: np.ndarray) -> list[float]:
     """Median angles in degrees, over states, of gradients (B, k, M) to the span of others (B, j, M)."""
-    size = np.maximum(np.linalg.norm(slopes, axis=-1), 1e-300)
-    sine = np.linalg.norm(off_span(slopes, span), axis=-1) / size
+    size = np.maximum(np.linalg.norm(gradients, axis=-1), 1e-300)
+    sine = np.linalg.norm(off_span(gradients, span), axis=-1) / size
     return [float(a) for a in np.median(np.degrees(np.arcsin(np.minimum(sine, 1.0))), axis=0)]
 
 
@@ -180,7 +180,7 @@ def _integrals(truth: Any) -> dict[str, Observable]:
     return {name: function(value) for name, value in truth.items()}
 
 
-def true_slopes(truth: Any, states: np.ndarray, back: np.ndarray) -> dict[str, np.ndarray]:
+def true_gradients(truth: Any, states: np.ndarray, back: np.ndarray) -> dict[str, np.ndarray]:
     """Gradients (B, M) of true integrals by name, in the frame.
 
     Raises:
@@ -202,13 +202,15 @@ def true_slopes(truth: Any, states: np.ndarray, back: np.ndarray) -> dict[str, n
 
 def _unsure(result: Fitted, directions: np.ndarray) -> Uncertainty | None:
     """How sure the combinations (K, r) of the learned functions are, of gradients orthonormal in the mean."""
-    tracks = result.tracks
-    if tracks is None or not directions.shape[1]:
+    trajectories = result.trajectories
+    if trajectories is None or not directions.shape[1]:
         return None
-    states = result.frame.out_of(tracks.states)
-    slopes = np.einsum("kbi,kj->jbi", result.function_slopes(thinned(states, _SLOPES)), directions)
-    turned = directions @ least_varying(result.conserved(states) @ directions, slopes, tracks)[0].T
-    return uncertainty_of(lambda x: result.conserved(result.frame.out_of(x)) @ turned, result.moment, tracks)
+    states = result.frame.out_of(trajectories.states)
+    gradients = np.einsum("kbi,kj->jbi", result.conserved_gradients(thinned(states, _SLOPES)), directions)
+    turned = directions @ least_varying(result.conserved(states) @ directions, gradients, trajectories)[0].T
+    return uncertainty_of(
+        lambda x: result.conserved(result.frame.out_of(x)) @ turned, result.moment, trajectories
+    )
 
 
 def find_functions(
@@ -225,20 +227,20 @@ def find_functions(
         UsageError: for terms that are no formulas, or a truth of another phase space.
     """
     states, back = np.asarray(result.states, np.float64), result.frame.inverse
-    slopes = np.swapaxes(result.function_slopes(states), 0, 1)
+    gradients = np.swapaxes(result.conserved_gradients(states), 0, 1)
     size = np.mean(np.sum(result.frame.into(states) ** 2, axis=1))
-    flat = np.swapaxes(slopes, 0, 1).reshape(slopes.shape[1], -1)
+    flat = np.swapaxes(gradients, 0, 1).reshape(gradients.shape[1], -1)
     squares, rotation = np.linalg.eigh(flat @ flat.T / len(states) / size)
     values = np.sqrt(np.maximum(squares[::-1], 0.0))
     used = active_count(values)
-    principal = np.einsum("bki,kj->bji", slopes, rotation[:, ::-1][:, :used])
-    energy = np.asarray(result.slopes, np.float64) @ back
+    principal = np.einsum("bki,kj->bji", gradients, rotation[:, ::-1][:, :used])
+    energy = np.asarray(result.state_gradients, np.float64) @ back
     with jax.enable_x64(True):
         defects = np.median(
             np.asarray(bracket_defect(jnp.asarray(principal), jnp.asarray(energy)[:, None])), axis=0
         )
     rank = independent_count(principal, energy)
-    given = result.dictionary_terms if terms is None else list(terms)
+    given = result.terms if terms is None else list(terms)
     dictionary = dictionary_of(result.coordinates, given, degree, states, back)
     size = np.sqrt(np.mean(np.sum(energy**2, axis=-1)))
     spanned = np.concatenate([principal, energy[:, None] / max(float(size), 1e-300)], axis=1)
@@ -246,7 +248,7 @@ def find_functions(
     _, lengths, directions = np.linalg.svd(spanned, full_matrices=False)
     spanned = (lengths[..., None] * directions)[:, : spanned.shape[2] - 1]
     typical = float(np.median(defects)) if used else 0.0
-    constant = constant_along(dictionary, result.tracks, result.frame.out_of)
+    constant = constant_along(dictionary, result.trajectories, result.frame.out_of)
     unsure = _unsure(result, rotation[:, ::-1][:, :used] / values[:used])
     report = FunctionReport(
         singular_values=values,
@@ -263,7 +265,7 @@ def find_functions(
     )
     if truth is None:
         return report
-    exact = true_slopes(truth, states, back)
+    exact = true_gradients(truth, states, back)
     both = np.stack(list(exact.values()), axis=1)
     ahead = _angles(both, spanned)
     return dataclasses.replace(

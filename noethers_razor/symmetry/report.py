@@ -139,8 +139,8 @@ class SymmetryReport:
     def generators(self, x: ArrayLike) -> np.ndarray:
         """Fields J grad C of the readable quantities at states (..., M), data units: (rank, ..., M)."""
         moved = np.asarray(x, np.float64) - self.readable_centre
-        slopes = [moved @ form + linear for form, linear in self.readable_forms]
-        return np.reshape(slopes, (len(slopes), *moved.shape)) @ symplectic_form(moved.shape[-1]).T
+        gradients = [moved @ form + linear for form, linear in self.readable_forms]
+        return np.reshape(gradients, (len(gradients), *moved.shape)) @ symplectic_form(moved.shape[-1]).T
 
     def flow(self, x: ArrayLike, tau: ArrayLike) -> np.ndarray:
         """States (rank, T, M) at flow times (T,) along each readable quantity from a state (M,); exact."""
@@ -267,7 +267,7 @@ def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
     rank = span.rank
     inner = span.form[:rank], span.linear[:rank]
     form, linear = frame.quadratic_out_of(*inner)
-    gradient = result.slopes
+    gradient = result.state_gradients
     algebra = analyse(*inner, result.moment)
     moved, shift, names = shifted(linear, form, states, result.coordinates)
     near = states - shift
@@ -277,8 +277,8 @@ def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
         return float(_median_defects(a[None], b[None], near, gradient, frame)[0])
 
     unsure = None
-    if rank and result.tracks:
-        unsure = uncertainty_of_span(span.vectors[:rank], result.moment, result.tracks)
+    if rank and result.trajectories:
+        unsure = uncertainty_of_span(span.vectors[:rank], result.moment, result.trajectories)
     known = None if unsure is None or unsure.angle is None else float(unsure.angle[-1])
 
     def is_open(row: np.ndarray) -> bool:
@@ -316,7 +316,7 @@ def _find_forms(result: Fitted, truth: Truth | Any | None) -> SymmetryReport:
 def _all_used(result: Fitted, span: Span) -> list[str]:
     """That more quantities might have been found had more been looked for."""
     offered = len(span.singular_values)
-    if result.tracks is None or span.rank < offered or offered == largest_count(result.frame.dim):
+    if result.trajectories is None or span.rank < offered or offered == largest_count(result.frame.dim):
         return []
     return [f"all {offered} quantities that were looked for are there: look for more with --conserved"]
 

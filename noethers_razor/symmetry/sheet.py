@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import ArrayLike
-from noethers_razor.conserved.base import Tracks
 from noethers_razor.data.frame import Frame
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import UsageError
 from noethers_razor.plot import markup
 
@@ -38,7 +38,7 @@ class Fitted(Protocol):
         ...
 
     @property
-    def tracks(self) -> Tracks | None:
+    def trajectories(self) -> FrameTrajectories | None:
         """Trajectories of the data in the frame and their noise, where they are known."""
         ...
 
@@ -63,7 +63,7 @@ class Fitted(Protocol):
         ...
 
     @property
-    def dictionary_terms(self) -> list[str]:
+    def terms(self) -> list[str]:
         """Terms beside the coordinates that formulas may have."""
         ...
 
@@ -71,7 +71,7 @@ class Fitted(Protocol):
         """Values (..., K) of the learned quantities at states (..., M), data units."""
         ...
 
-    def function_slopes(self, states: np.ndarray) -> np.ndarray:
+    def conserved_gradients(self, states: np.ndarray) -> np.ndarray:
         """Gradients (K, B, M) of the learned quantities at states (B, M) of data units, in the frame."""
         ...
 
@@ -80,7 +80,7 @@ class Fitted(Protocol):
         ...
 
     @property
-    def slopes(self) -> np.ndarray:
+    def state_gradients(self) -> np.ndarray:
         """Gradient of H at the held-out states, data units."""
         ...
 

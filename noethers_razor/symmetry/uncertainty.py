@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from noethers_razor.conserved import Tracks
 from noethers_razor.conserved.proposal.constancy import (
     DOUBT,
     Observables,
@@ -25,6 +24,7 @@ from noethers_razor.conserved.proposal.constancy import (
     scatter,
     stretches,
 )
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.numerics.subspaces import largest_sine, orthonormal
 from noethers_razor.symmetry.algebra.structure import analyse
 
@@ -128,11 +128,13 @@ class Uncertainty:
 class _Draws:
     """Random weights of the trajectories, or of stretches of them where there are few."""
 
-    def __init__(self, tracks: Tracks, number: int) -> None:
-        self.tracks = tracks
-        _, place, count = np.unique(tracks.track, return_inverse=True, return_counts=True)
+    def __init__(self, trajectories: FrameTrajectories, number: int) -> None:
+        self.trajectories = trajectories
+        _, place, count = np.unique(trajectories.trajectory, return_inverse=True, return_counts=True)
         parts = -(-_FEWEST_BLOCKS // len(count))
-        _, self.block = np.unique(place * parts + stretches(tracks.track, parts), return_inverse=True)
+        _, self.block = np.unique(
+            place * parts + stretches(trajectories.trajectory, parts), return_inverse=True
+        )
         # A trajectory has one degree of freedom less than states.
         self.free = 1.0 - 1.0 / count[place]
         blocks = int(self.block[-1]) + 1
@@ -151,12 +153,12 @@ class _Draws:
         Args:
             values, shaken: (N, k) at the states, and with noise added to these.
         """
-        varies = self.mean(centred(values, self.tracks.track) ** 2, free=True)
+        varies = self.mean(centred(values, self.trajectories.trajectory) ** 2, free=True)
         return np.sqrt(varies / np.maximum(self.mean((shaken - values) ** 2), 1e-300))
 
     def scatters(self, values: np.ndarray) -> Iterator[np.ndarray]:
         """Squares and products (k, k) along trajectories of values (N, k), of each draw, up to a factor."""
-        off = centred(values, self.tracks.track)
+        off = centred(values, self.trajectories.trajectory)
         for weights in self.weights:
             yield (off * weights[self.block, None]).T @ off
 
@@ -176,20 +178,20 @@ def discoveries(p: np.ndarray, rate: float = FALSE_DISCOVERY_RATE) -> np.ndarray
     return found
 
 
-def is_white(values: np.ndarray, track: np.ndarray) -> np.ndarray:
-    """Which of values (N, k) vary along tracks as white noise does, whatever its size (von Neumann 1941).
+def is_white(values: np.ndarray, trajectory: np.ndarray) -> np.ndarray:
+    """Which of values (N, k) vary along trajectories as white noise does, whatever its size (von Neumann 1941).
 
     Half the mean squared change over any number of states is then the variance. What is slow changes less
     over few states; what oscillates changes less or more over some number of them.
     """
-    _, count = np.unique(track, return_counts=True)
+    _, count = np.unique(trajectory, return_counts=True)
     if np.median(count) < _FEWEST_STATES:
         return np.zeros(values.shape[1], bool)
-    total, free = scatter(values, track)
+    total, free = scatter(values, trajectory)
     variance = np.maximum(np.diag(total) / free, 1e-300)
     white = np.ones(values.shape[1], bool)
     for lag in range(1, _LAGS + 1):
-        near = np.flatnonzero(track[lag:] == track[:-lag])
+        near = np.flatnonzero(trajectory[lag:] == trajectory[:-lag])
         change = np.mean((values[near + lag] - values[near]) ** 2, axis=0) / 2
         ratio = np.sqrt(variance / np.maximum(change, 1e-300))
         white &= (ratio <= _WHITE) & (ratio >= 1.0 / _WHITE)
@@ -216,52 +218,54 @@ def _judged(own: np.ndarray, white: np.ndarray, other: np.ndarray, credible: int
     return Uncertainty(len(own), deviation, 1.0 - missed / len(own), trusted, credible)
 
 
-def uncertainty_of(values: Values, moment: np.ndarray, tracks: Tracks) -> Uncertainty:
+def uncertainty_of(values: Values, moment: np.ndarray, trajectories: FrameTrajectories) -> Uncertainty:
     """Which quantities are constant along the trajectories.
 
     Args:
         values: states (N, M) of the frame -> (N, r), the most constant combinations.
         moment: second moment of the data, see `forms.second_moment`.
-        tracks: in the frame, with their noise.
+        trajectories: in the frame, with their noise.
     """
-    return _uncertainty_of(values, Observables.of(tracks, moment), tracks)
+    return _uncertainty_of(values, Observables.of(trajectories, moment), trajectories)
 
 
-def _uncertainty_of(values: Values, observables: Observables, tracks: Tracks) -> Uncertainty:
-    draws, shaken = _Draws(tracks, _DRAWS), tracks.shaken(2)
-    inside = observables.values(tracks.states)
+def _uncertainty_of(values: Values, observables: Observables, trajectories: FrameTrajectories) -> Uncertainty:
+    draws, shaken = _Draws(trajectories, _DRAWS), trajectories.with_noise(2)
+    inside = observables.values(trajectories.states)
     # Random observables of one displacement: isotropic where displacement is length.
     drawn = np.random.default_rng(1).normal(size=(len(observables.rows), _RANDOM))
     metric = np.linalg.cholesky(observables.rows @ observables.rows.T)
     random = np.linalg.solve(metric.T, drawn)
-    along = values(tracks.states)
+    along = values(trajectories.states)
     own = draws.over_noise(along, values(shaken))
     other = draws.over_noise(inside @ random, observables.values(shaken) @ random)
-    held = held_out_defects(inside, tracks.track, inside.shape[1])
-    varied = np.append(np.flatnonzero(held > DOUBT * tracks.deviation), len(held))
-    return _judged(own, is_white(along, tracks.track), other, int(varied[0]))
+    held = held_out_defects(inside, trajectories.trajectory, inside.shape[1])
+    varied = np.append(np.flatnonzero(held > DOUBT * trajectories.deviation), len(held))
+    return _judged(own, is_white(along, trajectories.trajectory), other, int(varied[0]))
 
 
-def uncertainty_of_span(vectors: np.ndarray, moment: np.ndarray, tracks: Tracks) -> Uncertainty:
+def uncertainty_of_span(
+    vectors: np.ndarray, moment: np.ndarray, trajectories: FrameTrajectories
+) -> Uncertainty:
     """The same of quadratic quantities, with the angle and the algebra of their span.
 
     Args:
         vectors: (rank, E) embedded vectors of the accepted span, orthonormal, see `Span`.
         moment: that they are embedded with.
-        tracks: in the frame, with their noise.
+        trajectories: in the frame, with their noise.
     """
-    observables = Observables.of(tracks, moment)
-    inside = observables.values(tracks.states)
+    observables = Observables.of(trajectories, moment)
+    inside = observables.values(trajectories.states)
     inner = np.linalg.qr((vectors @ np.linalg.pinv(observables.rows)).T)[0].T
-    whole, _ = scatter(inside, tracks.track)
+    whole, _ = scatter(inside, trajectories.trajectory)
     # The most constant combination of the span first: a false one is not to hide in the others.
     turned = np.linalg.eigh(inner @ whole @ inner.T)[1].T @ inner
-    found = _uncertainty_of(lambda x: observables.values(x) @ turned.T, observables, tracks)
+    found = _uncertainty_of(lambda x: observables.values(x) @ turned.T, observables, trajectories)
     found = dataclasses.replace(found, rows=turned @ observables.rows)
     rank = len(vectors)
     if found.credible > rank:
         return found
-    draws = _Draws(tracks, _DRAWS if inside.shape[1] * inside.size < _COSTLY else _DRAWS // 4)
+    draws = _Draws(trajectories, _DRAWS if inside.shape[1] * inside.size < _COSTLY else _DRAWS // 4)
     least = [np.linalg.eigh(products)[1][:, :rank].T for products in draws.scatters(inside)]
     spans = [orthonormal(span @ observables.rows) for span in least]
     here = orthonormal(np.linalg.eigh(whole)[1][:, :rank].T @ observables.rows)

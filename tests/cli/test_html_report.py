@@ -115,7 +115,7 @@ def test_pages_of_other_families(data):
     assert "0 conserved quantities" in written.words and "Predictions" not in written.words
     mixed = nr.fit(data, seed=1, conserved=nr.Polynomial(2, degree=2), config=brief)
     # Its functions may have gone; what was saved before there were times has none to follow.
-    old = dataclasses.replace(mixed, tracks=mixed.tracks._replace(time=None))
+    old = dataclasses.replace(mixed, trajectories=mixed.trajectories._replace(time=None))
     written = Parts(page(nr.find_symmetries(old), old))
     assert "How sure" in written.words and "Predictions" not in written.words
 

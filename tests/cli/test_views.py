@@ -84,8 +84,8 @@ def test_generators_are_those_of_the_values_in_units_of_the_users(family):
     state = data.states[2, 3]
     steps = 1e-4 * np.abs(state).max() * np.eye(4)
     rise = (result.conserved(state + steps) - result.conserved(state - steps)) / (2 * steps.max())
-    slopes = result.frame.action * rise.T
-    expected = np.concatenate([slopes[:, 2:], -slopes[:, :2]], axis=1)
+    gradients = result.frame.action * rise.T
+    expected = np.concatenate([gradients[:, 2:], -gradients[:, :2]], axis=1)
     np.testing.assert_allclose(
         result.generators(state), expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max()
     )

@@ -9,17 +9,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from noethers_razor.conserved import (
-    FAMILIES,
-    ConservedFamily,
-    KnownQuadratic,
-    NoSymmetry,
-    Quadratic,
-    Tracks,
-)
-from noethers_razor.conserved.expansion import LENGTH
+from noethers_razor.conserved import FAMILIES
+from noethers_razor.conserved.base import Family
+from noethers_razor.conserved.features import LENGTH
+from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.conserved.proposal import constancy
+from noethers_razor.conserved.quadratic import KnownQuadratic, Quadratic
 from noethers_razor.data.frame import Frame
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.inference.fit import to_tracks
 from noethers_razor.mechanics import phase_space as mechanics
 from noethers_razor.mechanics import quadratic_form
@@ -83,7 +80,7 @@ def largest_angle(params, named):
 @pytest.mark.parametrize("name", list(FAMILIES))
 def test_family_keeps_its_promises(name, x64):
     family = make(name)
-    assert isinstance(family, ConservedFamily)
+    assert isinstance(family, Family)
     assert family.name == name
     params = family.init(jax.random.key(0), DIM)
     forms = family.count - family.functions
@@ -222,10 +219,10 @@ def test_known_rotations_turn_once_in_two_pi(size, x64):
     # Whatever the units of the given quantities: the average over [-pi, pi] is then exact.
     named = Oscillators(n=N).conserved()
     oracle = KnownQuadratic(*(size * part for part in stack_forms(named)))
-    tracks = tracks_of(np.ones(N))
-    params = oracle.propose(tracks, jax.random.key(0)).params
+    trajectories = tracks_of(np.ones(N))
+    params = oracle.propose(trajectories, jax.random.key(0)).params
     assert largest_angle(params, named) < 1e-7
-    x = jnp.asarray(tracks.states[::12][:5])
+    x = jnp.asarray(trajectories.states[::12][:5])
     points = orbit_of("oracle")(params, jnp.pi * jnp.eye(oracle.count), x)
     twice = orbit_of("oracle")(params, 2 * jnp.pi * jnp.eye(oracle.count), x)
     np.testing.assert_allclose(twice, jnp.broadcast_to(x, twice.shape), atol=1e-9)
@@ -237,10 +234,10 @@ def test_other_known_quantities_start_with_unit_displacement(size, x64):
     # A translation, a shear and a squeeze never come back.
     form, linear = np.zeros((3, DIM, DIM)), np.zeros((3, DIM))
     linear[0, N] = form[1, N, N] = form[2, 0, N] = form[2, N, 0] = size
-    tracks, oracle = tracks_of(np.ones(N)), KnownQuadratic(form, linear)
-    params = oracle.propose(tracks, jax.random.key(0)).params
-    gradients = jax.vmap(jax.jacobian(lambda y: oracle.value(params, y)))(jnp.asarray(tracks.states))
-    displacement = np.sum(gradients**2, axis=(0, 2)) / np.sum(tracks.states**2)
+    trajectories, oracle = tracks_of(np.ones(N)), KnownQuadratic(form, linear)
+    params = oracle.propose(trajectories, jax.random.key(0)).params
+    gradients = jax.vmap(jax.jacobian(lambda y: oracle.value(params, y)))(jnp.asarray(trajectories.states))
+    displacement = np.sum(gradients**2, axis=(0, 2)) / np.sum(trajectories.states**2)
     np.testing.assert_allclose(displacement, 1.0, rtol=1e-10)
 
 
@@ -277,9 +274,11 @@ def test_what_is_constant_along_exact_trajectories_is_the_truth(frequencies, cou
 
 def test_defect_of_a_true_quantity_is_the_noise_whatever_its_coordinates(x64):
     noise, skew = 0.05, np.random.default_rng(5).normal(size=(DIM, DIM))
-    tracks = tracks_of(np.ones(N), noise, count=200)
-    mixed = Tracks(tracks.states @ skew.T, tracks.track, skew @ tracks.noise @ skew.T)
-    for seen in (tracks, mixed):
+    trajectories = tracks_of(np.ones(N), noise, count=200)
+    mixed = FrameTrajectories(
+        trajectories.states @ skew.T, trajectories.trajectory, skew @ trajectories.noise @ skew.T
+    )
+    for seen in (trajectories, mixed):
         proposal = constancy.proposal(seen, largest_count(DIM))
         ratio = proposal.defect / proposal.expected
         assert 0.9 < ratio[: N**2].min() < ratio[: N**2].max() < 1.15
@@ -294,11 +293,11 @@ def test_defect_of_a_true_quantity_is_the_noise_whatever_its_coordinates(x64):
 def test_too_few_data_make_nothing_credible(x64):
     # 33 differences and 27 observables: some combination is nearly constant on any such data.
     states = np.random.default_rng(3).normal(size=(36, DIM))
-    tracks = Tracks(states, np.repeat(np.arange(3), 12), 0.1**2 * np.eye(DIM))
+    trajectories = FrameTrajectories(states, np.repeat(np.arange(3), 12), 0.1**2 * np.eye(DIM))
     values = quadratic_form.basis_values(states)
-    fitted = np.sqrt(np.linalg.eigvalsh(constancy.scatter(values, tracks.track)[0])[0] / 33)
+    fitted = np.sqrt(np.linalg.eigvalsh(constancy.scatter(values, trajectories.trajectory)[0])[0] / 33)
     assert fitted < 0.1
-    assert constancy.proposal(tracks, 10).length.max() < 0.5
+    assert constancy.proposal(trajectories, 10).length.max() < 0.5
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -314,14 +313,17 @@ def test_few_long_trajectories_are_judged_by_their_stretches(count, x64):
 
 
 def test_least_varying_combinations_of_a_mixed_span(x64):
-    tracks, rng = tracks_of(np.ones(N), 0.01), np.random.default_rng(6)
-    form, linear, _ = constancy.candidates(tracks, largest_count(DIM))
+    trajectories, rng = tracks_of(np.ones(N), 0.01), np.random.default_rng(6)
+    form, linear, _ = constancy.candidates(trajectories, largest_count(DIM))
     chosen = np.r_[0 : N**2, N**2 + 3 : N**2 + 6]
     mixing = np.linalg.qr(rng.normal(size=(len(chosen), len(chosen))))[0]
     a, b = np.tensordot(mixing, form[chosen], 1), mixing @ linear[chosen]
-    values = 0.5 * np.einsum("kij,bi,bj->bk", a, tracks.states, tracks.states) + tracks.states @ b.T
-    slopes = np.einsum("kij,bj->kbi", a, tracks.states) + b[:, None]
-    turned, defect = constancy.least_varying(values, slopes, tracks)
+    values = (
+        0.5 * np.einsum("kij,bi,bj->bk", a, trajectories.states, trajectories.states)
+        + trajectories.states @ b.T
+    )
+    gradients = np.einsum("kij,bj->kbi", a, trajectories.states) + b[:, None]
+    turned, defect = constancy.least_varying(values, gradients, trajectories)
     np.testing.assert_allclose(turned @ turned.T, np.eye(len(chosen)), atol=1e-10)
     assert np.all(np.diff(defect) >= 0)
     assert defect[N**2 - 1] < 0.02 < 0.2 < defect[N**2]
@@ -330,9 +332,9 @@ def test_least_varying_combinations_of_a_mixed_span(x64):
 
 
 def test_observables_that_move_no_datum_leave_their_places_empty(x64):
-    tracks = tracks_of(np.ones(N))
-    tracks.states[:, [0, N]] = 0.0  # the first oscillator rests
-    proposal = constancy.proposal(tracks, largest_count(DIM))
+    trajectories = tracks_of(np.ones(N))
+    trajectories.states[:, [0, N]] = 0.0  # the first oscillator rests
+    proposal = constancy.proposal(trajectories, largest_count(DIM))
     # q1^2, q1 p1 and p1^2 have no gradient where q1 = p1 = 0.
     empty = np.isnan(proposal.defect)
     assert empty.sum() == 3
@@ -345,7 +347,7 @@ def test_observables_that_move_no_datum_leave_their_places_empty(x64):
 def test_one_proposed_rotation_turns_once_in_two_pi(x64):
     # An orbit that is nearly closed would average over an arc, and C moves too slowly to mend it.
     states = np.asarray(tracks_of(np.ones(N)).states)[:, [0, N]]
-    stretched = Tracks(states * [3.0, 0.4], np.arange(len(states)) // 12, np.eye(2))
+    stretched = FrameTrajectories(states * [3.0, 0.4], np.arange(len(states)) // 12, np.eye(2))
     proposal = constancy.proposal(stretched._replace(noise=1e-4 * np.eye(2)), 1)
     assert proposal.length[0] > 0.999
     family, x = Quadratic(1), jnp.asarray(stretched.states[:5])
@@ -356,12 +358,12 @@ def test_one_proposed_rotation_turns_once_in_two_pi(x64):
 
 def test_random_start_is_small_and_follows_the_key(x64):
     family = Quadratic(5, start="random")
-    tracks = tracks_of(np.ones(N))
-    first, again, other = (family.propose(tracks, jax.random.key(seed)).params for seed in (0, 0, 1))
+    trajectories = tracks_of(np.ones(N))
+    first, again, other = (family.propose(trajectories, jax.random.key(seed)).params for seed in (0, 0, 1))
     np.testing.assert_array_equal(first["form"], again["form"])
     assert not np.any(first["form"] == other["form"])
     entries = flat(**first)
     # Deviation .02, within five standard errors.
     assert abs(entries.std() / 0.02 - 1) < 5 / np.sqrt(2 * entries.size)
-    proposed = Quadratic(5).propose(tracks, jax.random.key(0)).params
+    proposed = Quadratic(5).propose(trajectories, jax.random.key(0)).params
     assert largest_angle(proposed, Oscillators(n=N).conserved()) < 1e-6

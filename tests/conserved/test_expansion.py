@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noethers_razor.conserved import Neural, Polynomial, gradients
+from noethers_razor.conserved.base import gradients_of
+from noethers_razor.conserved.neural import Neural
+from noethers_razor.conserved.polynomial import Polynomial
 from noethers_razor.conserved.proposal import independence
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.errors import UsageError
@@ -30,21 +32,21 @@ def prepared(system):
     data = system.simulate(3, n_trajectories=120, n_steps=40, noise=NOISE)
     frame = fit_frame(data.observed(), data.transitions())
     root = NOISE * frame.matrix
-    slopes = true_slopes(system, frame, data.observed())["H"]
-    tracks = to_tracks(frame, data)._replace(noise=root @ root.T, slopes=slopes)
+    gradients = true_gradients(system, frame, data.observed())["H"]
+    trajectories = to_tracks(frame, data)._replace(noise=root @ root.T, gradients=gradients)
     held = system.simulate(3, n_trajectories=10, n_steps=20, stream="test").observed()
-    return data, frame, tracks, held
+    return data, frame, trajectories, held
 
 
 @functools.cache
 def proposed(system, family):
     """A family in the frame of a system's data, and its proposal."""
-    data, frame, tracks, _ = prepared(system)
+    data, frame, trajectories, _ = prepared(system)
     fitted = family.fitted_to(frame, data.coordinates)
-    return fitted, fitted.propose(tracks, jax.random.key(1))
+    return fitted, fitted.propose(trajectories, jax.random.key(1))
 
 
-def true_slopes(system, frame, states):
+def true_gradients(system, frame, states):
     """Gradients (B, M) of the integrals by name, in the frame."""
     with jax.enable_x64(True):
         return {
@@ -100,13 +102,13 @@ def test_proposal_finds_every_integral_besides_the_energy_and_no_other(system, f
     assert np.isfinite(proposal.defect).sum() == count
     assert np.all(proposal.length[:count] > 0.5)
     np.testing.assert_array_equal(proposal.params["weights"][count:], 0.0)
-    slopes = gradients(fitted, proposal.params, np.asarray(frame.into(held), np.float32))[:count]
-    truth = true_slopes(system, frame, held)
+    gradients = gradients_of(fitted, proposal.params, np.asarray(frame.into(held), np.float32))[:count]
+    truth = true_gradients(system, frame, held)
     with jax.enable_x64(True):
-        found = np.asarray(bracket_defect(jnp.asarray(slopes), jnp.asarray(truth["H"])[None]))
+        found = np.asarray(bracket_defect(jnp.asarray(gradients), jnp.asarray(truth["H"])[None]))
     assert all(np.median(found, axis=1) < largest)
     # Every integral's gradient lies in the span of those found and of the energy's, state by state.
-    spanned = np.concatenate([np.swapaxes(slopes, 0, 1), truth["H"][:, None]], axis=1)
+    spanned = np.concatenate([np.swapaxes(gradients, 0, 1), truth["H"][:, None]], axis=1)
     for name, slope in truth.items():
         sine = np.linalg.norm(independence.off_span(slope[:, None], spanned)[:, 0], axis=1)
         assert np.median(sine / np.linalg.norm(slope, axis=1)) < 2 * largest, name
@@ -122,10 +124,10 @@ def test_polynomials_keep_only_the_terms_that_they_need():
     assert np.all(np.count_nonzero(used, axis=1) <= 30)
     # On states that no data reach a function of the integrals is one still: dense ones were only near data.
     far = jax.random.normal(jax.random.key(5), (200, 6)) * 2.0
-    slopes = gradients(fitted, proposal.params, np.asarray(frame.into(np.asarray(far)), np.float32))[:2]
-    truth = np.stack(list(true_slopes(system, frame, np.asarray(far, np.float64)).values()), axis=1)
+    gradients = gradients_of(fitted, proposal.params, np.asarray(frame.into(np.asarray(far)), np.float32))[:2]
+    truth = np.stack(list(true_gradients(system, frame, np.asarray(far, np.float64)).values()), axis=1)
     truth /= np.linalg.norm(truth, axis=-1, keepdims=True)
-    for slope in slopes:
+    for slope in gradients:
         off = np.linalg.norm(independence.off_span(slope[:, None], truth)[:, 0], axis=1)
         assert np.median(off / np.linalg.norm(slope, axis=1)) < 0.02
     # A term that was left out stays out in training.
@@ -153,13 +155,13 @@ def test_exact_polynomials_of_clean_data_are_found(assumed):
     system = Oscillators(n=2, frequencies=(1.0, 2**0.5))
     data = system.simulate(3, n_trajectories=40, n_steps=30)
     frame = fit_frame(data.observed(), data.transitions())
-    slopes = true_slopes(system, frame, data.observed())
-    tracks = to_tracks(frame, data)._replace(noise=assumed**2 * np.eye(4), slopes=slopes["H"])
+    gradients = true_gradients(system, frame, data.observed())
+    trajectories = to_tracks(frame, data)._replace(noise=assumed**2 * np.eye(4), gradients=gradients["H"])
     fitted = Polynomial(forms=False, degree=2).fitted_to(frame, data.coordinates)
-    proposal = fitted.propose(tracks, jax.random.key(1))
+    proposal = fitted.propose(trajectories, jax.random.key(1))
     assert np.sum(proposal.length > 0.5) == 1
-    found = gradients(fitted, proposal.params, np.asarray(tracks.states, np.float32))[0]
-    spanned = np.stack([slopes["H"], slopes["H1"]], axis=1)
+    found = gradients_of(fitted, proposal.params, np.asarray(trajectories.states, np.float32))[0]
+    spanned = np.stack([gradients["H"], gradients["H1"]], axis=1)
     off = np.linalg.norm(independence.off_span(found[:, None], spanned)[:, 0], axis=1)
     assert np.median(off / np.linalg.norm(found, axis=1)) < 1e-3
     # H1 or H2, each of two terms.
@@ -312,9 +314,9 @@ def test_a_family_in_no_phase_space_has_no_parameters(family):
 
 
 def test_random_start_is_small_and_makes_no_claim():
-    _, _, tracks, _ = prepared(Kepler())
+    _, _, trajectories, _ = prepared(Kepler())
     family = Neural(start="random").in_phase_space(4)
-    proposal = family.propose(tracks, jax.random.key(0))
+    proposal = family.propose(trajectories, jax.random.key(0))
     assert 0 < np.abs(proposal.params["weights"]).max() < 0.2
     assert np.isnan(proposal.length).all()
 

@@ -15,7 +15,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.inference.fit import to_tracks
 from noethers_razor.numerics.expressions import symbolic, symbols
 from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, formulas_in_span
-from noethers_razor.symmetry.function_report import find_functions, independent_count, true_slopes
+from noethers_razor.symmetry.function_report import find_functions, independent_count, true_gradients
 from noethers_razor.symmetry.sheet import bound_lines
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Toda
 
@@ -26,7 +26,7 @@ EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
 class Known:
     """A fit of functions that are given, each with an error of so much of its gradient."""
 
-    held_out, is_quadratic, evidence, tracks = True, False, {}, None
+    held_out, is_quadratic, evidence, trajectories = True, False, {}, None
 
     def __init__(self, system, functions, error=0.0, terms=()):
         data = system.simulate(0, n_trajectories=40, n_steps=20)
@@ -34,10 +34,10 @@ class Known:
         self.states, self.coordinates, self.dictionary_terms = data.observed(), data.coordinates, list(terms)
         self._functions, self._error = functions, error
         with jax.enable_x64(True):
-            self.slopes = np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(self.states)))
+            self.gradients = np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(self.states)))
 
-    def function_slopes(self, states):
-        exact = np.stack(list(true_slopes(self._functions, states, self.frame.inverse).values()))
+    def conserved_gradients(self, states):
+        exact = np.stack(list(true_gradients(self._functions, states, self.frame.inverse).values()))
         size = np.sqrt(np.mean(np.sum(exact**2, axis=-1), axis=1))[:, None, None]
         # Smooth errors, as those of a fit are: random waves over phase space.
         rng = np.random.default_rng(1)
@@ -89,9 +89,9 @@ def test_functions_of_others_add_nothing():
     angular = central.integrals()["Lxy"]
     both = Known(central, {"L": angular, "square": lambda x: angular(x) ** 2})
     assert find_functions(both).rank == 1
-    slopes = np.random.default_rng(0).normal(size=(20, 4, 4))
-    assert independent_count(slopes[:, 1:], slopes[:, 0]) == 3
-    assert independent_count(slopes[:, :1], slopes[:, 0]) == 0
+    gradients = np.random.default_rng(0).normal(size=(20, 4, 4))
+    assert independent_count(gradients[:, 1:], gradients[:, 0]) == 3
+    assert independent_count(gradients[:, :1], gradients[:, 0]) == 0
 
 
 @pytest.mark.slow
@@ -139,9 +139,9 @@ def test_data_tell_true_formulas_from_close_ones():
     noise = 0.01
     data = Kepler().simulate(0, n_trajectories=20, noise=noise)
     frame = fit_frame(data.observed(), data.transitions())
-    tracks = to_tracks(frame, data)._replace(noise=noise**2 * frame.matrix @ frame.matrix.T)
+    trajectories = to_tracks(frame, data)._replace(noise=noise**2 * frame.matrix @ frame.matrix.T)
     dictionary = dictionary_of(data.coordinates, [INVERSE], 3, data.observed(), frame.inverse)
-    constant = constant_along(dictionary, tracks, frame.out_of)
+    constant = constant_along(dictionary, trajectories, frame.out_of)
 
     def row(terms):
         assert set(terms) <= set(dictionary.names)
@@ -214,8 +214,8 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
     assert set(result.evidence["bounds"]) == {family.name, "none"}
     again = nr.load_result(result.save(tmp_path / "run"))
     np.testing.assert_array_equal(again.conserved(result.states), result.conserved(result.states))
-    assert len(np.unique(again.tracks.track)) == 29 and again.tracks.slopes is None
-    for kept, own in zip(again.tracks[:3], result.tracks[:3], strict=True):
+    assert len(np.unique(again.trajectories.trajectory)) == 29 and again.trajectories.gradients is None
+    for kept, own in zip(again.trajectories[:3], result.trajectories[:3], strict=True):
         np.testing.assert_array_equal(kept, own)
     report = nr.find_symmetries(again, system)
     assert isinstance(report, nr.FunctionReport)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpyro.distributions.kl import kl_divergence
 
-from noethers_razor.conserved import FAMILIES, NoSymmetry
-from noethers_razor.conserved.expansion import LENGTH
+from noethers_razor.conserved import FAMILIES
+from noethers_razor.conserved.features import LENGTH
+from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.model import posterior
 from noethers_razor.model.elbo import (
     NOISE,
@@ -95,15 +96,15 @@ def parameters(mean, covariance):
 def conjugate_case():
     """A model linear in its weights with one Euler step a transition, its data, and the regression."""
     rng = np.random.default_rng(0)
-    slopes, phases = rng.normal(size=(FEATURES, 2)), rng.uniform(0, 2 * np.pi, FEATURES)
+    gradients, phases = rng.normal(size=(FEATURES, 2)), rng.uniform(0, 2 * np.pi, FEATURES)
 
     def apply(weights, x):
-        return jnp.sin(x @ jnp.asarray(slopes).T + jnp.asarray(phases)) @ weights[0][0]
+        return jnp.sin(x @ jnp.asarray(gradients).T + jnp.asarray(phases)) @ weights[0][0]
 
     start, duration = rng.normal(size=(TRANSITIONS, 2)), rng.uniform(0.1, 0.3, size=(TRANSITIONS, 1))
     # J grad of sin(a x + b) is cos(a x + b) (a_p, -a_q).
-    turned = np.stack([slopes[:, 1], -slopes[:, 0]], axis=1)
-    velocity = np.cos(start @ slopes.T + phases)[:, None, :] * turned.T
+    turned = np.stack([gradients[:, 1], -gradients[:, 0]], axis=1)
+    velocity = np.cos(start @ gradients.T + phases)[:, None, :] * turned.T
     residual = np.array([[2.0, 0.3], [-0.5, 1.5]])
     design = (residual @ velocity * duration[:, :, None]).reshape(-1, FEATURES)
     target = design @ rng.normal(size=FEATURES) + DEVIATION * rng.normal(size=2 * TRANSITIONS)

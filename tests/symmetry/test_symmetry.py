@@ -149,7 +149,7 @@ def test_rounding_beyond_what_the_data_leave_open_is_not_used():
 def test_a_formula_lies_in_the_span_as_nearly_as_that_is_known(degrees, rounded, monkeypatch, x64):
     system = Oscillators(n=2)
     fit = known_fit(system, 2e-3, 1)
-    fit.tracks = object()
+    fit.trajectories = object()
     known = SimpleNamespace(angle=np.full(3, degrees), rows=None, warnings=list)
     monkeypatch.setattr("noethers_razor.symmetry.report.uncertainty_of_span", lambda *_: known)
     formulas = set(find_symmetries(fit).formulas)
@@ -216,14 +216,14 @@ def known_fit(system, error, seed):
         frame=frame,
         moment=second_moment(frame.into(data.observed())),
         states=data.observed(),
-        tracks=None,
+        trajectories=None,
         held_out=True,
         evidence={},
         coordinates=data.coordinates,
         is_quadratic=True,
         dictionary_terms=[],
         quadratic_forms=lambda: frame.quadratic_into(form, linear),
-        slopes=np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(data.observed()))),
+        gradients=np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(data.observed()))),
     )
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from noethers_razor.conserved.base import Tracks
 from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length, folds, scatter
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 
 INDEPENDENT = 0.05
 """Share of a squared gradient, in the mean, that lies off the gradients of others from which on it is new."""
@@ -22,7 +22,7 @@ _PARALLEL = 0.2
 what is known of a third from their difference is known five times worse."""
 _BALANCING = 8
 """Turns of scaling. After three, cubics in exponentials still had held-out defects of up to four times the
-noise on a hundred tracks; after six of at most 1.3 times."""
+noise on a hundred trajectories; after six of at most 1.3 times."""
 NOTHING = 1e-3
 """Share of the noise below which a deviation counts as none."""
 _TRIVIAL = 1e-8
@@ -33,48 +33,48 @@ class Features(NamedTuple):
     """D functions on phase space, sampled.
 
     Args:
-        values: (N, D) at the states of the tracks.
-        shaken: (N, D) their changes when noise of the tracks' law is added to the states.
-        slopes: gradients (B, D, M) at some of the states.
+        values: (N, D) at the states of the trajectories.
+        shaken: (N, D) their changes when noise of the trajectories' law is added to the states.
+        gradients: gradients (B, D, M) at some of the states.
         curvature: (D, D) mean inner products of second derivatives: the simpler of two functions has less.
         size: root-mean-square length of a state.
     """
 
     values: np.ndarray
     shaken: np.ndarray
-    slopes: np.ndarray
+    gradients: np.ndarray
     curvature: np.ndarray
     size: float
 
 
-def off_span(slopes: np.ndarray, others: np.ndarray, least: float = 1e-3) -> np.ndarray:
+def off_span(gradients: np.ndarray, others: np.ndarray, least: float = 1e-3) -> np.ndarray:
     """The parts of gradients (B, k, M) that lie off the span of others (B, j, M) at each state.
 
     Args:
         least: singular value of the others, relative to typical largest ones, that counts as a direction.
     """
     if not others.shape[1]:
-        return slopes
+        return gradients
     _, values, basis = np.linalg.svd(others, full_matrices=False)
     # A gradient that all but vanishes has no direction.
     basis = basis * (values > least * np.sqrt(np.mean(values[:, :1] ** 2)))[..., None]
-    return slopes - (slopes @ np.swapaxes(basis, 1, 2)) @ basis
+    return gradients - (gradients @ np.swapaxes(basis, 1, 2)) @ basis
 
 
-def gram(slopes: np.ndarray) -> np.ndarray:
+def gram(gradients: np.ndarray) -> np.ndarray:
     """Mean inner products (D, D) of gradients (B, D, M)."""
-    flat = np.swapaxes(slopes, 0, 1).reshape(slopes.shape[1], -1)
-    return np.asarray(flat @ flat.T / len(slopes))
+    flat = np.swapaxes(gradients, 0, 1).reshape(gradients.shape[1], -1)
+    return np.asarray(flat @ flat.T / len(gradients))
 
 
-def balanced(features: Features, track: np.ndarray) -> Features:
-    """Values and changes by noise scaled by one number a track, so that no few tracks outweigh the others.
+def balanced(features: Features, trajectory: np.ndarray) -> Features:
+    """Values and changes by noise scaled by one number a trajectory, so that no few trajectories outweigh the others.
 
-    High powers are largest on the far-off tracks, of which there are few: what is constant on those alone
-    would pass for constant. Scatter and noise of a track are scaled alike, so that a constant stays one.
+    High powers are largest on the far-off trajectories, of which there are few: what is constant on those alone
+    would pass for constant. Scatter and noise of a trajectory are scaled alike, so that a constant stays one.
     """
     values, shaken = features.values, features.shaken
-    _, place, count = np.unique(track, return_inverse=True, return_counts=True)
+    _, place, count = np.unique(trajectory, return_inverse=True, return_counts=True)
     for _ in range(_BALANCING):
         whitened = shaken @ _whitening(shaken.T @ shaken / len(shaken))
         leverage = np.bincount(place, np.sum(whitened**2, axis=1)) / count / whitened.shape[1]
@@ -94,10 +94,10 @@ class Moments(NamedTuple):
     """Second moments of features, by the parts of the data that are held out in turn, and of the rest.
 
     Args:
-        along: (P + 1, D, D) scatter along tracks, the last where nothing is held out.
+        along: (P + 1, D, D) scatter along trajectories, the last where nothing is held out.
         degrees: (P + 1,) their degrees of freedom.
         shaken: (P + 1, D, D) mean products of changes by noise, over the squared deviation of the noise.
-        slopes: (D, D) of gradients, relative to the size of the data.
+        gradients: (D, D) of gradients, relative to the size of the data.
         curvature: (D, D), see `Features`.
         deviation: of the noise.
     """
@@ -105,7 +105,7 @@ class Moments(NamedTuple):
     along: np.ndarray
     degrees: np.ndarray
     shaken: np.ndarray
-    slopes: np.ndarray
+    gradients: np.ndarray
     curvature: np.ndarray
     deviation: float
 
@@ -115,7 +115,7 @@ class Moments(NamedTuple):
         return self._replace(
             along=self.along[here],
             shaken=self.shaken[here],
-            slopes=self.slopes[here],
+            gradients=self.gradients[here],
             curvature=self.curvature[here],
         )
 
@@ -131,28 +131,28 @@ class Moments(NamedTuple):
         return np.asarray(np.maximum(above, 0.0) / max(self.degrees[part], 1) / np.maximum(below, 1e-300))
 
 
-def moments_of(features: Features, tracks: Tracks, parts: Sequence[int]) -> Moments:
-    """The moments of features on tracks; the parts of `folds` must not have made the features."""
-    fold = folds(tracks.track)
+def moments_of(features: Features, trajectories: FrameTrajectories, parts: Sequence[int]) -> Moments:
+    """The moments of features on trajectories; the parts of `folds` must not have made the features."""
+    fold = folds(trajectories.trajectory)
     along, degrees, shaken = [], [], []
     for inside in [*(fold == part for part in parts), np.full(len(fold), True)]:
-        total, free = scatter(features.values[inside], tracks.track[inside])
+        total, free = scatter(features.values[inside], trajectories.trajectory[inside])
         changed = features.shaken[inside]
         along.append(total)
         degrees.append(free)
-        shaken.append(changed.T @ changed / len(changed) / tracks.deviation**2)
+        shaken.append(changed.T @ changed / len(changed) / trajectories.deviation**2)
     return Moments(
         np.array(along),
         np.array(degrees),
         np.array(shaken),
-        gram(features.slopes) / features.size**2,
+        gram(features.gradients) / features.size**2,
         features.curvature,
-        tracks.deviation,
+        trajectories.deviation,
     )
 
 
 class ConstantSpace(NamedTuple):
-    """Combinations of features that vary along tracks by no more than noise.
+    """Combinations of features that vary along trajectories by no more than noise.
 
     Args:
         rows: (m, D), orthonormal in displacement relative to the size of the data.
@@ -166,7 +166,7 @@ class ConstantSpace(NamedTuple):
 def constant_space(moments: Moments) -> ConstantSpace:
     """The combinations whose held-out defects the noise makes credible.
 
-    In the median over parts: one that holds the track farthest off is extrapolated to.
+    In the median over parts: one that holds the trajectory farthest off is extrapolated to.
     """
     deviation = moments.deviation
     whiten = _whitening(moments.shaken[-1])
@@ -183,7 +183,7 @@ def constant_space(moments: Moments) -> ConstantSpace:
     least = (NOTHING * deviation) ** 2
     excess = float(np.sqrt(np.mean(out[:count] ** 2 + least) / np.mean(squares[:count] + least)))
     rows = columns[:, :count].T
-    root = np.linalg.cholesky(rows @ moments.slopes @ rows.T)
+    root = np.linalg.cholesky(rows @ moments.gradients @ rows.T)
     return ConstantSpace(np.linalg.solve(root, rows), max(excess, 1.0))
 
 
@@ -199,7 +199,7 @@ def most_independent(space: ConstantSpace, moments: Moments, off: np.ndarray) ->
     Most is relative to the size of the gradient and of the second derivatives: the simplest is taken.
 
     Args:
-        off: (D, D) as the moments of slopes, of the parts of gradients that lie off known ones.
+        off: (D, D) as the moments of gradients, of the parts of gradients that lie off known ones.
     """
     rows = space.rows
     if not len(rows):
@@ -214,25 +214,25 @@ def most_independent(space: ConstantSpace, moments: Moments, off: np.ndarray) ->
 
 def moments_off(features: Features, known: np.ndarray) -> np.ndarray:
     """Moments (D, D) of the parts of gradients that lie off known ones (B, J, M) at each state."""
-    return gram(off_span(features.slopes, known, _PARALLEL)) / features.size**2
+    return gram(off_span(features.gradients, known, _PARALLEL)) / features.size**2
 
 
-def independent_rank(slopes: np.ndarray) -> int:
+def independent_rank(gradients: np.ndarray) -> int:
     """How many of functions with gradients (B, K, M), of unit size, are independent of those before them."""
-    kept = slopes[:, :0]
-    for k in range(slopes.shape[1]):
-        own = slopes[:, k : k + 1]
+    kept = gradients[:, :0]
+    for k in range(gradients.shape[1]):
+        own = gradients[:, k : k + 1]
         if np.sum(off_span(own, kept) ** 2) >= INDEPENDENT * np.sum(own**2):
             kept = np.concatenate([kept, own], axis=1)
     return int(kept.shape[1])
 
 
-def defects(values: np.ndarray, shaken: np.ndarray, tracks: Tracks) -> np.ndarray:
-    """Defects (k,) of functions: the noise that would make them vary along tracks as they do.
+def defects(values: np.ndarray, shaken: np.ndarray, trajectories: FrameTrajectories) -> np.ndarray:
+    """Defects (k,) of functions: the noise that would make them vary along trajectories as they do.
 
     Args:
         values, shaken: (N, k), see `Features`.
     """
-    total, degrees = scatter(values, tracks.track)
+    total, degrees = scatter(values, trajectories.trajectory)
     moved = np.mean(shaken**2, axis=0)
-    return np.asarray(tracks.deviation * np.sqrt(np.diag(total) / max(degrees, 1) / moved))
+    return np.asarray(trajectories.deviation * np.sqrt(np.diag(total) / max(degrees, 1) / moved))

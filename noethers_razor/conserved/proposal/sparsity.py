@@ -43,7 +43,7 @@ def independent_functions(
         space: their `constant_space`.
         sparse: whether each is to have few terms.
     """
-    rows = np.zeros((0, len(moments.slopes)))
+    rows = np.zeros((0, len(moments.gradients)))
     # A row that a later one makes redundant gives its place away, which happens a few times at most.
     for _ in range(2 * most):
         if len(rows) == most:
@@ -56,21 +56,21 @@ def independent_functions(
         for i in reversed(range(len(rows) - 1)):
             others = np.delete(rows, i, axis=0)
             off = moments_off(features, _beside(known, others, features))
-            if rows[i] @ off @ rows[i] < INDEPENDENT * (rows[i] @ moments.slopes @ rows[i]):
+            if rows[i] @ off @ rows[i] < INDEPENDENT * (rows[i] @ moments.gradients @ rows[i]):
                 rows = others
     return rows
 
 
 def _beside(known: np.ndarray, rows: np.ndarray, features: Features) -> np.ndarray:
     """Known gradients (B, J, M) and those of combinations (k, D), of unit size."""
-    own = np.einsum("kd,bdi->bki", rows, features.slopes) / features.size
+    own = np.einsum("kd,bdi->bki", rows, features.gradients) / features.size
     return np.concatenate([known, own], axis=1)
 
 
 def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
     """A combination (D,) of few terms, constant where a row is, and independent of known functions.
 
-    Each term must make up for log N / N of the squared deviation along tracks, as in the Bayesian information
+    Each term must make up for log N / N of the squared deviation along trajectories, as in the Bayesian information
     criterion with N degrees of freedom. First terms compete by reweighted ridge, then those that contribute
     least are left out, as many at a time as can be, and the others fitted anew.
 
@@ -88,7 +88,7 @@ def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
         return row
     drop = len(support) // 2
     while drop:
-        order = np.argsort(np.abs(found[0]) * np.sqrt(np.diag(moments.slopes)[support]))
+        order = np.argsort(np.abs(found[0]) * np.sqrt(np.diag(moments.gradients)[support]))
         tries = [order[drop:]] if drop > 1 else [np.delete(order, i) for i in range(len(order))]
         for kept in tries:
             fewer = np.sort(support[kept])
@@ -109,7 +109,9 @@ def _competing(row: np.ndarray, moments: Moments, off: np.ndarray, price: float)
     # Exact polynomials of clean data cost nothing, and combinations of others neither.
     along = along + (NOTHING * moments.deviation) ** 2 * moments.shaken[-1]
     along += 1e-11 * np.trace(along) * np.eye(len(along))
-    return competing(row, along, off, np.diag(moments.slopes), lambda own: price * float(own @ along @ own))
+    return competing(
+        row, along, off, np.diag(moments.gradients), lambda own: price * float(own @ along @ own)
+    )
 
 
 def competing(

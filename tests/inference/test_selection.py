@@ -9,9 +9,12 @@ import pytest
 
 import noethers_razor as nr
 from experiments.starts import SPOILT, stages
-from noethers_razor.conserved import Polynomial, Proposal, Quadratic, Tracks
+from noethers_razor.conserved.base import Proposal
 from noethers_razor.conserved.expansion import Expansion
+from noethers_razor.conserved.polynomial import Polynomial
+from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.frame import Frame
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import UsageError
 from noethers_razor.inference.fit import plan, to_tracks
 from noethers_razor.inference.history import Estimate
@@ -24,7 +27,6 @@ from noethers_razor.inference.judgement import (
     Verdict,
     directions_of,
     excess,
-    gradients,
     hypotheses,
     is_worse,
     largest_sine,
@@ -97,7 +99,7 @@ def test_a_set_that_cannot_be_trained_is_never_preferred():
     assert is_worse(no_evidence(), estimate(50.0))
 
 
-def tracks(noise=0.01):
+def trajectories(noise=0.01):
     """Two equal oscillators with noise on every state."""
     data = Oscillators(n=2).simulate(1, n_trajectories=60, n_steps=7, dt=0.5, noise=noise)
     frame = Frame(np.zeros(4), np.eye(4), 1.0, np.ones(4))
@@ -106,7 +108,7 @@ def tracks(noise=0.01):
 
 def learned(true, false):
     """So many of the four true quantities and false ones, mixed, in principal form."""
-    seen, family = tracks(), Quadratic(14)
+    seen, family = trajectories(), Quadratic(14)
     found = family.propose(seen, None).params
     rows = {name: np.asarray(value) for name, value in found.items()}
     form, linear = basis(4)
@@ -137,9 +139,9 @@ def test_trajectories_count_the_true_directions_of_a_mixed_span(true, false, x64
 
 @pytest.mark.parametrize(("quantity", "new"), [("square", 0), ("other", 1)])
 def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
-    seen = tracks()
+    seen = trajectories()
     # H = |x|^2 / 2 of equal oscillators is its own gradient's square.
-    seen = seen._replace(slopes=seen.states)
+    seen = seen._replace(gradients=seen.states)
     family = Polynomial(1, degree=4).in_phase_space(4)
     rotation, x = Oscillators(n=2).conserved()["R12"], seen.states
     params = family.init(jax.random.key(0), 4)
@@ -157,8 +159,8 @@ def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
 
 @pytest.mark.slow
 def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch, compiled_plainly):
-    def known(self, tracks, params, length):
-        return tracks.slopes[:, None] / np.sqrt(np.mean(np.sum(tracks.slopes**2, axis=1)))
+    def known(self, trajectories, params, length):
+        return trajectories.gradients[:, None] / np.sqrt(np.mean(np.sum(trajectories.gradients**2, axis=1)))
 
     # As if the form were not known, angular momentum is proposed beside itself.
     monkeypatch.setattr(Expansion, "_known", known)
@@ -174,13 +176,15 @@ def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch, compiled_plainl
 def test_a_judgement_goes_on_when_a_set_without_functions_was_accepted(x64):
     family = Polynomial(3, degree=2).in_phase_space(4)
     states = np.random.default_rng(0).normal(size=(100, 4))
-    tracks = Tracks(states, np.repeat(np.arange(10), 10), 0.01 * np.eye(4), slopes=states)
+    trajectories = FrameTrajectories(states, np.repeat(np.arange(10), 10), 0.01 * np.eye(4), gradients=states)
     offered = family.init(jax.random.key(0), 4)
     config = nr.FitConfig(dtype="float64", width=4, depth=1)
     frame = Frame(np.zeros(4), np.eye(4), 1.0, np.ones(4))
     model = build_model(config, family, tuple(offered), frame, substeps=1, total=99)
     data = Batch(*(jnp.asarray(part) for part in (states[:-1], np.full((99, 1), 0.1), states[1:])))
-    state = FitState(model, data, tracks, prefixed(offered, jnp.float64), jax.random.key(1), config, bare={})
+    state = FitState(
+        model, data, trajectories, prefixed(offered, jnp.float64), jax.random.key(1), config, bare={}
+    )
     state.proposal = Proposal(offered, np.zeros(5), 0.1, np.ones(5))
     state.leave_functions()
     assert state.family.count == len(state.proposal.defect) == len(state.proposal.length) == 3
@@ -201,8 +205,8 @@ def test_an_empty_span_has_no_directions_and_lacks_everything(x64):
     family, seen, _ = learned(1, 0)
     directions = directions_of(family, {}, np.zeros(0), seen)
     assert directions.credible == 0
-    whole = gradients(family, family.propose(seen, None).params, seen.states)[:4]
-    assert largest_sine(whole, directions.slopes) == 1.0
+    whole = gradients_of(family, family.propose(seen, None).params, seen.states)[:4]
+    assert largest_sine(whole, directions.gradients) == 1.0
     assert largest_sine(whole, whole) < 1e-5
     assert largest_sine(whole[:1], whole[1:]) == pytest.approx(1.0, abs=1e-2)
     assert largest_sine(whole[:0], whole) == 0.0

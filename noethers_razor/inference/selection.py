@@ -1,0 +1,404 @@
+"""Model selection by the bound: which of the learned directions stay, and whether one was missed.
+
+A false direction worsens the bound and a redundant true one does not, so the largest set that the evidence does
+not reject stays. The spectrum and the trajectories say which sets to compare: conserved quantities are constant
+along trajectories, whatever the orbits have made of the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Params
+from noethers_razor.conserved.base import Family, gradients_of
+from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length, least_varying
+from noethers_razor.conserved.proposal.independence import independent_rank
+from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
+from noethers_razor.errors import TrainingDiverged, UsageError
+from noethers_razor.inference.history import Estimate, FlatParams
+from noethers_razor.inference.initial_network import with_noise
+from noethers_razor.inference.problem import Problem, masked
+from noethers_razor.inference.runtime import Runtime
+from noethers_razor.inference.stages import Control
+from noethers_razor.inference.state import Alternative, State, exact_part
+from noethers_razor.inference.training import Rates, Schedule
+from noethers_razor.model.elbo import conserved_of, prefixed
+from noethers_razor.numerics.subspaces import largest_sine
+from noethers_razor.symmetry.sheet import AS_LEARNED
+from noethers_razor.symmetry.span import active, active_count
+
+_STEP_IN_SPECTRUM = 1.5
+"""Ratio of neighbouring singular values at which the bound is asked whether to cut between them."""
+_MOST_CUTS = 2
+"""Largest number of such cuts."""
+_MOST_ROUNDS = 2
+"""Largest number of rounds."""
+_OUTSIDE = 0.5
+"""Sine of the angle to the learned span above which a constant direction counts as missing in it."""
+_STATES = 512
+"""States at which gradients are compared."""
+_STREAM = "judgement"
+"""Name of the random stream; it stays, so that a seed gives the numbers that it always gave."""
+NO_QUANTITY = "no quantity"
+"""Name of the empty set in the record."""
+EXACT_ALONE = "quadratic alone"
+"""Name of the set without quantities of integrated flows in the record."""
+
+
+class Hypothesis(NamedTuple):
+    """A set of quantities to train again.
+
+    Args:
+        name: for the record.
+        params: start, in principal directions.
+        mask: (K,) ones where a quantity may move.
+        removed: displacements of the directions taken out.
+        family: of the parameters, if it is not that of the fit.
+    """
+
+    name: str
+    params: FlatParams
+    mask: np.ndarray
+    removed: tuple[float, ...] = ()
+    family: Family | None = None
+
+
+class Verdict(NamedTuple):
+    """A hypothesis after training it again.
+
+    Args:
+        record: for the result.
+        params: after training.
+        tolerance: how much worse than the best its bound may be.
+        size: number of directions in use that are independent.
+        alone: whether the parameters are those of the quantities with exact flows alone.
+    """
+
+    record: Alternative
+    params: FlatParams
+    tolerance: float = 0.0
+    size: int = 0
+    alone: bool = False
+
+    @property
+    def bound(self) -> float:
+        """-ELBO per transition."""
+        return self.record.estimate.negative_elbo
+
+
+def excess(estimate: Estimate, other: Estimate) -> tuple[float, float]:
+    """Return the mean difference of two bounds on the same batches and draws, and its standard error."""
+    difference = np.asarray(estimate.losses) - np.asarray(other.losses)
+    return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
+
+
+def is_worse(estimate: Estimate, other: Estimate, tolerance: float = 0.0) -> bool:
+    """Return whether a bound is worse by more than a tolerance and two standard errors of the difference."""
+    if not np.isfinite(estimate.negative_elbo):
+        return True
+    mean, error = excess(estimate, other)
+    return mean > tolerance + 2 * error
+
+
+def preferred(verdicts: list[Verdict]) -> Verdict:
+    """Return the largest set that is not worse than the best.
+
+    Of equally large sets it is the one with fewer directions in use, then the one with the better bound.
+    """
+    finite = [v for v in verdicts if np.isfinite(v.bound)]
+    best = min(finite, key=lambda v: v.bound).record.estimate
+    tied = [v for v in finite if not is_worse(v.record.estimate, best, v.tolerance)]
+    return max(tied, key=lambda v: (v.size, -v.record.kept, -v.bound))
+
+
+def gradients_at(family: Family, params: Params, trajectories: FrameTrajectories) -> np.ndarray:
+    """Return grad C (K, B, M) at some of the states, the same ones every time."""
+    return gradients_of(family, params, thinned(trajectories.states, _STATES))
+
+
+def spectrum_cuts(values: np.ndarray) -> list[int]:
+    """Return numbers of directions to try, the largest steps of the spectrum (K,) in use first."""
+    count, values = active_count(values), np.sort(values)[::-1]
+    ratios = values[: count - 1] / values[1:count] if count > 1 else np.zeros(0)
+    order = [i for i in np.argsort(-ratios) if ratios[i] >= _STEP_IN_SPECTRUM]
+    return [int(i) + 1 for i in order[:_MOST_CUTS]]
+
+
+class Directions(NamedTuple):
+    """The directions of a learned span by how they vary along the trajectories.
+
+    Args:
+        gradients: (r, B, M) of the principal directions in use, each of displacement 1.
+        turned: (r, r) their combinations, the most constant first.
+        constant: how many of these vary no more than the noise makes them vary.
+    """
+
+    gradients: np.ndarray
+    turned: np.ndarray
+    constant: int
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether any varies more."""
+        return self.constant < len(self.turned)
+
+
+def directions_of(
+    family: Family, params: Params, values: np.ndarray, trajectories: FrameTrajectories
+) -> Directions:
+    """Return the directions of parameters in principal form with singular values (K,), of which r are in use."""
+    used, sizes = active(values), values[active(values)]
+    if not len(sizes):
+        return Directions(np.zeros((0, *thinned(trajectories.states, _STATES).shape)), np.zeros((0, 0)), 0)
+    gradients = gradients_at(family, params, trajectories)[used] / sizes[:, None, None]
+    along = np.asarray(family.value(params, jnp.asarray(trajectories.states)), np.float64)[:, used] / sizes
+    turned, defect = least_varying(along, gradients, trajectories)
+    constant = credible_length(defect, trajectories.deviation) >= CREDIBLE
+    return Directions(gradients, turned, int(constant.sum()))
+
+
+def size_of(family: Family, params: Params, values: np.ndarray, data: FrameTrajectories) -> tuple[int, int]:
+    """Return how many quantities with exact flows are in use, and how many others add to them and to H.
+
+    Args:
+        family: of the parameters.
+        params: in principal directions.
+        values: (K,) their singular values.
+        data: trajectories, with gradients of H where they are known.
+    """
+    used, exact = active(values), ~family.integrated
+    count = int(np.sum(used & exact))
+    if not np.any(used & ~exact):
+        return count, 0
+    gradients = gradients_at(family, params, data)
+    known = [] if data.gradients is None else [thinned(data.gradients, _STATES)]
+    every = np.stack([*known, *gradients[used & exact], *gradients[used & ~exact]], axis=1)
+    every /= np.maximum(np.sqrt(np.mean(np.sum(every**2, axis=-1), axis=0)), 1e-300)[:, None]
+    before = every[:, : len(known) + count]
+    return count, independent_rank(every) - independent_rank(before)
+
+
+def active_gradients(problem: Problem, state: State) -> np.ndarray:
+    """Return gradients (rank, B M) of a fit's quantities in use, at the same states in every fit of its data."""
+    values, params = problem.spectrum(state.family, state.params)
+    gradients = gradients_at(state.family, conserved_of(params), state.trajectories)[active(values)]
+    return gradients.reshape(len(gradients), state.trajectories.states.shape[1] * gradients.shape[1])
+
+
+class Case(NamedTuple):
+    """A learned set to compare with others, and what the trajectories say of it.
+
+    Args:
+        values: (K,) singular values.
+        params: parameters in principal directions.
+        network: parameters without conserved quantities, from which refits of other sets start.
+        degraded: whether the bound is better without symmetry. The orbits have then degraded the network, and
+            refits start from the control's.
+        directions: of the set in use.
+        exact: number of directions with exact flows.
+        new: number of others that are independent of these and of H.
+    """
+
+    values: np.ndarray
+    params: FlatParams
+    network: FlatParams
+    degraded: bool
+    directions: Directions
+    exact: int
+    new: int
+
+    @property
+    def used(self) -> int:
+        """Number of directions in use."""
+        return active_count(self.values)
+
+    @property
+    def spectrum(self) -> tuple[float, ...]:
+        """Singular values, largest first, for the record."""
+        return tuple(map(float, np.sort(self.values)[::-1]))
+
+
+def case_of(problem: Problem, state: State) -> Case:
+    """Return the learned set of a fit."""
+    values, params = problem.spectrum(state.family, state.params)
+    degraded = is_worse(state.bounds[state.family.name], state.bounds["none"])
+    source = state.control if degraded else params
+    learned = state.family, conserved_of(params), values, state.trajectories
+    network = {k: source[k] for k in state.control}
+    return Case(values, params, network, degraded, directions_of(*learned), *size_of(*learned))
+
+
+def _with_largest(case: Case, kept: int) -> Hypothesis:
+    """The set without its smaller directions."""
+    order = np.argsort(-case.values)
+    mask = np.zeros(len(order))
+    mask[order[:kept]] = 1.0
+    removed = tuple(map(float, case.values[order[kept : case.used]]))
+    return Hypothesis(f"largest {kept}", {**case.params, **case.network}, mask, removed)
+
+
+def _exact_alone(state: State, case: Case) -> Hypothesis:
+    """The set without quantities of integrated flows, which cost more."""
+    family, start = exact_part(state.family, {**case.params, **case.network})
+    removed = case.values[state.family.integrated & active(case.values)]
+    return Hypothesis(EXACT_ALONE, start, np.ones(family.count), tuple(map(float, removed)), family)
+
+
+def _with_least_defects(problem: Problem, state: State, case: Case, kept: int) -> Hypothesis:
+    """The set projected on its directions of least defect."""
+    total, turned = len(case.values), case.directions.turned
+    used = np.flatnonzero(active(case.values))
+    values, good = case.values[used], turned[:kept]
+    weights = np.zeros((total, total))
+    weights[np.ix_(used, used)] = values[:, None] * (good.T @ good) / values
+    mixed = state.family.mixed(conserved_of(case.params), weights)
+    left, start = problem.spectrum(state.family, {**case.network, **prefixed(mixed, problem.dtype)})
+    mask = np.zeros(total)
+    mask[np.argsort(-left)[:kept]] = 1.0
+    removed = tuple(map(float, np.linalg.norm(turned[kept:] * values, axis=1)))
+    return Hypothesis(f"least defect {kept}", start, mask, removed)
+
+
+def _proposed_again(problem: Problem, state: State, case: Case) -> Hypothesis | None:
+    """The proposal again, when it has a constant direction that the set lacks."""
+    assert state.proposal is not None, "checked where the selection begins"
+    # A random start has no lengths: the paper's procedure, which proposes nothing.
+    constant = np.nan_to_num(state.proposal.length) >= CREDIBLE
+    offered = state.proposal.params
+    gradients = gradients_at(state.family, offered, state.trajectories)[constant]
+    if largest_sine(gradients, case.directions.gradients) < _OUTSIDE:
+        return None
+    start = {**case.network, **prefixed(offered, problem.dtype)}
+    return Hypothesis("proposed anew", start, np.ones(len(case.values)))
+
+
+def hypotheses(problem: Problem, state: State, case: Case) -> list[Hypothesis]:
+    """Return the sets to compare: as learned, without doubtful directions, and proposed again.
+
+    The set as learned is the only one where nothing is in doubt.
+    """
+    # As it was trained: a law of the flow times other than a ball depends on a rotation of the quantities.
+    found = [Hypothesis(AS_LEARNED, state.params, np.ones(len(case.values)))]
+    constant = case.directions.constant
+    found += [_with_largest(case, kept) for kept in spectrum_cuts(case.values) if kept != constant]
+    fewer = [constant] if case.directions.doubtful else []
+    if case.degraded and not fewer:
+        # With few data every direction looks constant; the bound is then asked about halves.
+        fewer = list(dict.fromkeys((-(-case.used // 2), -(-case.used // 4))))
+    found += [_with_least_defects(problem, state, case, kept) for kept in fewer if 0 < kept < case.used]
+    if 0 < case.exact < case.used and (case.degraded or case.directions.doubtful or not case.new):
+        found.append(_exact_alone(state, case))
+    again = _proposed_again(problem, state, case)
+    return found if again is None else [*found, again]
+
+
+def _adopted(problem: Problem, state: State, verdicts: list[Verdict], accepted: Verdict) -> State:
+    """Continue with a set, and record what it was compared with."""
+    rejected = [verdict.record for verdict in verdicts if verdict is not accepted]
+    own = dataclasses.replace(accepted.record, accepted=True)
+    state = dataclasses.replace(
+        state, params=accepted.params, alternatives=(*state.alternatives, *rejected, own)
+    )
+    integrated = state.family.integrated
+    drop = accepted.alone
+    if not drop and integrated.any() and not integrated.all():
+        drop = not active(problem.spectrum(state.family, state.params)[0])[integrated].any()
+    if drop:
+        state = state.exact_part()
+    return state.with_bound(state.family.name, own.estimate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Select:
+    """Train each set for as long, next to the control, and keep the one that the bound prefers."""
+
+    steps: int
+    rates: Rates
+    name: str = "selection"
+
+    def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
+        """Return the state with the accepted set, after at most two rounds."""
+        if not state.family.trainable:
+            return state
+        if state.proposal is None or not {state.family.name, "none"} <= state.bounds.keys():
+            raise UsageError("the selection compares bounds; expected Propose, Joint and Control before it")
+        # The control has trained for longest: what it leaves unexplained is nearest to the noise.
+        data = with_noise(problem, runtime, state.trajectories, state.control)
+        state = dataclasses.replace(state, trajectories=data)
+        for number in range(_MOST_ROUNDS):
+            case = case_of(problem, state)
+            asked = hypotheses(problem, state, case)
+            if len(asked) == 1 and not case.degraded and not case.directions.doubtful:
+                return state
+            state, verdicts = self._compare(problem, state, runtime, case, asked, number + 1)
+            accepted = preferred(verdicts)
+            state = _adopted(problem, state, verdicts, accepted)
+            if accepted.record.name in (AS_LEARNED, NO_QUANTITY, EXACT_ALONE):
+                return state
+        return state
+
+    def _compare(
+        self,
+        problem: Problem,
+        state: State,
+        runtime: Runtime,
+        case: Case,
+        asked: list[Hypothesis],
+        number: int,
+    ) -> tuple[State, list[Verdict]]:
+        """Every hypothesis and, last, no quantity, all trained for as long."""
+        before = state.bounds["none"]
+        label = f"{self.name} {number}"
+        # The comparison with no symmetry stays one of equal training.
+        rates = self.rates._replace(conserved=0.0)
+        control = Control(self.steps, rates, f"{label} none", stream=f"{_STREAM} {number} none")
+        state = control.run(problem, state, runtime)
+        # What more training brings is not evidence: bounds of sets trained apart are not known better.
+        undecided = abs(excess(state.bounds["none"], before)[0])
+        verdicts = [self._refitted(problem, state, runtime, case, one, number, undecided) for one in asked]
+        nothing = masked(state.family, case.params, np.zeros(state.family.count, problem.dtype))
+        none = Alternative(NO_QUANTITY, 0, case.spectrum, case.spectrum[: case.used], state.bounds["none"])
+        return state, [*verdicts, Verdict(none, {**nothing, **state.control})]
+
+    def _refitted(
+        self,
+        problem: Problem,
+        state: State,
+        runtime: Runtime,
+        case: Case,
+        hypothesis: Hypothesis,
+        number: int,
+        undecided: float,
+    ) -> Verdict:
+        """A hypothesis after training; the tolerance is for sets whose every direction looks constant."""
+        family, before = hypothesis.family or state.family, case.spectrum
+        mask = np.asarray(hypothesis.mask, problem.dtype)
+        schedule = Schedule(
+            f"{self.name} {number} {hypothesis.name}",
+            self.steps,
+            self.rates,
+            active=hypothesis.mask,
+            stream=f"{_STREAM} {number}",
+        )
+        try:
+            fitted = runtime.train(problem, family, masked(family, hypothesis.params, mask), schedule)
+        except TrainingDiverged:
+            # A set that cannot be trained has no evidence; the others are still to be compared.
+            lost = Alternative(hypothesis.name, 0, before, hypothesis.removed, Estimate.none())
+            return Verdict(lost, hypothesis.params)
+        states = np.asarray(problem.batch.start, np.float64)
+        values, principal = family.principal(conserved_of(fitted), states)
+        found = family, principal, values, state.trajectories
+        record = Alternative(
+            hypothesis.name,
+            active_count(values),
+            before,
+            hypothesis.removed,
+            runtime.estimate(problem, family, fitted),
+        )
+        tolerance = 0.0 if directions_of(*found).doubtful else undecided
+        return Verdict(record, fitted, tolerance, sum(size_of(*found)), hypothesis.family is not None)
