@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCUMENTS := $(VENV)/.documents
 
-.PHONY: demo test slow lint docs notebooks bench reproduce clean
+.PHONY: demo test slow lint house docs notebooks bench reproduce clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Sizes of files and functions, rooms, layers, lengths of texts, with the limits that a test holds them to.
+house: $(STAMP)
+	$(BIN)/python -m tests.project.house
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.steps

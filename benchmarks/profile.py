@@ -20,6 +20,7 @@ from benchmarks.steps import RESULTS, Case, prepared
 from experiments.tables import markdown, write
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved.quadratic import Quadratic
+from noethers_razor.inference.history import Clock
 from noethers_razor.systems import Oscillators
 
 STEPS = 50
@@ -67,17 +68,18 @@ def busy(folder: str) -> Iterator[tuple[str, float]]:
 def shares(case: Case) -> tuple[dict[str, float], float]:
     """Busy milliseconds of a step by kind of operation, and those that pass."""
     trainer, params = prepared(case)
-    sources = sources_of(str(trainer.program(params).as_text()))
+    clock = Clock()
+    sources = sources_of(str(trainer.program(params, clock).as_text()))
     found: dict[str, float] = collections.defaultdict(float)
-    trainer.losses(params, jax.random.key(0), draws=1)
-    before = trainer.clock.training
+    trainer.losses(params, jax.random.key(0), clock, draws=1)
+    before = clock.training
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            trainer.losses(params, jax.random.key(1), draws=1)
+            trainer.losses(params, jax.random.key(1), clock, draws=1)
         for name, seconds in busy(folder):
             if name in sources:
                 found[kind_of(name, sources[name])] += 1e3 * seconds / STEPS
-    passed = 1e3 * (trainer.clock.training - before) / STEPS
+    passed = 1e3 * (clock.training - before) / STEPS
     return dict(sorted(found.items(), key=lambda item: -item[1])), passed
 
 

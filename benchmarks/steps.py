@@ -27,8 +27,8 @@ from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.conserved.polynomial import Polynomial
 from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.frame import fit_frame
-from noethers_razor.inference.fit import to_batch
 from noethers_razor.inference.history import Clock, FlatParams
+from noethers_razor.inference.problem import to_batch
 from noethers_razor.inference.training import Trainer
 from noethers_razor.model.elbo import Batch, build_model, initial_params, prefixed
 from noethers_razor.systems import NBody, Oscillators, System
@@ -57,7 +57,7 @@ def cases() -> list[Case]:
 
     def varied(name: str, values: tuple[int, ...]) -> list[Case]:
         label = {"orbit_samples": "S", "batch": "batch", "width": "width"}[name]
-        configs = {value: replace(base, **{name: value}) for value in values}
+        configs = {value: base.replace(**{name: value}) for value in values}
         return [Case(f"3 oscillators, {label} {v}", three, learned, c) for v, c in configs.items()]
 
     growth = [
@@ -78,7 +78,7 @@ def cases() -> list[Case]:
             f"{name}, paper's protocol, {part} of its batch",
             system,
             Quadratic(count),
-            FitConfig(batch=batch, width=width, depth=depth, orbit_samples=s, weight_samples=m, **_EULER),
+            FitConfig.of(batch=batch, width=width, depth=depth, orbit_samples=s, weight_samples=m, **_EULER),
             chunk=1,
         )
         for name, part, system, count, batch, width, depth, s, m in (
@@ -120,10 +120,11 @@ def product_rate(rows: int, width: int) -> float:
 
 def operations(config: FitConfig, dim: int, samples: int) -> float:
     """Of the network's products in one step: forward and gradient, all evaluations, and the way back."""
-    weights = dim * config.width + config.width**2 * (config.depth - 1) + config.width
-    evaluations = _EVALUATIONS[config.integrator] * (config.substeps or 1)
+    network, likelihood, optimiser = config.network, config.likelihood, config.optimiser
+    weights = dim * network.width + network.width**2 * (network.depth - 1) + network.width
+    evaluations = _EVALUATIONS[likelihood.integrator] * (likelihood.substeps or 1)
     # Two operations a weight; forward, gradient, and about twice both again in the reverse pass.
-    return 2.0 * weights * config.batch * samples * config.weight_samples * evaluations * 6
+    return 2.0 * weights * optimiser.batch * samples * optimiser.weight_samples * evaluations * 6
 
 
 def prepared(case: Case, split: bool = True) -> tuple[Trainer, FlatParams]:
@@ -136,33 +137,34 @@ def prepared(case: Case, split: bool = True) -> tuple[Trainer, FlatParams]:
     frame = fit_frame(data.observed(), transitions)
     family = case.family.fitted_to(frame)
     start = family.init(jax.random.key(1), frame.dim)
-    substeps = config.substeps or 1
+    substeps = config.likelihood.substeps or 1
     model = build_model(config, family, tuple(start), frame, substeps=substeps, total=transitions.total)
     batch = to_batch(frame, transitions, config.dtype)
-    params = initial_params(model.network, jax.random.key(0), config.initial_deviation, -3.0)
+    params = initial_params(model.network, jax.random.key(0), config.network.initial_deviation, -3.0)
     params |= prefixed(start, batch.start.dtype)
-    draws = config.weight_samples
-    return Trainer(model, batch, config.batch, draws, case.chunk, Clock(), split=split), params
+    optimiser = config.optimiser
+    trainer = Trainer(model, batch, optimiser.batch, optimiser.weight_samples, case.chunk, split=split)
+    return trainer, params
 
 
 def measure(case: Case, split: bool = True) -> tuple[float, float, int]:
     """Milliseconds per step, seconds of compilation, and points at a time."""
     config, (trainer, params) = case.config, prepared(case, split)
-    trainer.losses(params, jax.random.key(2), draws=1)
-    seconds = []
+    clock, seconds = Clock(), []
+    trainer.losses(params, jax.random.key(2), clock, draws=1)
     for i in range(5):
-        before = trainer.clock.training
-        trainer.losses(params, jax.random.key(i), draws=1)
-        seconds.append((trainer.clock.training - before) / (2 * case.chunk))
-    points = config.batch * (config.orbit_samples if case.family.count else 1)
-    return 1e3 * float(np.median(seconds)), trainer.clock.compiling, points
+        before = clock.training
+        trainer.losses(params, jax.random.key(i), clock, draws=1)
+        seconds.append((clock.training - before) / (2 * case.chunk))
+    points = config.optimiser.batch * (config.orbits.samples if case.family.count else 1)
+    return 1e3 * float(np.median(seconds)), clock.compiling, points
 
 
 def together(case: Case, count: int) -> float:
     """Milliseconds of a bound with its gradient, per seed, of so many seeds under one `vmap`."""
     trainer, params = prepared(case)
     stacked = jax.tree.map(lambda value: jnp.stack([value] * count), params)
-    batch = Batch(*(part[: case.config.batch] for part in trainer.data))
+    batch = Batch(*(part[: case.config.optimiser.batch] for part in trainer.data))
 
     def one(params: FlatParams, key: Key) -> tuple[FlatParams, Array]:
         loss, slope = jax.value_and_grad(trainer.model.negative_elbo)(params, key, batch)
@@ -191,10 +193,11 @@ def main() -> None:
             continue
         ms, compiling, points = measure(case)
         whole = measure(case, split=False)[0]
-        config, samples = case.config, case.config.orbit_samples if case.family.count else 1
+        config, samples = case.config, case.config.orbits.samples if case.family.count else 1
         rate = operations(config, 2 * case.system.dof, samples) / (ms * 1e-3)
-        own = product_rate(points, config.width)
-        setting = f"{samples}, {config.weight_samples}, {config.batch}, {config.depth} x {config.width}"
+        own = product_rate(points, config.network.width)
+        setting = f"{samples}, {config.optimiser.weight_samples}, {config.optimiser.batch}, "
+        setting += f"{config.network.depth} x {config.network.width}"
         shares = (f"{100 * rate / peak:.0f} %", f"{100 * rate / own:.0f} %")
         rows.append([case.label, setting, f"{ms:.3g}", f"{whole:.3g}", *shares, f"{compiling:.1f}"])
         print(" | ".join(rows[-1]), flush=True)

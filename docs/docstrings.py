@@ -1,4 +1,4 @@
-"""Sections of docstrings, which have no blank lines between them, set apart for the reference."""
+"""An extension of griffe that separates sections of docstrings, which have no blank lines between them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from griffe import Extension, Object
 
-_SECTION = re.compile(r"\n(?=(?:Args|Returns|Raises):\n)")
+_SECTION = re.compile(r"\n(?=(?:Args|Attributes|Returns|Yields|Raises):\n)")
 
 
 class Sections(Extension):
     """A blank line before every section."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Called for each module, class, function and attribute."""
+        """Change the docstring of a module, class, function or attribute."""
         if obj.docstring is not None:
             obj.docstring.value = _SECTION.sub("\n\n", obj.docstring.value)

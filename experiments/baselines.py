@@ -8,8 +8,7 @@ import numpy as np
 
 import noethers_razor as nr
 from noethers_razor.conserved.proposal.constancy import candidates
-from noethers_razor.data.frame_trajectories import thinned
-from noethers_razor.inference.fit import to_tracks
+from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.mechanics.quadratic_form import (
     basis,
     embed,
@@ -76,7 +75,7 @@ def baselines(bare: nr.FitResult, system: System, data: nr.Trajectories) -> dict
     truth = embed(*frame.quadratic_into(*stack_forms(named)), bare.moment)
     observed, count = thinned(data.observed(), _MOST_STATES), 2 * len(named) + 3
     velocity = bare.field(observed) @ frame.matrix.T * frame.time
-    trajectories = to_tracks(frame, data)._replace(noise=frame.matrix @ frame.matrix.T)
+    trajectories = FrameTrajectories.of(frame, data)._replace(noise=frame.matrix @ frame.matrix.T)
     found = {
         "null space": least_brackets(frame.into(observed), velocity, count),
         "constancy": candidates(trajectories, count),

@@ -19,7 +19,7 @@ from experiments.tables import markdown, parser, spread, write
 from noethers_razor.cli import host
 from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.mechanics.phase_space import bracket_defect
-from noethers_razor.symmetry.function_report import find_functions, true_gradients
+from noethers_razor.symmetry.non_quadratic import non_quadratic_report, true_gradients
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, System, Toda
 
 INVERSE_RADIUS = "1/sqrt(qx^2+qy^2)"
@@ -46,12 +46,12 @@ class Case(NamedTuple):
 CASES = {
     "oscillators": Case(
         Oscillators(n=2),
-        {"neural": nr.Neural(), ALONE: nr.Neural(forms=False), "quadratic": nr.Quadratic()},
+        {"neural": nr.Neural(), ALONE: nr.Neural(quadratic=False), "quadratic": nr.Quadratic()},
         settings={"noise": 0.03},
     ),
     "central_force": Case(
         CentralForce(),
-        {"neural": nr.Neural(), ALONE: nr.Neural(forms=False), "quadratic": nr.Quadratic()},
+        {"neural": nr.Neural(), ALONE: nr.Neural(quadratic=False), "quadratic": nr.Quadratic()},
     ),
     "kepler": Case(
         Kepler(),
@@ -84,7 +84,7 @@ def drift(values: np.ndarray) -> float:
 
 def random_drift(test: nr.Trajectories, frame: Any) -> float:
     """Return the median drift of 32 functions of random networks, which no law keeps constant."""
-    family = dataclasses.replace(nr.Neural(forms=False), count=32, functions=32)
+    family = dataclasses.replace(nr.Neural(quadratic=False), count=32, non_quadratic=32)
     params = family.init(jax.random.key(0), frame.dim)
     values = np.asarray(family.value(params, jnp.asarray(frame.into(test.states), jnp.float32)))
     return float(np.median([drift(values[..., k]) for k in range(32)]))
@@ -143,8 +143,8 @@ def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
     data = case.system.simulate(data_seed(seed), **case.settings)
     test = case.system.simulate(data_seed(seed), n_trajectories=40, n_steps=50, stream="test")
     known = case.system.simulate(data_seed(seed), n_trajectories=500, n_steps=1, stream="known").states[:, 0]
-    result = nr.fit(data, seed=seed, conserved=family, config=nr.FitConfig(steps=STEPS))
-    report = find_functions(result, case.system, terms=case.terms)
+    result = nr.fit(data, seed=seed, conserved=family, config=nr.FitConfig.of(steps=STEPS))
+    report = non_quadratic_report(result, case.system, terms=case.terms)
     bounds = report.bounds
     rollout = result.predict(test.states[:, 0], test.t, samples=0)
     return {
@@ -157,7 +157,7 @@ def one_fit(case: Case, family: Any, seed: int) -> dict[str, Any]:
         "judgements": report.judgements,
         "mse": float(np.mean((rollout.mean - test.states)[:, 1:] ** 2)),
         "seconds": result.metrics["seconds_total"],
-        "functions": result.model.family.functions,
+        "functions": int(result.model.family.integrated.sum()),
         "largest_angle": report.largest_angle,
         **_of_functions(result, case.system, test, known),
     }

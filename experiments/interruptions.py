@@ -122,7 +122,7 @@ def stopped(
             slowest = max(slowest, time.perf_counter() - began)
             # The fit may have ended just before the signal.
             done = process.returncode == 0
-        damaged += errors.count("damaged") + errors.count("of other numbers")
+        damaged += errors.count("checkpoint corrupted") + errors.count("checkpoint of other inputs")
         if done:
             break
         codes.append(process.returncode)

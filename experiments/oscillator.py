@@ -27,11 +27,11 @@ COLUMNS = {
     "test_mse_rollout": "test MSE, 20 steps",
     "seconds": "seconds",
 }
-CONFIG = nr.FitConfig(
+CONFIG = nr.FitConfig.of(
     width=50,
     depth=1,
     steps=12000,
-    warmup=0.3,
+    first_stage=0.3,
     orbit_samples=8,
     weight_samples=4,
     joint_learning_rate=0.01,

@@ -17,10 +17,12 @@ import noethers_razor as nr
 from experiments.anisotropic import FREQUENCIES
 from experiments.pipeline import in_process
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor.conserved.quadratic import symmetric
+from noethers_razor.conserved.quadratic import QuadraticBlock
 from noethers_razor.inference.fit import plan
+from noethers_razor.inference.problem import Problem
+from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.stages import Propose, Stage
-from noethers_razor.inference.state import FitState
+from noethers_razor.inference.state import State
 from noethers_razor.mechanics.quadratic_form import embed, second_moment
 from noethers_razor.systems import NBody, Oscillators, System
 
@@ -43,22 +45,25 @@ class Spoil:
 
     how: str
 
-    def run(self, state: FitState) -> None:
-        """Replace quantities of the proposal in the parameters of the state."""
-        family = state.family
+    def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
+        """Return the state with quantities of the proposal replaced."""
+        del runtime
+        family, params = state.family, dict(state.params)
         assert isinstance(family, nr.Quadratic)
-        states = np.asarray(state.data.start, np.float64)
-        small = family.init(state.stream("spoil"), states.shape[-1])
+        states = np.asarray(problem.batch.start, np.float64)
+        small = family.init(problem.stream("spoil"), states.shape[-1])
         if self.how == "missed":
             places, scale = np.arange(1), np.ones(1)
         else:
             places = np.arange(family.count - _WRONG, family.count)
-            form, linear = (np.asarray(part, np.float64)[places] for part in symmetric(small))
+            symmetric = QuadraticBlock(family.count).symmetric(small)
+            form, linear = (np.asarray(part, np.float64)[places] for part in symmetric)
             scale = 1.0 / np.linalg.norm(embed(form, linear, second_moment(states)), axis=1)
         for name, value in small.items():
             factor = scale.reshape((-1,) + (1,) * (value.ndim - 1))
-            full = state.params[f"conserved/{name}"]
-            state.params[f"conserved/{name}"] = full.at[places].set(value[places] * factor)
+            full = params[f"conserved/{name}"]
+            params[f"conserved/{name}"] = full.at[places].set(value[places] * factor)
+        return dataclasses.replace(state, params=params)
 
 
 def stages(config: nr.FitConfig, family: nr.Quadratic, start: str) -> list[Stage]:

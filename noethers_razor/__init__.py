@@ -28,12 +28,12 @@ def __getattr__(name: str) -> Any:
 
         return importlib.metadata.version(__name__)
     if name == "Journal":
-        _deprecated(name, "noethers_razor.storage.journal.Journal")
+        _warn(name, "noethers_razor.storage.journal.Journal")
         from noethers_razor.storage.journal import Journal
 
         return Journal
     if name in _RENAMED:
-        _deprecated(name, f"noethers_razor.{_RENAMED[name]}")
+        _warn(name, f"noethers_razor.{_RENAMED[name]}")
         if name == "fit_seeds":
             from noethers_razor.inference.fit import fit_seeds
 
@@ -42,5 +42,5 @@ def __getattr__(name: str) -> Any:
     return _load(name)
 
 
-def _deprecated(name: str, new: str) -> None:
+def _warn(name: str, new: str) -> None:
     warnings.warn(f"noethers_razor.{name} is deprecated; use {new}", DeprecationWarning, stacklevel=3)

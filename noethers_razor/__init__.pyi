@@ -20,7 +20,8 @@ from .inference.prediction import Prediction
 from .inference.result import FitResult
 from .inference.saved import load_result
 from .mechanics.quadratic_form import QuadraticForm
-from .symmetry.report import SymmetryReport, find_symmetries
+from .symmetry.find import find_symmetries
+from .symmetry.report import SymmetryReport
 
 __version__: str
 

@@ -1,4 +1,4 @@
-"""Packages that only some uses need: imported when used, with a hint where they are missing."""
+"""Optional packages, imported at first use, with an installation hint if they are missing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from noethers_razor.errors import UsageError
 
 
 def extra(module: str, name: str, what: str) -> Any:
-    """A module of an extra.
+    """Import a module that belongs to an extra of this package.
 
+    Args:
+        module: name of the module.
+        name: name of the extra, see ``pyproject.toml``.
+        what: what needs the module, for the message.
+    Returns:
+        The module.
     Raises:
-        UsageError: when it is not installed.
+        UsageError: if the module is not installed.
     """
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise UsageError(f"{what} needs {module}; install noethers_razor[{name}]") from None
+        raise UsageError(f"{what} needs {module}; run: pip install 'noethers_razor[{name}]'") from None

@@ -1,7 +1,7 @@
-"""Array aliases and the names of shapes, used all over the package.
+"""Type aliases, and the letters for shapes in all docstrings of the package.
 
-M = 2 n is the dimension of phase space, K the number of conserved quantities, S the number of
-orbit samples, B a batch of states, N the number of transitions.
+M = 2 n is the dimension of phase space for n degrees of freedom. K is the number of conserved quantities, S
+the number of orbit samples, B the size of a batch of states, N the number of transitions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ ArrayLike = jax.Array | np.ndarray
 Key = jax.Array
 Params = dict[str, Any]
 Observable = Callable[[Array], Array]
-"""A smooth function on phase space: state (M,) -> scalar."""
+"""Smooth function on phase space: state (M,) -> scalar."""
 VectorField = Callable[[Array], Array]
-"""States (..., M) -> velocities (..., M)."""
+"""Vector field: states (..., M) -> velocities (..., M)."""

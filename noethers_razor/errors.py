@@ -1,4 +1,4 @@
-"""Errors with a place, a value and a remedy; each class carries the exit code of the command line."""
+"""Errors of the package. Each class has the exit code of the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 
 class NoetherError(ValueError):
-    """Base of every error this package raises on purpose: one line, found / expected / remedy."""
+    """Base class of all errors that this package raises for its users.
+
+    The message is one line: what was found, what was expected, what to do.
+    """
 
     exit_code = 2
 
@@ -16,11 +19,12 @@ class UsageError(NoetherError):
 
 
 class DataError(NoetherError):
-    """Data that are refused, with a code such as ``NR104`` (exit code 3).
+    """Data that cannot be used, with a code such as ``NR104`` (exit code 3).
 
     Args:
-        code, message: of the first problem; the message names what, where, value, reason and remedy.
-        further: (code, message) of other problems of the same data.
+        code: code of the first problem.
+        message: message of the first problem. It names place, value, reason and remedy.
+        further: pairs (code, message) of other problems of the same data.
     """
 
     exit_code = 3
@@ -38,12 +42,12 @@ class TrainingDiverged(NoetherError):
 
 
 class RunFolderError(NoetherError):
-    """A run folder that is missing parts or was changed (exit code 5)."""
+    """A run folder that is incomplete or was changed (exit code 5)."""
 
     exit_code = 5
 
 
 class Interrupted(NoetherError):
-    """Training was stopped from outside, after its state was kept (exit code 130)."""
+    """A fit that was stopped by Ctrl-C or a signal (exit code 130). The message says what was saved."""
 
     exit_code = 130

@@ -26,7 +26,7 @@ import numpyro.distributions as dist
 from numpyro.infer import TraceMeanField_ELBO
 
 import noethers_razor as nr
-from noethers_razor.inference.fit import to_batch
+from noethers_razor.inference.problem import to_batch
 from noethers_razor.model import posterior
 from noethers_razor.model.elbo import OrbitSampling
 
@@ -140,7 +140,7 @@ for name, result in fits.items():
 numbers, bounds = (1, 2, 4, 8, 16, 32), []
 for samples in numbers:
     other = dataclasses.replace(
-        learned.model, orbits=OrbitSampling(samples, learned.config.measure, learned.config.sampling)
+        learned.model, orbits=OrbitSampling(samples, learned.config.orbits.measure, learned.config.orbits.sampling)
     )
     bound = jax.jit(lambda params, key, other=other: other.negative_elbo(params, key, batch, 4))
     bounds.append([float(bound(learned.params, jax.random.key(i))) for i in range(8)])

@@ -30,7 +30,7 @@ from noethers_razor import plot
 system = nr.systems.Kepler()
 data = system.simulate(seed=1, n_trajectories=50, n_steps=50, noise=0.01)
 # Fewer and smaller steps than the defaults, 6000 of 64 transitions, so that the notebook takes less than three minutes.
-config = nr.FitConfig(steps=1200, batch=32)
+config = nr.FitConfig.of(steps=1200, batch=32)
 result = nr.fit(data, seed=1, conserved=nr.Neural(), config=config)
 report = nr.find_symmetries(result, truth=system)
 report

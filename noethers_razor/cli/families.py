@@ -23,6 +23,22 @@ def names_of_families() -> list[str]:
     return [name for name in FAMILIES if name != GIVEN]
 
 
+class FamilyName(click.ParamType):
+    """The name of a registered family. The registry may grow after the command line is imported."""
+
+    name = "family"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return the names for the help."""
+        return f"[{'|'.join(names_of_families())}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or report that it is not registered."""
+        if value not in names_of_families():
+            self.fail(f"{value!r} is not one of {', '.join(names_of_families())}.", param, ctx)
+        return str(value)
+
+
 def _flags_of(name: str) -> dict[str, dataclasses.Field[Any]]:
     """Fields of a family by the name of their flag, with underscores."""
     fields = dataclasses.fields(family_class(name))  # type: ignore[arg-type]  # families are dataclasses
@@ -79,8 +95,7 @@ def build_family(settings: dict[str, Any]) -> Family:
         if flag not in flags[name]:
             owners = [family for family, own in flags.items() if flag in own]
             who = "family" if len(owners) == 1 else "families"
-            raise UsageError(
-                f"--{flag.replace('_', '-')} with family {name}; it is for {who} {', '.join(owners)}"
-            )
+            given = f"--{'no-' if value is False else ''}{flag.replace('_', '-')}"
+            raise UsageError(f"{given} with family {name}; it is for {who} {', '.join(owners)}")
         values[flags[name][flag].name] = value
     return family_class(name)(**values)

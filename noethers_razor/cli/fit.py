@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from noethers_razor.cli.families import build_family, names_of_families
+from noethers_razor.cli.families import FamilyName, build_family
 from noethers_razor.cli.fit_command import FitCommand, help_all
 from noethers_razor.cli.options import (
     LAYOUT,
@@ -32,7 +32,7 @@ from noethers_razor.errors import Interrupted
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
 @click.option(
     "--family",
-    type=click.Choice(names_of_families()),
+    type=FamilyName(),
     default="quadratic",
     show_default=True,
     help="Family of conserved quantities; none fits without symmetry.",
@@ -139,7 +139,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     from noethers_razor.conserved.quadratic import Quadratic
     from noethers_razor.inference.rollouts import follow
     from noethers_razor.storage.run_folder import require_free
-    from noethers_razor.symmetry.report import find_symmetries
+    from noethers_razor.symmetry.find import find_symmetries
     from noethers_razor.systems import Oscillators
 
     if not overwrite:

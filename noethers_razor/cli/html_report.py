@@ -1,4 +1,4 @@
-"""The answer sheet as one HTML page that needs no other file: sentence, pictures, tables, warnings."""
+"""The HTML report: one file with headline, pictures, tables and warnings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from noethers_razor.cli.jobs import Report, figures_of, rollout_figure
+from noethers_razor.cli.jobs import figures_of, rollout_figure
 from noethers_razor.inference.result import FitResult
 from noethers_razor.inference.rollouts import Comparison, follow, kept_trajectories
 from noethers_razor.storage.run_folder import versions
-from noethers_razor.symmetry.function_report import FunctionReport
 from noethers_razor.symmetry.report import SymmetryReport
 from noethers_razor.symmetry.uncertainty import FALSE_DISCOVERY_RATE, LEVEL, Uncertainty
 
@@ -19,21 +18,21 @@ _FOLLOWED = 20
 
 
 class Row(NamedTuple):
-    """Cells of a table, and whether they are of what was accepted."""
+    """Cells of a table row, and whether the row is the accepted one."""
 
     cells: Sequence[str]
     kept: bool = False
 
 
 class Picture(NamedTuple):
-    """A picture as a data address, and what it shows in words."""
+    """A picture as a data address, and a description in words."""
 
     source: str
     alt: str
 
 
 class Section(NamedTuple):
-    """A part of the page; what is empty is left out."""
+    """A section of the HTML report; empty parts are left out."""
 
     title: str
     note: str = ""
@@ -47,7 +46,7 @@ def _picture(figure: Any, alt: str) -> Picture:
     import matplotlib
 
     stream = io.BytesIO()
-    # Without a date, and with names that are no random ones, the same answer is the same page.
+    # Without a date and without random names, so that the same report is the same file.
     with matplotlib.rc_context({"svg.hashsalt": "noethers_razor"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return Picture("data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode(), alt)
@@ -57,8 +56,8 @@ def _number(value: float | None, digits: int = 4) -> str:
     return "" if value is None else f"{value:.{digits}g}"
 
 
-def _spectrum(report: Report, figures: dict[str, Any]) -> Section:
-    gap = report.span.gap if isinstance(report, SymmetryReport) else None
+def _spectrum(report: SymmetryReport, figures: dict[str, Any]) -> Section:
+    gap = report.gap
     note = "Root-mean-square displacement of the data per unit of flow time, relative to their size."
     if gap is not None:
         note += f" The last value in use is {gap:.3g} times the first that is not."
@@ -66,8 +65,8 @@ def _spectrum(report: Report, figures: dict[str, Any]) -> Section:
     return Section("How many", note, pictures=[picture])
 
 
-def _evidence(report: Report) -> Section:
-    """Bounds of the alternatives, and of the sets that the judgement asked about."""
+def _evidence(report: SymmetryReport) -> Section:
+    """Bounds of the alternatives, and of the sets that the model selection compared."""
     rows = [
         Row([name, _number(b["negative_elbo"], 6), _number(b["error"], 2), ""])
         for name, b in report.bounds.items()
@@ -75,7 +74,7 @@ def _evidence(report: Report) -> Section:
     rows += [
         Row(
             [
-                f"judged: {one['name']}",
+                f"compared: {one['name']}",
                 _number(one["negative_elbo"], 6),
                 _number(one["error"], 2),
                 str(one["kept"]),
@@ -87,7 +86,7 @@ def _evidence(report: Report) -> Section:
     return Section(
         "What the evidence says",
         "Minus a lower bound of the log evidence, in nats per transition: less is better. The largest set "
-        "that the bound does not reject is kept.",
+        "that the bound does not reject is selected.",
         columns=["set", "-ELBO", "error", "quantities"],
         rows=rows,
     )
@@ -102,15 +101,15 @@ def _sure(unsure: Uncertainty) -> Section:
     rate = f"{100 * FALSE_DISCOVERY_RATE:.0f} %"
     note = (
         f"{unsure.trusted.sum()} of {len(rows)} are trusted at a false-discovery rate of {rate}. "
-        "Combinations of the quantities, the most constant first: how much each varies along the "
-        f"trajectories in units of the noise, over {unsure.draws} draws of the trajectories, and in which "
-        "share of the draws that is no more than 1.5 and less than nineteen of twenty random observables. "
-        "What the noise hides counts as constant."
+        "Each row is a combination of the quantities, the most constant first. It gives how much the "
+        f"combination varies along the trajectories in units of the noise, over {unsure.draws} draws of the "
+        "trajectories. 'Constant in' is the share of draws in which that is at most 1.5, and less than for "
+        "nineteen of twenty random observables. A variation that the noise hides counts as constant."
     )
     if unsure.angle is not None:
         note += (
-            f" The largest angle of the span to the true one is to be expected between {unsure.angle[0]:.2g} "
-            f"and {unsure.angle[2]:.2g} degrees ({unsure.share})."
+            f" The largest angle of the learned span to the true one is probably between "
+            f"{unsure.angle[0]:.2g} and {unsure.angle[2]:.2g} degrees ({unsure.share})."
         )
     tail = 50 * (1 - LEVEL)
     columns = ["combination", f"{tail:.0f} %", "median", f"{100 - tail:.0f} %", "constant in", "trusted"]
@@ -141,13 +140,13 @@ def _algebra(report: SymmetryReport) -> Section:
     return Section("Algebra under the Poisson bracket", columns=["", ""], rows=rows)
 
 
-def _formulas(report: Report, figures: dict[str, Any]) -> Section:
+def _formulas(report: SymmetryReport, figures: dict[str, Any]) -> Section:
     pictures = []
     if "generators.png" in figures:
         pictures = [_picture(figures["generators.png"], "heat maps of the quadratic forms of the formulas")]
     note = "" if report.formulas else "None recognised."
-    if report.formulas and isinstance(report, FunctionReport):
-        note = "In the span of the gradients of the learned functions and of H; that of H may be among them."
+    if report.formulas and report.quadratic is None:
+        note = "In the span of the gradients of the learned quantities and of H; H may be among them."
     return Section("In formulas", note, report.formulas, pictures=pictures)
 
 
@@ -167,11 +166,13 @@ def _rollouts(comparison: Comparison, names: list[str], source: str) -> Section:
     )
 
 
-def page(report: Report, result: FitResult, comparison: Comparison | None = None) -> str:
-    """The page.
+def page(report: SymmetryReport, result: FitResult, comparison: Comparison | None = None) -> str:
+    """Return the HTML report.
 
     Args:
-        comparison: rollouts to show; those along some of the training trajectories by default.
+        report: of the fit.
+        result: of the fit.
+        comparison: rollouts to show; by default along some of the training trajectories.
     """
     from jinja2 import Environment, PackageLoader
 
@@ -182,9 +183,9 @@ def page(report: Report, result: FitResult, comparison: Comparison | None = None
     sections.append(_evidence(report))
     if report.uncertainty is not None:
         sections.append(_sure(report.uncertainty))
-    if isinstance(report, SymmetryReport) and report.rank:
+    if report.quadratic is not None and report.rank:
         sections.append(_algebra(report))
-    source = "the trajectories given"
+    source = "the given trajectories"
     if comparison is None and (kept := kept_trajectories(result, _FOLLOWED)) is not None:
         comparison, source = follow(result, kept, 32), "some of the training trajectories"
     if comparison is not None:
@@ -193,7 +194,7 @@ def page(report: Report, result: FitResult, comparison: Comparison | None = None
         Section("Training", pictures=[_picture(figures["training.png"], "bound over optimiser steps")])
     )
     environment = Environment(loader=PackageLoader("noethers_razor.cli"), autoescape=True, trim_blocks=True)
-    return environment.get_template("sheet.html.jinja").render(
+    return environment.get_template("report.html.jinja").render(
         headline=str(report).splitlines()[0],
         warnings=report.warnings,
         sections=sections,

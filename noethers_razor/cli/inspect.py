@@ -58,7 +58,7 @@ def inspect(
     from noethers_razor.data.readers import load_trajectories
     from noethers_razor.inference.rollouts import follow
     from noethers_razor.inference.saved import load_result
-    from noethers_razor.symmetry.report import find_symmetries
+    from noethers_razor.symmetry.find import find_symmetries
 
     if file is not None and html is None:
         raise UsageError("--data without --html; it says which trajectories the page follows")

@@ -1,4 +1,4 @@
-"""Whole jobs that the command line and the experiments share: fit into a run folder, compare with data."""
+"""Jobs that the command line and the experiments share: a fit into a run folder, with report and pictures."""
 
 from __future__ import annotations
 
@@ -28,43 +28,42 @@ from noethers_razor.storage.run_folder import (
     require_target,
     versions,
 )
-from noethers_razor.symmetry.function_report import FunctionReport
-from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
+from noethers_razor.symmetry.find import find_symmetries
+from noethers_razor.symmetry.report import SymmetryReport
 
-Report = SymmetryReport | FunctionReport
 _REPORT = "symmetry.json"
 
 
 def _save(result: FitResult, folder: Path, documents: dict[str, Any]) -> None:
-    """Into a folder whose checkpoints are left where it cannot be written."""
+    """Save a result; where the folder cannot be written its checkpoints stay."""
     try:
         result.save(folder, overwrite=True, documents=documents)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(
-            f"{folder}: the fit is done and cannot be saved ({reason}): make room, and pass --resume"
+            f"{folder}: the fit is finished but cannot be saved ({reason}): free some space, then pass --resume"
         ) from None
 
 
-def figures_of(report: Report, result: FitResult) -> dict[str, Any]:
-    """File name -> figure: training, spectrum, generators."""
+def figures_of(report: SymmetryReport, result: FitResult) -> dict[str, Any]:
+    """Return figures by file name: training, spectrum, generators."""
     titles = [f"C{i + 1} = {text}" for i, text in enumerate(report.formulas)]
     figures = {"training.png": plot.training(result.history)}
     if len(report.singular_values):
         figures["spectrum.png"] = report.plot()
-    if isinstance(report, SymmetryReport) and report.readable_forms:
+    if report.quadratic is not None and report.readable_forms:
         figures["generators.png"] = plot.generators(report.readable_forms, titles, report.readable_names)
     return figures
 
 
 def write_figures(folder: Path, figures: dict[str, Any]) -> None:
-    """Draw figures into a folder, made if missing."""
+    """Draw figures into a folder; make it if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / name, dpi=130)
 
 
-def _card(result: FitResult, report: Report) -> str:
+def _card(result: FitResult, report: SymmetryReport) -> str:
     metrics = result.metrics
     return (
         f"# Run of noethers_razor {versions()['noethers_razor']}\n\n"
@@ -90,22 +89,29 @@ def train(
     resume: bool = False,
     checkpoint_seconds: float = SECONDS,
     settings: Mapping[str, Any] | None = None,
-) -> tuple[FitResult, Report]:
-    """Fit from each seed, report, and one run folder with everything in it: that of the best bound.
+) -> tuple[FitResult, SymmetryReport]:
+    """Fit from each seed, and write one run folder with result and report of the best bound.
 
-    Until it is finished the folder holds checkpoints.
+    The folder holds checkpoints until the fit is finished.
 
     Args:
+        data: trajectories.
+        folder: run folder to write.
+        family: family of conserved quantities.
+        seeds: one or several.
+        config: settings.
         overwrite: replace a run that is there, or its checkpoints.
-        resume: go on with checkpoints that are there; a finished run is only reported.
-        checkpoint_seconds: between checkpoints of a training that goes on.
-        settings: kept beside the checkpoints, for `options.settings_of_checkpoint`.
+        command: words of the command line, for the record.
+        watch: called after each chunk of steps.
+        resume: continue from checkpoints that are there; a finished run is only reported.
+        checkpoint_seconds: time between checkpoints of a training.
+        settings: saved with the checkpoints, for `options.settings_of_checkpoint`.
     Raises:
-        UsageError: when the folder is not empty, or checkpoints are of another fit, before any work is done.
-        Interrupted: when it is stopped from outside.
+        UsageError: before any work is done, when the folder is not empty or checkpoints are of another fit.
+        Interrupted: when a signal stops the fit.
     """
     require_target(folder, overwrite=overwrite, resume=resume)
-    # Drawing is slow to import, and training leaves the time for it.
+    # Plotting is slow to import, and training leaves time for it.
     threading.Thread(target=plot.load, daemon=True).start()
     documents = {f"{NOTES}.json": dict(settings or {}), "command.json": command}
     journal = Journal(folder / CHECKPOINTS, checkpoint_seconds, notes=settings, claimed=folder)
@@ -122,10 +128,10 @@ def train(
                 if overwrite:
                     journal.clear()
                 if is_finished(folder):
-                    # Stopped before its first record, what is asked for is this fit and not the one there.
+                    # If it stops before its first record, --resume must mean this fit and not the old run.
                     journal.make()
                 result = fit(data, seed=seeds, conserved=family, config=config, watch=watch, journal=journal)
-                # Saved before it is analysed, so that no error in the report can lose the fit.
+                # The fit is saved before its report is made, so that no error in the report can lose it.
                 _save(result, folder, documents)
             report = find_symmetries(result)
             result.save(
@@ -137,13 +143,13 @@ def train(
             write_figures(folder, figures_of(report, result))
     except KeyboardInterrupt:
         kept = is_finished(folder) or is_unfinished(folder)
-        done = f"what was done is in {folder}: pass --resume to go on" if kept else "nothing was kept yet"
+        done = f"checkpoints are in {folder}: pass --resume to continue" if kept else "nothing was saved yet"
         raise Interrupted(f"interrupted; {done}") from None
     return result, report
 
 
 def rollout_figure(comparison: Comparison, names: list[str]) -> Any:
-    """The first trajectory of a comparison."""
+    """Return a figure of the first trajectory of a comparison."""
     outcome, data = comparison.prediction, comparison.followed
     t = outcome.t if outcome.t.ndim == 1 else outcome.t[0]
     spread = outcome.deviation[0] if len(outcome.samples) else 0 * outcome.mean[0]

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from noethers_razor._deprecated import old_names
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import flagged
 from noethers_razor.conserved.expansion import Expansion
@@ -55,6 +56,7 @@ def _structure(dim: int, width: int, depth: int) -> nnx.GraphDef[Units]:
     return nnx.split(nnx.eval_shape(lambda: Units(dim, width, depth, rngs=nnx.Rngs(0))))[0]
 
 
+@old_names(forms="quadratic", functions="non_quadratic")
 @dataclasses.dataclass(frozen=True)
 class Neural(Expansion):
     """Quadratic quantities, and combinations of shared tanh units and of monomials up to degree 2.

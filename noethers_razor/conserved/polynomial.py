@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from noethers_razor._deprecated import old_names
 from noethers_razor._types import Array, Params
 from noethers_razor.conserved.base import flagged
 from noethers_razor.conserved.expansion import Expansion
@@ -55,6 +56,7 @@ def _chart(frame: Frame, names: Sequence[str]) -> Chart:
     return Chart(rows, tuple(centre.tolist()), tuple(shift.tolist()), tuple(scale.tolist()), tuple(names))
 
 
+@old_names(forms="quadratic", functions="non_quadratic")
 @dataclasses.dataclass(frozen=True)
 class Polynomial(Expansion):
     """Quadratic quantities, and polynomials in the coordinates and in terms of them.

@@ -1,4 +1,4 @@
-"""Several runs beside each other: bounds, quantities, algebras, errors."""
+"""A table that compares runs: bounds, quantities, algebras, errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.inference.result import FitResult
 from noethers_razor.inference.rollouts import follow
-from noethers_razor.symmetry.report import SymmetryReport, find_symmetries
+from noethers_razor.symmetry.find import find_symmetries
 
 _COLUMNS = {
     "run": "run",
@@ -31,10 +31,11 @@ _COLUMNS = {
 def row_of(
     name: str, result: FitResult, truth: Any | None = None, data: Trajectories | None = None
 ) -> dict[str, Any]:
-    """One run in plain JSON values; what is not known is None.
+    """Return one run as plain JSON values; an unknown value is None.
 
     Args:
         name: of the run.
+        result: of the run.
         truth: a system, for the angle to its quantities in degrees.
         data: trajectories to follow, for the mean squared error of rollouts.
     """
@@ -46,10 +47,10 @@ def row_of(
         "run": name,
         "family": result.model.family.name,
         "seed": result.seed,
-        "quantities": report.rank if isinstance(report, SymmetryReport) else report.used,
-        "independent": None if isinstance(report, SymmetryReport) else report.rank,
+        "quantities": report.used,
+        "independent": None if report.quadratic is not None else report.rank,
         "trusted": None if report.uncertainty is None else int(report.uncertainty.trusted.sum()),
-        "algebra": report.algebra if isinstance(report, SymmetryReport) and report.rank else None,
+        "algebra": report.algebra if report.rank else None,
         "negative_elbo": mine,
         "error": own.get("error"),
         "gain": None if none is None else none - mine,
@@ -61,20 +62,20 @@ def row_of(
 
 
 def _error(result: FitResult, data: Trajectories) -> float | None:
-    """Mean squared error of rollouts; None when one runs off."""
+    """Mean squared error of rollouts; None when one is not finite."""
     error = follow(result, data, 0).summary["mse_rollout"]
     return error if error is not None and math.isfinite(error) else None
 
 
 def warnings_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What makes rows incomparable."""
+    """Return what makes rows incomparable."""
     if all(row["data"] == rows[0]["data"] for row in rows):
         return []
-    return ["the runs are of different data: bounds compare only between runs of the same transitions"]
+    return ["the runs use different data: only bounds of the same transitions can be compared"]
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Aligned text, without the columns that no run fills."""
+    """Return aligned text, without the columns that no run fills."""
     used = [key for key in _COLUMNS if any(row[key] is not None for row in rows)]
     cells = [[_COLUMNS[key] for key in used], *([_text(row[key]) for key in used] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(used))]

@@ -17,11 +17,12 @@ from noethers_razor.conserved.base import Family
 from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import TrainingDiverged, UsageError
+from noethers_razor.inference.directions import active_gradients
 from noethers_razor.inference.history import Estimate, Watcher
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.result import FitResult
 from noethers_razor.inference.runtime import Runtime
-from noethers_razor.inference.selection import Select, active_gradients
+from noethers_razor.inference.selection import Select
 from noethers_razor.inference.stages import Control, Joint, Propose, ShortenOrbits, Stage, WithoutSymmetry
 from noethers_razor.inference.state import State
 from noethers_razor.inference.training import Rates

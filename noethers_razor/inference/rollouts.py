@@ -14,7 +14,7 @@ from noethers_razor.inference.result import FitResult
 
 
 class Comparison(NamedTuple):
-    """Rollouts, the trajectories that they follow, these trajectories' indices, and errors by name."""
+    """Rollouts, the trajectories that they follow, the indices of these, and errors by name."""
 
     prediction: Prediction
     followed: Trajectories
@@ -23,10 +23,15 @@ class Comparison(NamedTuple):
 
 
 def follow(result: FitResult, data: Trajectories, samples: int) -> Comparison:
-    """Rollouts from the first states of trajectories, and errors against them.
+    """Roll out from the first states of trajectories, and compare with them.
+
+    Args:
+        result: of the fit.
+        data: trajectories of the same system.
+        samples: posterior samples for the spread; 0 for none.
 
     Raises:
-        UsageError: when the data are of another phase space.
+        UsageError: when the data are of another phase space, or no trajectory has its first state.
     """
     if data.dof * 2 != result.frame.dim:
         raise UsageError(
@@ -55,7 +60,7 @@ def follow(result: FitResult, data: Trajectories, samples: int) -> Comparison:
 
 
 def kept_trajectories(result: FitResult, most: int) -> Trajectories | None:
-    """Some of the training trajectories, evenly spaced; None when the run has none."""
+    """Return at most so many of the training trajectories, evenly spaced; None when the run has none."""
     trajectories = result.trajectories
     if trajectories is None or trajectories.time is None:
         return None
@@ -69,7 +74,7 @@ def kept_trajectories(result: FitResult, most: int) -> Trajectories | None:
 
 
 def _with_first_state(data: Trajectories) -> tuple[Trajectories, np.ndarray]:
-    """Trajectories that can be followed from their first time: its state and another are there."""
+    """Trajectories that can be followed from their first time: they have its state and another one."""
     index = np.flatnonzero(data.present[:, 0] & (data.present.sum(axis=1) > 1))
     if not len(index):
         raise UsageError("no trajectory has its first state and another one; cut the data so that one has")

@@ -74,7 +74,7 @@ class State:
     def exact_part(self) -> State:
         """Return the state with the blocks of exact flows alone, and what was proposed for them."""
         family, params = exact_part(self.family, self.params)
-        names = [name.removeprefix("conserved/") for name in params if name.startswith("conserved/")]
+        names = [name for block in family.blocks for name in block.leaves]
         proposal = None if self.proposal is None else self.proposal.first(family.count, names)
         return dataclasses.replace(self, family=family, params=params, proposal=proposal)
 

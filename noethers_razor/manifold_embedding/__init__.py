@@ -1,4 +1,4 @@
-"""Variational manifold embedding: a decoder that is stationary for a functional of the data's density."""
+"""Variational manifold embedding: a smooth manifold through data, as the optimum of a functional of the density."""
 
 from noethers_razor._optional import extra
 

@@ -1,4 +1,7 @@
-"""Families of decoders phi: latent point (d,) -> data point (D,), linear in parameters or flax modules."""
+"""Families of decoders phi, maps from latent points (d,) to data points (D,).
+
+A decoder is linear in its parameters, or it contains a flax module.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,18 @@ from noethers_razor.errors import UsageError
 from noethers_razor.numerics.polynomials import MOST, exponents, number
 
 KINDS = ("affine", "chebyshev", "fourier")
+"""Names of the decoders that are linear in their parameters."""
 
 
 class Decoder(NamedTuple):
-    """A family of maps.
+    """A family of decoders, given by its functions.
 
     Args:
-        start: parameters of the affine map mean + axes z (D,), (D, d), and a seed.
-        value: parameters, z (d,) -> point (D,).
-        features: z (d,) -> (n,), where phi = mean + weights features; None where it is not linear in any.
+        start: mean (D,), axes (D, d) and seed -> parameters of the affine map mean + axes z. For `fourier`,
+            axes (D, 2) belong to the cosine and the sine of the angle. A module adds to the affine map.
+        value: parameters and latent point z (d,) -> data point (D,).
+        features: z (d,) -> features (n,), with phi = mean + weights features. None for a decoder that is not
+            linear in its parameters.
     """
 
     start: Callable[[np.ndarray, np.ndarray, int], Any]
@@ -31,14 +37,17 @@ class Decoder(NamedTuple):
 
 
 class Held:
-    """A module without a hash, as those that hold lists: itself and no other for what is compiled."""
+    """A wrapper with a hash for a module without one, such as a module that contains a list.
+
+    JAX needs a hash to reuse compiled programs. Two wrappers are equal only if they are the same object.
+    """
 
     def __init__(self, module: Any) -> None:
         self.module = module
 
 
 def hashable(kind: Any) -> Any:
-    """A kind of family as what is compiled can be kept for it."""
+    """Return the basis itself if it has a hash, otherwise a wrapper that has one."""
     try:
         hash(kind)
     except TypeError:
@@ -47,25 +56,30 @@ def hashable(kind: Any) -> Any:
 
 
 def decoder_of(kind: Any, latent: str, degree: int) -> Decoder:
-    """The family of a kind.
+    """Return the family of decoders of a basis.
 
     Args:
-        kind: ``affine``, ``chebyshev``, ``fourier`` (on a circle), or a flax module (d,) -> (D,), which is
-            added to an affine map.
-        degree: of polynomials, in all variables together; highest frequency.
+        kind: ``affine``, ``chebyshev``, ``fourier`` (with latent density ``circle``), or a flax module
+            (d,) -> (D,), which is added to an affine map.
+        latent: name of the latent density, a key of `latent.VARIANCE`.
+        degree: total degree of the polynomials, or highest frequency; 1 or more.
+    Returns:
+        The functions of the family.
     Raises:
-        UsageError: for another kind, or one that does not go with the latent density.
+        UsageError: if the basis is unknown, or does not fit the latent density.
     """
     kind = kind.module if isinstance(kind, Held) else kind
     if hasattr(kind, "apply") and hasattr(kind, "init"):
         if latent == "circle":
-            raise UsageError("basis: a module is not periodic; fourier goes with a circle")
+            raise UsageError("basis: a module is not periodic; use basis 'fourier' with latent 'circle'")
         return _with_module(kind)
     if not isinstance(kind, str) or kind not in KINDS:
         name = repr(kind) if isinstance(kind, str) else type(kind).__name__
         raise UsageError(f"basis {name}; expected one of {', '.join(KINDS)} or a flax module")
     if (kind == "fourier") != (latent == "circle"):
-        raise UsageError(f"basis {kind!r} with latent {latent!r}; fourier goes with a circle, and only it")
+        raise UsageError(
+            f"basis {kind!r} with latent {latent!r}; use basis 'fourier' if and only if latent is 'circle'"
+        )
     features = {
         "affine": lambda z: z,
         "chebyshev": lambda z: _chebyshev(z, latent, degree),
@@ -75,9 +89,10 @@ def decoder_of(kind: Any, latent: str, degree: int) -> Decoder:
 
 
 def _chebyshev(z: Array, latent: str, degree: int) -> Array:
-    """The coordinates themselves, then products of Chebyshev polynomials of 2 up to a total degree.
+    """Return the coordinates, then products of Chebyshev polynomials of a total degree from 2 to `degree`.
 
-    Of a normal latent coordinate they take its probability, scaled to (-1, 1): bounded in the tails.
+    The polynomials of a normal latent coordinate take its cumulative probability, scaled to (-1, 1). They are
+    therefore bounded in the tails, and products of degree 1 are included.
     """
     u = z if latent == "uniform" else jax.scipy.special.erf(z / np.sqrt(2))
 
@@ -85,14 +100,16 @@ def _chebyshev(z: Array, latent: str, degree: int) -> Array:
         following = 2 * u * last[1] - last[0]
         return (last[1], following), following
 
-    # A loop of the program: unrolled, high degrees would take minutes to compile.
+    # A compiled loop: without it, high degrees would take minutes to compile.
     first = (jnp.ones_like(u), u)
     table = jnp.concatenate([jnp.stack(first), jax.lax.scan(higher, first, length=degree - 1)[1]])
-    # A first degree of the probability is another function than the coordinate.
+    # For a normal density, the polynomial of degree 1 is erf, which differs from the coordinate.
     least = 2 if latent == "uniform" else 1
     count = number(z.shape[0], degree) - number(z.shape[0], least - 1)
     if count > MOST:
-        raise UsageError(f"degree = {degree} in {z.shape[0]} dimensions has {count} polynomials; lower it")
+        raise UsageError(
+            f"degree = {degree} in {z.shape[0]} dimensions has {count} polynomials, too many; lower degree"
+        )
     if not count:
         return z
     powers = exponents(z.shape[0], degree)
@@ -101,12 +118,13 @@ def _chebyshev(z: Array, latent: str, degree: int) -> Array:
 
 
 def _fourier(angle: Array, degree: int) -> Array:
+    """Return cosines and sines (2 degree,) of an angle (), in ascending order of frequency."""
     orders = jnp.arange(1, degree + 1)
     return jnp.stack([jnp.cos(orders * angle), jnp.sin(orders * angle)], axis=1).ravel()
 
 
 def _linear(features: Callable[[Array], Array], on_circle: bool) -> Decoder:
-    """phi = mean + W features; the first features are what an affine start fills."""
+    """Return the family mean + weights features; the affine start sets the weights of the first features."""
 
     def start(mean: np.ndarray, axes: np.ndarray, _: int) -> Any:
         latents = axes.shape[1] // 2 if on_circle else axes.shape[1]
@@ -122,13 +140,15 @@ def _linear(features: Callable[[Array], Array], on_circle: bool) -> Decoder:
 
 
 def _with_module(module: Any) -> Decoder:
-    """An affine map and a tenth of a module added to it."""
+    """Return the family mean + axes z + 0.1 module(z)."""
 
     def start(mean: np.ndarray, axes: np.ndarray, seed: int) -> Any:
         inner = module.init(jax.random.key(seed), jnp.zeros(axes.shape[1]))
         shape = jax.eval_shape(module.apply, inner, jnp.zeros(axes.shape[1])).shape
         if shape != mean.shape:
-            raise UsageError(f"basis: the module gives {shape}; expected {mean.shape}, a point of the data")
+            raise UsageError(
+                f"basis: the module returns shape {shape}; expected {mean.shape}, the shape of a data point"
+            )
         return {
             "mean": jnp.asarray(mean),
             "axes": jnp.asarray(axes),

@@ -1,7 +1,7 @@
-"""Measures over tau, their samples, and averages over the orbits that tau draws.
+"""Measures of the flow times tau, samples of them, and averages over orbits.
 
-tau is a latent variable whose variational distribution is its prior (method, eq. of the bound), so any
-joint law of the S points whose marginals are the measure gives a valid bound.
+tau is a latent variable. Its variational distribution equals its prior. The bound is therefore valid for
+every joint distribution of the S samples whose marginals are the measure.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from jax.scipy.special import ndtri
 from noethers_razor._types import Array, Key
 
 RADIUS = float(np.pi)
-"""Half the length of a full turn: K = 1 and a unit rotation then average over the whole circle."""
+"""Half the period of a unit rotation. For K = 1 the flow times [-pi, pi] then cover the circle once."""
 
 Orbit = Callable[[Array], Array]
-"""States (..., M) -> their S orbit points (S, ..., M)."""
+"""Map from states (..., M) to S points on the orbit of each (S, ..., M)."""
 
 
 def _uniform(points: Array, count: int) -> Array:
@@ -38,7 +38,8 @@ def _ball(points: Array, count: int) -> Array:
 
 
 def _line(points: Array, count: int) -> Array:
-    # A lattice is equally spaced in its first coordinate, and a rotation wants times that are.
+    # Rotations are averaged best at equally spaced times: take them from the first coordinate, in which a
+    # lattice is equally spaced.
     direction = _normal(points[:1, 1:], count)
     direction = direction / jnp.linalg.norm(direction)
     return RADIUS * (2.0 * points[:, :1] - 1.0) * direction
@@ -50,7 +51,7 @@ MEASURES: dict[str, Callable[[Array, int], Array]] = {
     "normal": _normal,
     "line": _line,
 }
-"""Name -> map from points of the unit cube (S, K + 1) to tau (S, K)."""
+"""Measures by name, each a map from points of the unit cube (S, K + 1) to flow times tau (S, K)."""
 
 
 def _plain_points(key: Key, samples: int, dim: int, dtype: jnp.dtype) -> Array:
@@ -58,9 +59,9 @@ def _plain_points(key: Key, samples: int, dim: int, dtype: jnp.dtype) -> Array:
 
 
 def _quasi_points(key: Key, samples: int, dim: int, dtype: jnp.dtype) -> Array:
-    """A rank-one lattice with a random shift; in one dimension the points are equally spaced."""
-    # The additive recurrence of the generalised golden ratio, the root of x^dim = x + 1, fills the
-    # coordinates after the first evenly for any number of them.
+    """Return a randomly shifted rank-one lattice; in one dimension its points are equally spaced."""
+    # The coordinates after the first follow the additive recurrence of the generalised golden ratio, the root
+    # of x^dim = x + 1. It covers them evenly in any dimension.
     root = 2.0
     for _ in range(40):
         root = (1.0 + root) ** (1.0 / dim)
@@ -79,23 +80,25 @@ def sample_tau(
     sampling: str,
     dtype: jnp.dtype = jnp.float32,
 ) -> Array:
-    """Flow times tau of K observables, S draws.
+    """Draw S vectors of flow times tau for K observables.
 
     Args:
         key: random key.
-        samples: S.
-        count: K.
-        measure: ``uniform`` on [-pi, pi]^K, ``ball`` of radius pi, ``normal``, or ``line``: [-pi, pi] in a
-            random direction that all draws share, ascending.
+        samples: number S of draws.
+        count: number K of observables.
+        measure: ``uniform`` on [-pi, pi]^K, ``ball`` of radius pi, ``normal`` (standard normal) or ``line``.
+            For ``line`` all draws are multiples of one random direction. The factors are uniform on
+            [-pi, pi] and in ascending order.
         sampling: ``plain``, ``antithetic`` (tau and -tau) or ``quasi`` (randomly shifted lattice).
+        dtype: floating-point type.
     Returns:
-        (S, K).
+        Flow times (S, K).
     Raises:
-        ValueError: for an unknown measure or sampling.
+        ValueError: if the measure or the sampling is unknown.
     """
     if measure not in MEASURES:
         raise ValueError(f"unknown orbit measure {measure!r}; expected one of {', '.join(MEASURES)}")
-    # On a line the ball is the interval, and only the interval keeps equally spaced points.
+    # For K = 1 the ball is the interval [-pi, pi]. Only the uniform map keeps lattice points equally spaced.
     transform = MEASURES["uniform" if measure == "ball" and count == 1 else measure]
     dim = count if transform in (_uniform, _normal) else count + 1
     if sampling == "quasi":
@@ -111,5 +114,12 @@ def sample_tau(
 
 
 def orbit_average(function: Callable[[Array], Array], orbit: Orbit) -> Callable[[Array], Array]:
-    """x -> mean over orbit points g x of function(g x): H of the paper's eq. 6 when given F."""
+    """Return the average of a function over orbits; for the network F it is H of the paper's equation 6.
+
+    Args:
+        function: states (..., M) -> values (...).
+        orbit: states (..., M) -> orbit points (S, ..., M).
+    Returns:
+        Function of states (..., M): the mean of the values at the S orbit points.
+    """
     return lambda x: jnp.mean(function(orbit(x)), axis=0)

@@ -1,4 +1,8 @@
-"""Quadratic observables as vectors: their basis, and lengths that are displacements of data."""
+"""Quadratic observables C(x) = x'Ax/2 + b'x as vectors.
+
+A basis of all such observables, and an embedding in which the length of an observable is the displacement of
+the data by its flow.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,16 @@ from noethers_razor._types import Array
 from noethers_razor.mechanics.phase_space import symplectic_form
 
 _TRIVIAL = 1e-8
-"""Share of the largest squared displacement below which an observable counts as not moving any datum."""
+"""Threshold relative to the largest squared displacement; an observable below it moves no data."""
 
 
 def second_moment(states: np.ndarray) -> np.ndarray:
-    """E (x, 1)(x, 1)' of states (B, M), its states scaled to unit root-mean-square length: (M+1, M+1).
+    """Return E[(x, 1)(x, 1)'] / mean |x|^2, the metric that `embed` needs.
 
-    With it `embed` measures an observable by the displacement that its flow causes on the data.
+    Args:
+        states: states (B, M).
+    Returns:
+        Matrix (M+1, M+1).
     """
     size = np.sqrt(np.mean(np.sum(states**2, axis=-1)))
     lifted = np.concatenate([states, np.ones((len(states), 1))], axis=1) / size
@@ -26,10 +33,17 @@ def second_moment(states: np.ndarray) -> np.ndarray:
 
 
 def embed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Observables (K, M, M), (K, M) as vectors (K, M (M+1)) whose length is their displacement.
+    """Return observables as vectors whose length is the displacement that their flow causes.
 
-    |embed(C)|^2 = mean |grad C|^2 / mean |x|^2: the squared root-mean-square displacement per unit tau,
-    relative to the size of the data; inner products are mean grad C . grad D.
+    |embed(C)|^2 = mean |grad C|^2 / mean |x|^2 is the mean squared displacement per unit tau, relative to the
+    size of the data. The inner product of C and D is mean(grad C . grad D) / mean |x|^2.
+
+    Args:
+        form: symmetric matrices A (K, M, M).
+        linear: vectors b (K, M).
+        moment: matrix (M+1, M+1), see `second_moment`.
+    Returns:
+        Vectors (K, M (M+1)).
     """
     values, vectors = np.linalg.eigh(moment)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
@@ -38,10 +52,17 @@ def embed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> np.ndarra
 
 
 def orbit_scale(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """What to divide quantities (K, M, M), (K, M) by so that tau in [-pi, pi] makes a natural orbit.
+    """Return the divisor of each quantity for which tau in [-pi, pi] gives a natural orbit.
 
-    A rotation gets its frequency: the interval is then one full turn, and the average over it exact. Any
-    other flow, such as a translation, gets its root-mean-square displacement relative to the data.
+    For a rotation it is the frequency. The interval is then one full period, and the orbit average is exact.
+    For every other flow, such as a translation, it is the root-mean-square displacement relative to the data.
+
+    Args:
+        form: symmetric matrices A (K, M, M).
+        linear: vectors b (K, M).
+        states: data (B, M).
+    Returns:
+        Divisors (K,).
     """
     turned = symplectic_form(form.shape[-1]) @ form
     eigenvalues = np.linalg.eigvals(turned)
@@ -53,14 +74,28 @@ def orbit_scale(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.
 
 
 def moving_combinations(rows: np.ndarray) -> np.ndarray:
-    """Combinations (D, k) of observables with vectors (D, E) that move data: orthonormal in displacement."""
+    """Return combinations of observables that move the data, orthonormal in displacement.
+
+    Args:
+        rows: vectors of D observables (D, E), see `embed`.
+    Returns:
+        Coefficients (D, k) of k combinations, k <= D.
+    """
     values, vectors = np.linalg.eigh(rows @ rows.T)
     moving = values > _TRIVIAL * values[-1]
     return vectors[:, moving] / np.sqrt(values[moving])
 
 
 def basis(dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """All products x_i x_j (i <= j), then all x_i, as forms (D, M, M) and linear parts (D, M)."""
+    """Return a basis of the quadratic observables on phase space.
+
+    The elements are x_i x_j / 2 for all i <= j, row by row, followed by all x_i.
+
+    Args:
+        dim: dimension M of phase space.
+    Returns:
+        Symmetric matrices (D, M, M) and linear parts (D, M), D = `largest_count(dim)`.
+    """
     rows, columns = np.triu_indices(dim)
     form = np.zeros((len(rows) + dim, dim, dim))
     index = np.arange(len(rows))
@@ -72,34 +107,47 @@ def basis(dim: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def basis_values(states: np.ndarray) -> np.ndarray:
-    """Values of the elements of `basis` at states (B, M): (B, D)."""
+    """Return the values (B, D) of the elements of `basis` at states (B, M)."""
     rows, columns = np.triu_indices(states.shape[-1])
     return np.concatenate([0.5 * states[:, rows] * states[:, columns], states], axis=1)
 
 
 class QuadraticForm(NamedTuple):
-    """One quadratic observable x'Ax/2 + b'x: A (M, M) symmetric, b (M,)."""
+    """A quadratic observable x'Ax/2 + b'x.
+
+    Args:
+        form: symmetric matrix A (M, M).
+        linear: vector b (M,).
+    """
 
     form: np.ndarray
     linear: np.ndarray
 
 
 def product_form(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The form A of (a.x)(b.x) = x'Ax/2."""
+    """Return the symmetric matrix A (M, M) with (a.x)(b.x) = x'Ax/2, for vectors a, b (M,)."""
     return np.outer(a, b) + np.outer(b, a)
 
 
 def largest_count(dim: int) -> int:
-    """M (M + 1) / 2 + M, the number of independent quadratic and linear observables."""
+    """Return M (M + 1) / 2 + M, the number of independent quadratic and linear observables."""
     return dim * (dim + 1) // 2 + dim
 
 
 def stack_forms(named: Mapping[str, QuadraticForm]) -> tuple[np.ndarray, np.ndarray]:
-    """Named quadratic forms as arrays (K, M, M) and (K, M)."""
+    """Return the matrices (K, M, M) and linear parts (K, M) of K named observables."""
     forms = list(named.values())
     return np.stack([c.form for c in forms]), np.stack([c.linear for c in forms])
 
 
 def quadratic_value(form: Array, linear: Array, x: Array) -> Array:
-    """C(x) of forms (K, M, M), (K, M) at states (..., M) -> (..., K)."""
+    """Evaluate K quadratic observables x'Ax/2 + b'x.
+
+    Args:
+        form: symmetric matrices A (K, M, M).
+        linear: vectors b (K, M).
+        x: states (..., M).
+    Returns:
+        Values (..., K).
+    """
     return 0.5 * jnp.einsum("...i,kij,...j->...k", x, form, x) + x @ linear.T

@@ -1,11 +1,11 @@
-"""The model, its guide and the lower bound, as NumPyro functions (method, eq. of the bound).
+"""The model, its guide and the lower bound, as NumPyro functions (paper, section 4).
 
     theta_l ~ N(0, v_l I)           weights [W b] of layer l; v_l in closed form
-    tau     ~ mu^S                  latent, its variational law is its prior
+    tau     ~ mu^S                  latent; its variational law is its prior
     x'      ~ N(Phi_H^dt(x), sigma^2 I),   H = mean_s F_theta(g_tau_s x)
     guide:  theta_l ~ matrix normal
 
-Parameters are one flat dictionary of arrays: ``posterior/<layer>/mean|row|column``,
+The parameters are one flat dictionary of arrays: ``posterior/<layer>/mean|row|column``,
 ``conserved/<name>`` and ``noise/log_deviation``.
 """
 
@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +35,13 @@ from noethers_razor.model.network import NetworkFunction, field_of, network_func
 
 NOISE = "noise/log_deviation"
 
-# NumPyro keeps one stack of handlers for the process: two threads that trace at once would share their sites.
+# NumPyro keeps one stack of handlers per process: two threads that trace at once would share their sites.
 _HANDLERS = threading.Lock()
 
 
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """float64 arithmetic inside the block when asked for; nothing is changed otherwise."""
+    """Use float64 arithmetic inside the block if ``dtype`` is float64; change nothing otherwise."""
     if dtype == "float64":
         with jax.enable_x64(True):
             yield
@@ -59,16 +59,16 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Likelihood:
-    """How the flow of H meets the data.
+    """The likelihood of a transition under the flow of H.
 
     Args:
-        residual: (M, M), frame residuals -> residuals in noise units.
-        log_density: nats per transition from noise units to data units.
-        integrator: method of the step, see `integrators.ORDERS`.
+        residual: (M, M), from frame residuals to residuals in noise units.
+        log_density: change of log density from noise units to data units, nats per transition.
+        integrator: method of a step, see `integrators.ORDERS`.
         substeps: steps per transition.
-        noise: fixed deviation in noise units, or None when it is learned.
-        floor: smallest learned deviation, noise units.
-        total: number N of transitions that a batch stands for.
+        noise: fixed standard deviation in noise units, or None when it is learned.
+        floor: smallest learned standard deviation, noise units.
+        total: number N of transitions that a batch represents.
     """
 
     residual: Array
@@ -80,7 +80,7 @@ class Likelihood:
     total: int
 
     def deviation(self, log_deviation: Array | None) -> Array:
-        """Sigma in noise units. Without a floor, noise-free data would make the bound a race to zero."""
+        """Return sigma in noise units. Without a floor, sigma would fall towards zero on noise-free data."""
         if self.noise is not None or log_deviation is None:
             return jnp.asarray(self.noise, self.residual.dtype)
         return jnp.sqrt(self.floor**2 + jnp.exp(2.0 * log_deviation))
@@ -88,7 +88,7 @@ class Likelihood:
 
 @dataclasses.dataclass(frozen=True)
 class OrbitSampling:
-    """How tau is drawn: S samples of a measure, see `orbit.sample_tau`."""
+    """The draw of tau: S samples of a measure, see `orbits.sample_tau`."""
 
     samples: int
     measure: str
@@ -97,7 +97,7 @@ class OrbitSampling:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Everything that the bound depends on besides parameters and data."""
+    """Everything that the bound depends on, except parameters and data."""
 
     network: NetworkFunction
     family: Family
@@ -111,7 +111,7 @@ class Model:
         return len(self.network.shapes)
 
     def flow_times(self, key: Key, samples: int) -> Array:
-        """Draw tau (S, K): of the measure for exact flows, on a line and in random order for integrated ones."""
+        """Draw tau (S, K): of the measure for exact flows, on a line in random order for integrated ones."""
         integrated = self.family.integrated
 
         def draw(key: Key, count: int, measure: str) -> Array:
@@ -134,16 +134,16 @@ class Model:
         return self.family.orbit(conserved, self.flow_times(key, self.orbits.samples))
 
     def field(self, weights: Sequence[Array], orbit: Orbit) -> VectorField:
-        """x' = J grad H of the orbit-averaged network."""
+        """Return x' = J grad H of the orbit-averaged network."""
         return field_of(orbit_hamiltonian(lambda x: self.network.apply(weights, x), orbit))
 
     def step(self, weights: Sequence[Array], orbit: Orbit, x: Array, duration: Array) -> Array:
-        """The flow of H over a transition, by the likelihood's integrator."""
+        """Return states after the flow of H over a transition, by the integrator of the likelihood."""
         method, substeps = self.likelihood.integrator, self.likelihood.substeps
         return integrators.advance(method, self.field(weights, orbit), x, duration, substeps)
 
     def model(self, batch: Batch) -> None:
-        """The generative side: prior over weights, orbits, and the next states."""
+        """Define the generative side: prior over weights, orbits, and next states."""
         weights = [
             numpyro.sample(f"weights{i}", posterior.empirical_prior(_layer_of(i))) for i in range(self.layers)
         ]
@@ -165,20 +165,20 @@ class Model:
             numpyro.factor("units", jnp.full(size, likelihood.log_density))
 
     def guide(self, batch: Batch) -> None:
-        """The variational side: a matrix normal for each layer."""
+        """Define the variational side: a matrix normal for each layer."""
         del batch
         for i in range(self.layers):
             numpyro.sample(f"weights{i}", _layer_of(i))
 
     def negative_elbo(self, params: Params, key: Key, batch: Batch, draws: int = 1) -> Array:
-        """-ELBO per transition, nats, estimated on a batch with ``draws`` weight samples."""
+        """Estimate -ELBO per transition, nats, on a batch with ``draws`` weight samples."""
         objective = TraceMeanField_ELBO(num_particles=draws)
         with _HANDLERS:
             loss = objective.loss(key, params, self.model, self.guide, batch)
         return loss / self.likelihood.total
 
     def divergence(self, params: Params) -> Array:
-        """KL(q(theta) || p(theta)) of all layers, nats, in total."""
+        """Return KL(q(theta) || p(theta)), nats, summed over all layers."""
         total = jnp.zeros((), self.network.dtype)
         for i in range(self.layers):
             q = layer_distribution(params, i)
@@ -186,44 +186,54 @@ class Model:
         return total
 
     def sample_weights(self, params: Params, key: Key) -> list[Array]:
-        """One draw of all weight matrices from the posterior."""
+        """Draw all weight matrices once from the posterior."""
         keys = jax.random.split(key, self.layers)
         return [layer_distribution(params, i).sample(keys[i]) for i in range(self.layers)]
 
 
 def build_model(
     config: FitConfig,
-    family: Any,
+    family: Family,
     conserved_names: tuple[str, ...],
     frame: Frame,
     *,
     substeps: int,
     total: int,
 ) -> Model:
-    """The model that a configuration, a family and a frame describe."""
+    """Return the model of a configuration, a family and a frame.
+
+    Args:
+        config: settings.
+        family: in the frame.
+        conserved_names: names of its parameters.
+        frame: of the data.
+        substeps: integrator steps per transition.
+        total: number of transitions.
+    """
     dtype = jnp.dtype(config.dtype)
     network = network_function(
         frame.dim,
-        width=config.width,
-        depth=config.depth,
-        activation=config.activation,
+        width=config.network.width,
+        depth=config.network.depth,
+        activation=config.network.activation,
         dtype=dtype,
     )
+    noise = config.likelihood
     likelihood = Likelihood(
         residual=jnp.asarray(frame.residual_matrix, dtype),
         log_density=frame.log_density,
-        integrator=config.integrator,
+        integrator=noise.integrator,
         substeps=substeps,
-        noise=None if config.noise_variance is None else float(config.noise_variance) ** 0.5,
-        floor=config.noise_floor,
+        noise=None if noise.noise_variance is None else float(noise.noise_variance) ** 0.5,
+        floor=noise.noise_floor,
         total=total,
     )
-    orbits = OrbitSampling(config.orbit_samples, config.measure, config.sampling)
+    orbits = OrbitSampling(config.orbits.samples, config.orbits.measure, config.orbits.sampling)
     return Model(network, family, conserved_names, orbits, likelihood)
 
 
 def layer_distribution(params: Params, layer: int) -> dist.MatrixNormal:
-    """The posterior of one layer from the flat parameters."""
+    """Return the posterior of one layer of the flat parameters."""
     leaves = [params[f"posterior/{layer}/{leaf}"] for leaf in posterior.LEAVES]
     return posterior.layer_posterior(*leaves)
 
@@ -234,20 +244,27 @@ def _layer_of(layer: int) -> dist.MatrixNormal:
 
 
 def conserved_of(params: Params) -> Params:
-    """The parameters of the family, out of the flat dictionary."""
+    """Return the parameters of the family from the flat dictionary."""
     prefix = "conserved/"
     return {k[len(prefix) :]: v for k, v in params.items() if k.startswith(prefix)}
 
 
 def prefixed(conserved: Params, dtype: jnp.dtype) -> dict[str, Array]:
-    """The parameters of the family as entries of the flat dictionary, the inverse of `conserved_of`."""
+    """Return the parameters of the family as entries of the flat dictionary, the inverse of `conserved_of`."""
     return {f"conserved/{k}": jnp.asarray(v, dtype) for k, v in conserved.items()}
 
 
 def initial_params(
     network: NetworkFunction, key: Key, deviation: float, log_noise: float | None
 ) -> dict[str, Array]:
-    """Parameters at the start: posterior around the initial weights, deviation / sqrt(fan-in)."""
+    """Return parameters at the start: the posterior lies around the initial weights.
+
+    Args:
+        network: whose initial weights are drawn.
+        key: of the draw.
+        deviation: standard deviation of a weight, times sqrt(fan-in).
+        log_noise: log of the noise standard deviation; None if it is fixed.
+    """
     params: dict[str, Array] = {}
     for i, weights in enumerate(network.init(key)):
         layer = posterior.initial_layer(weights, deviation / weights.shape[1] ** 0.5)

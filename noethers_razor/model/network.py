@@ -16,7 +16,7 @@ from noethers_razor.mechanics.phase_space import apply_form
 
 
 def squareplus(x: Array) -> Array:
-    """(x + sqrt(x^2 + 4)) / 2: as smooth as softplus without an exponential (Barron 2021)."""
+    """Return (x + sqrt(x^2 + 4)) / 2, as smooth as softplus and without an exponential (Barron 2021)."""
     return 0.5 * (x + jnp.sqrt(x * x + 4.0))
 
 
@@ -30,9 +30,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class Network(nnx.Module):
-    """F: states (..., M) -> energies (...,), a perceptron without physical meaning of its own.
+    """F: states (..., M) -> energies (...,), a perceptron without physical meaning.
 
-    The last layer has no bias: a constant does not move anything.
+    The last layer has no bias, because a constant energy moves nothing.
     """
 
     def __init__(self, dim: int, width: int, depth: int, activation: str, *, rngs: nnx.Rngs) -> None:
@@ -51,8 +51,8 @@ class NetworkFunction(NamedTuple):
     """F as a pure function of its layers' matrices [W b], each (out, in + 1) or (out, in).
 
     Args:
-        shapes: of the matrices.
-        dtype: of the matrices.
+        shapes: shapes of the matrices.
+        dtype: precision of the matrices.
         init: key -> matrices at initialisation.
         apply: (matrices, states (..., M)) -> energies (...,).
     """
@@ -66,7 +66,15 @@ class NetworkFunction(NamedTuple):
 def network_function(
     dim: int, *, width: int, depth: int, activation: str, dtype: jnp.dtype
 ) -> NetworkFunction:
-    """A flax network split into its structure and the matrices that the posterior covers."""
+    """Split a flax network into its structure and the matrices that the posterior covers.
+
+    Args:
+        dim: M.
+        width: units of a hidden layer.
+        depth: number of hidden layers.
+        activation: key of `ACTIVATIONS`.
+        dtype: of the matrices.
+    """
 
     def create(rngs: nnx.Rngs) -> Network:
         return Network(dim, width, depth, activation, rngs=rngs)
@@ -105,10 +113,10 @@ def network_function(
 
 
 def orbit_hamiltonian(energy: Callable[[Array], Array], orbit: Orbit) -> Callable[[Array], Array]:
-    """H(x) = mean over the orbit points of F (paper, eq. 6): states (..., M) -> (...,)."""
+    """Return H(x), the mean of F over orbit points (paper, eq. 6): states (..., M) -> (...,)."""
     return orbit_average(energy, orbit)
 
 
 def field_of(hamiltonian: Callable[[Array], Array]) -> VectorField:
-    """J grad H for a batched H: one backward pass serves all states of a batch."""
+    """Return J grad H of a batched H: one backward pass serves all states of a batch."""
     return lambda x: apply_form(jax.grad(lambda states: jnp.sum(hamiltonian(states)))(x))

@@ -13,18 +13,23 @@ from numpyro.distributions.kl import kl_divergence
 from noethers_razor._types import Array
 
 LEAVES = ("mean", "row", "column")
-"""Arrays of one layer: mean (out, in), raw factors (out, out) and (in, in)."""
+"""Names of the arrays of one layer: mean (out, in), raw factors (out, out) and (in, in)."""
 
 
 def factor(raw: Array) -> Array:
-    """Lower-triangular factor with positive diagonal from unconstrained (D, D): the diagonal is log."""
+    """Return a lower-triangular factor with positive diagonal, from (D, D) with the log of the diagonal."""
     # Constant masks compile several times faster than tril and diag, and the bound is compiled often.
     one, below = np.eye(raw.shape[-1], dtype=raw.dtype), np.tri(raw.shape[-1], k=-1, dtype=raw.dtype)
     return raw * below + jnp.exp(raw * one) * one
 
 
 def initial_layer(weights: Array, deviation: float) -> dict[str, Array]:
-    """Parameters of a posterior around weights (out, in) with independent entries of one deviation."""
+    """Return parameters of a posterior around weights (out, in), with independent entries.
+
+    Args:
+        weights: mean.
+        deviation: standard deviation of every entry.
+    """
     log_half = 0.5 * jnp.log(jnp.asarray(deviation, weights.dtype))
     out, into = weights.shape
     return {
@@ -35,13 +40,13 @@ def initial_layer(weights: Array, deviation: float) -> dict[str, Array]:
 
 
 def layer_posterior(mean: Array, row: Array, column: Array) -> dist.MatrixNormal:
-    """The distribution of one layer from its parameters, see `initial_layer`."""
-    # Valid by construction; NumPyro's own check would compile a dozen small programs at start-up.
+    """Return the distribution of one layer from its parameters, see `initial_layer`."""
+    # Valid by construction. NumPyro's check would compile a dozen small programs at start-up.
     return dist.MatrixNormal(mean, factor(row), factor(column), validate_args=False)
 
 
 def empirical_prior(posterior: dist.MatrixNormal) -> dist.Distribution:
-    """The prior N(0, v I) whose variance maximises the bound: v = (|L_row|^2 |L_col|^2 + |M|^2) / D."""
+    """Return the prior N(0, v I) that maximises the bound: v = (|L_row|^2 |L_col|^2 + |M|^2) / D."""
     second_moment = jnp.sum(posterior.scale_tril_row**2) * jnp.sum(posterior.scale_tril_column**2)
     shape = posterior.loc.shape
     variance = (second_moment + jnp.sum(posterior.loc**2)) / (shape[0] * shape[1])
@@ -50,9 +55,9 @@ def empirical_prior(posterior: dist.MatrixNormal) -> dist.Distribution:
 
 @kl_divergence.register(dist.MatrixNormal, dist.Independent)
 def matrix_normal_divergence(posterior: dist.MatrixNormal, prior: dist.Independent) -> Array:
-    """KL(matrix normal || independent normals), in closed form, nats.
+    """Return KL(matrix normal || independent normals), nats, in closed form.
 
-    NumPyro has none for MatrixNormal and would fall back to Monte Carlo without a word.
+    NumPyro has no closed form for MatrixNormal, and would use Monte Carlo without a warning.
 
     Raises:
         NotImplementedError: when the prior is not a normal over both axes.

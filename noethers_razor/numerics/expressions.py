@@ -1,4 +1,7 @@
-"""Formulas of coordinates as text, such as ``1/sqrt(qx^2 + qy^2)``: parsed, never executed as a program."""
+"""Formulas of coordinates given as text, such as ``1/sqrt(qx^2 + qy^2)``.
+
+The text is parsed. It is never executed as Python.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ NAMES = ("exp", "log", "sqrt", "sin", "cos", "tan", "tanh", "arctan2", "abs")
 
 
 class Library(NamedTuple):
-    """What numbers, pi and functions are: arrays of JAX, or expressions of SymPy."""
+    """The numbers, pi and functions of one backend: JAX arrays or SymPy expressions."""
 
     number: Callable[[float], Any]
     pi: Any
@@ -36,14 +39,19 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
-_LONGEST, _DEEPEST, _LARGEST_POWER = 500, 50, 100
+_LONGEST = 500
+"""Largest number of characters, so that parsing takes little time and memory."""
+_DEEPEST = 50
+"""Largest depth of nested operations, far below the recursion limit of Python."""
+_LARGEST_POWER = 100
+"""Largest constant power. Numbers above 2.5 to a larger power overflow in float32."""
 
 
 def _constant(node: ast.expr) -> float | None:
-    """The value of what depends on no coordinate, in floating point; None of other things.
+    """Return the value of an expression of numbers only, or None for any other expression.
 
     Raises:
-        UsageError: where it is not finite.
+        UsageError: if the value is not finite.
     """
     value: float | None = None
     try:
@@ -59,14 +67,14 @@ def _constant(node: ast.expr) -> float | None:
     except (ArithmeticError, TypeError):
         value = math.inf
     if value is not None and not math.isfinite(value):
-        raise UsageError(f"{ast.unparse(node)!r} is no finite number")
+        raise UsageError(f"{ast.unparse(node)!r} is not a finite number")
     return value
 
 
 def _reader(node: ast.expr, names: Sequence[str], depth: int = 0) -> _Read:
-    """What a node of the formula says, given the coordinates by place, and a library."""
+    """Return a function that evaluates a node, given the coordinates by position and a library."""
     if depth > _DEEPEST:
-        raise UsageError(f"more than {_DEEPEST} levels of brackets")
+        raise UsageError(f"more than {_DEEPEST} levels of nesting; write a simpler formula")
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             _constant(node)
@@ -88,67 +96,70 @@ def _reader(node: ast.expr, names: Sequence[str], depth: int = 0) -> _Read:
             return lambda at, library: _BINARY[type(op)](first(at, library), second(at, library))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in NAMES:
             if len(arguments) != 1 + (name == "arctan2"):
-                raise UsageError(f"{name} with {len(arguments)} arguments")
+                raise UsageError(f"{name} has {len(arguments)} arguments; expected 1, or 2 for arctan2")
             inside = [_reader(argument, names, depth + 1) for argument in arguments]
             return lambda at, library: library.functions[name](*(read(at, library) for read in inside))
         case ast.Name(id=name):
             raise UsageError(f"unknown name {name!r}; expected one of {', '.join(names)}")
     raise UsageError(
-        f"{ast.unparse(node)!r}; expected numbers, coordinates, + - * / ^ and {', '.join(NAMES)}"
+        f"{ast.unparse(node)!r} is not allowed; expected numbers, coordinates, pi, + - * / ^ "
+        f"and {', '.join(NAMES)}"
     )
 
 
 def _read(text: str, names: Sequence[str]) -> _Read:
-    """Of a formula that depends on some coordinate."""
+    """Parse a formula that contains at least one coordinate."""
     try:
         if len(text) > _LONGEST:
             raise UsageError(f"{len(text)} characters; expected at most {_LONGEST}")
         tree = ast.parse(text.strip().replace("^", "**"), mode="eval").body
         read = _reader(tree, names)
         if not any(isinstance(node, ast.Name) and node.id in names for node in ast.walk(tree)):
-            raise UsageError(f"no coordinate in it; expected some of {', '.join(names)}")
+            raise UsageError(f"the formula has no coordinate; expected at least one of {', '.join(names)}")
     except UsageError as error:
         raise UsageError(f"term {text[:60]!r}: {error}") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise UsageError(f"term {text[:60]!r} is no formula; expected one such as exp({names[0]})") from None
+        raise UsageError(f"term {text[:60]!r} is not a formula; a valid one is exp({names[0]})") from None
     return read
 
 
 def expression(text: str, names: Sequence[str]) -> Callable[[Array], Array]:
-    """The function of states (..., M) -> (...) that a formula of their coordinates names.
+    """Return the function of states that a formula describes.
 
     Args:
-        text: such as ``exp(q1 - q2)``; powers with ^ or **.
-        names: of the M coordinates.
+        text: formula such as ``exp(q1 - q2)``; powers are written with ^ or **.
+        names: names of the M coordinates.
+    Returns:
+        Function of states (..., M) -> values (...).
     Raises:
-        UsageError: for what is no formula of these coordinates, or depends on none.
+        UsageError: if the text is not a formula of these coordinates, or contains none of them.
     """
     read = _read(text, names)
     return lambda x: jnp.asarray(read(lambda place: x[..., place], _ARRAYS), x.dtype)
 
 
 def require_sympy() -> Any:
-    """The module.
+    """Return the module SymPy.
 
     Raises:
-        UsageError: without SymPy.
+        UsageError: if SymPy is not installed.
     """
     return extra("sympy", "symbolic", "an expression")
 
 
 def symbols(names: Sequence[str]) -> list[Any]:
-    """Real SymPy symbols, made from names, which nothing evaluates."""
+    """Return real SymPy symbols with these names. The names are not evaluated."""
     sympy = require_sympy()
     return [sympy.Symbol(name, real=True) for name in names]
 
 
 def symbolic(text: str, names: Sequence[str]) -> Any:
-    """The SymPy expression that a formula of coordinates names.
+    """Return the SymPy expression of a formula.
 
     Args:
         text, names: see `expression`.
     Raises:
-        UsageError: see `expression`, and without SymPy.
+        UsageError: see `expression`; also if SymPy is not installed.
     """
     sympy, variables = require_sympy(), symbols(names)
     called = {"arctan2": "atan2", "abs": "Abs"}

@@ -1,7 +1,9 @@
-"""Inverses of the small matrices of a manifold, without LAPACK.
+"""Exponential, inverse and log determinant of small matrices, from products and elimination, without LAPACK.
 
-A batched LAPACK solve of jaxlib waits for tasks in the pool whose thread it holds; two of them at once, as
-derivatives of a pseudoinverse have them, wait for each other for ever on a machine of two cores.
+In jaxlib 0.10 a batched LAPACK call holds a thread of a pool and waits for tasks in the same pool. On a
+machine of two cores, two such calls at once can wait for each other for ever. Two devices of the host can
+make them, or one program with two calls, such as the derivative of a pseudoinverse. `jax.scipy.linalg.expm`
+makes such a call too.
 """
 
 from __future__ import annotations
@@ -15,14 +17,47 @@ import jax.numpy as jnp
 from noethers_razor._types import Array
 
 _UNROLLED = 8
-"""Steps that are compiled one after the other, at most."""
+"""Largest number of elimination steps that are compiled one after the other, without a loop."""
+
+
+def exponential(matrices: Array) -> Array:
+    """Return matrix exponentials by a Taylor polynomial of degree 12 with scaling and squaring.
+
+    Args:
+        matrices: square matrices (..., m, m), float32 or float64.
+    Returns:
+        Exponentials (..., m, m). Where the 1-norm of a matrix exceeds 256 they are NaN, with gradient zero.
+    """
+    double = matrices.dtype == jnp.float64
+    # The largest 1-norm at which the relative error of the polynomial, norm^12 / 13!, is below rounding.
+    largest = 0.25 if double else 1.0
+    # The number of doublings from this norm to 256.
+    most = 10 if double else 8
+    norm = jnp.max(jnp.sum(jnp.abs(jax.lax.stop_gradient(matrices)), axis=-2), axis=-1)[..., None, None]
+    squarings = jnp.maximum(jnp.ceil(jnp.log2(jnp.maximum(norm, 1e-30) / largest)), 0.0)
+    a = matrices * 2.0**-squarings
+    square = a @ a
+    cube = square @ a
+    unit = jnp.eye(a.shape[-1], dtype=a.dtype)
+    c = [1.0 / math.factorial(i) for i in range(13)]
+    total = c[9] * unit + c[10] * a + c[11] * square + c[12] * cube
+    for i in (6, 3, 0):
+        total = c[i] * unit + c[i + 1] * a + c[i + 2] * square + cube @ total
+    for i in range(most):
+        total = jnp.where(i < squarings, total @ total, total)
+    return jnp.where(squarings <= most, total, jnp.nan)
 
 
 @jax.custom_jvp
 def inverted(matrix: Array) -> tuple[Array, Array]:
-    """(Inverse (d, d), log determinant) of a positive definite matrix, by Gauss-Jordan elimination.
+    """Return inverse and log determinant of a positive definite matrix, by Gauss-Jordan elimination.
 
-    Not finite where it is not positive definite. Without pivots, which such matrices do not need.
+    Positive definite matrices need no pivoting.
+
+    Args:
+        matrix: positive definite matrix (d, d).
+    Returns:
+        Inverse (d, d) and log determinant (). They are not finite if the matrix is not positive definite.
     """
     size = matrix.shape[0]
     order = jnp.arange(size)
@@ -41,41 +76,14 @@ def inverted(matrix: Array) -> tuple[Array, Array]:
 
 @inverted.defjvp
 def _derivative(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
-    # Products of the inverse, rather than derivatives of each step: less to compile.
+    # Products of the inverse compile faster than derivatives of each elimination step.
     (matrix,), (change,) = primals, tangents
     inverse, log_det = inverted(matrix)
     return (inverse, log_det), (-inverse @ change @ inverse, jnp.sum(inverse.T * change))
 
 
-def exponential(matrices: Array) -> Array:
-    """expm of matrices (..., m, m) by products alone: a Taylor polynomial of degree 12, scaled and squared.
-
-    `jax.scipy.linalg.expm` solves with a batched LAPACK call, which waits for tasks in the pool whose thread
-    it holds: two devices of the host that do so at once wait for ever (jaxlib 0.10).
-
-    Returns:
-        (..., m, m); not a number, and of gradient zero, where the 1-norm exceeds 256.
-    """
-    # The largest norm at which the polynomial's relative error, norm^12 / 13!, is below rounding, and the
-    # doublings from it to 256.
-    largest, most = (0.25, 10) if matrices.dtype == jnp.float64 else (1.0, 8)
-    norm = jnp.max(jnp.sum(jnp.abs(jax.lax.stop_gradient(matrices)), axis=-2), axis=-1)[..., None, None]
-    squarings = jnp.maximum(jnp.ceil(jnp.log2(jnp.maximum(norm, 1e-30) / largest)), 0.0)
-    a = matrices * 2.0**-squarings
-    square = a @ a
-    cube = square @ a
-    unit = jnp.eye(a.shape[-1], dtype=a.dtype)
-    c = [1.0 / math.factorial(i) for i in range(13)]
-    total = c[9] * unit + c[10] * a + c[11] * square + c[12] * cube
-    for i in (6, 3, 0):
-        total = c[i] * unit + c[i + 1] * a + c[i + 2] * square + cube @ total
-    for i in range(most):
-        total = jnp.where(i < squarings, total @ total, total)
-    return jnp.where(squarings <= most, total, jnp.nan)
-
-
 def log_determinant(gram: Array) -> Array:
-    """log det of positive definite matrices (..., K, K) by elimination."""
+    """Return log determinants (...) of positive definite matrices (..., K, K), by elimination."""
     total = jnp.zeros(gram.shape[:-2], gram.dtype)
     for _ in range(gram.shape[-1]):
         pivot = gram[..., :1, :1]

@@ -12,15 +12,20 @@ import numpy as np
 from noethers_razor._types import Array
 
 MOST = 1000
-"""Monomials that one function is made of, at most."""
+"""Largest number of monomials in one function."""
 
 
 def monomials(x: Array, degree: int) -> Array:
-    """All products of 1 to ``degree`` of the last axis: (..., V) -> (..., D), in the order of `exponents`.
+    """Return all monomials of degree 1 to ``degree``, in the order of `exponents`.
 
-    By products with matrices of zeros and ones: slices and concatenations say the same, but their second
-    derivatives take XLA minutes to compile.
+    Args:
+        x: values of V variables (..., V).
+        degree: largest total degree.
+    Returns:
+        Values of the monomials (..., D).
     """
+    # Products with matrices of zeros and ones select the factors. With slices and concatenations instead,
+    # XLA takes minutes to compile second derivatives.
     levels = [x]
     for earlier, factor in _ladder(x.shape[-1], degree):
         levels.append((levels[-1] @ jnp.asarray(earlier, x.dtype)) * (x @ jnp.asarray(factor, x.dtype)))
@@ -29,7 +34,10 @@ def monomials(x: Array, degree: int) -> Array:
 
 @functools.cache
 def _ladder(size: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each degree from 2 on, which monomial of the degree before (D', D) and which variable (V, D)."""
+    """Return the two factors of every monomial, for each degree from 2 on, as matrices of zeros and ones.
+
+    The first (D', D) selects a monomial of the degree before, the second (V, D) a variable.
+    """
     steps = []
     for total in range(2, degree + 1):
         before = list(itertools.combinations_with_replacement(range(size), total - 1))
@@ -43,12 +51,19 @@ def _ladder(size: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def number(size: int, degree: int) -> int:
-    """How many `exponents` has."""
+    """Return the number D of monomials of ``size`` variables up to ``degree``, see `exponents`."""
     return math.comb(size + degree, degree) - 1
 
 
 def exponents(size: int, degree: int) -> np.ndarray:
-    """Powers (D, V) of the monomials of V variables up to a degree, constants aside."""
+    """Return the powers of all monomials up to a degree, except the constant.
+
+    Args:
+        size: number V of variables.
+        degree: largest total degree.
+    Returns:
+        Integer powers (D, V), one row for each monomial.
+    """
     rows = [
         np.bincount(factors, minlength=size)
         for total in range(1, degree + 1)

@@ -1,1 +1,1 @@
-"""Run folders, checkpoints and safe archives."""
+"""Run folders, checkpoints, and checks of archives."""

@@ -1,4 +1,4 @@
-"""Archives from strangers: their members and sizes are checked before any content is read."""
+"""Checks of archives from unknown sources, before any content is read."""
 
 from __future__ import annotations
 
@@ -8,29 +8,38 @@ from pathlib import Path, PurePosixPath
 from noethers_razor.errors import DataError
 
 _SMALL = 2**26
+"""Size in bytes (64 MiB) up to which contents are accepted at any compression ratio."""
 _MOST_RATIO = 100
-"""Bytes in a file per byte stored, from which on more than 64 MiB are no measurements."""
+"""Largest compression ratio of larger contents. Measurements do not compress as much."""
 
 
 def require_plausible(path: Path, size: int, stored: int) -> None:
-    """Refuse contents that are far larger than what is stored.
+    """Raise an error if contents are far larger than their stored form.
 
+    Args:
+        path: file, for the message.
+        size: bytes after decompression.
+        stored: bytes in the file.
     Raises:
-        DataError: before any of it is read.
+        DataError: if more than 64 MiB are compressed more than a hundredfold.
     """
     if size > _SMALL and size > _MOST_RATIO * max(stored, 1):
         raise DataError(
             "NR113",
-            f"{path}: {size} bytes when unpacked, from {stored}; no measurements are so even: store them "
-            "without compression if they are",
+            f"{path}: unpacks to {size} bytes from {stored}, and measurements do not compress as much; "
+            "if the data are genuine, store them without compression",
         )
 
 
 def require_safe_archive(path: Path) -> None:
-    """Refuse a zip archive whose members name places outside it, or unpack to absurd sizes.
+    """Raise an error if a zip archive has members with paths outside it, or unpacks to an implausible size.
 
+    No member is read.
+
+    Args:
+        path: zip archive.
     Raises:
-        DataError: before any member is read.
+        DataError: see above.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -39,7 +48,8 @@ def require_safe_archive(path: Path) -> None:
         if name.is_absolute() or ".." in name.parts:
             raise DataError(
                 "NR114",
-                f"{path}: member {member.filename!r} names a place outside; such archives are not read",
+                f"{path}: member {member.filename!r} has a path outside the archive; "
+                "create the archive again with relative paths",
             )
     require_plausible(
         path, sum(member.file_size for member in members), sum(member.compress_size for member in members)

@@ -1,9 +1,10 @@
-"""A journal of a long computation: what each of its calls has given, on disk, so that it can be gone on with.
+"""A journal on disk of the calls of a long computation, so that the computation can be resumed.
 
-A fit depends on data, settings and seed alone, and nearly all its time goes into few calls: trainings and
-estimates. The journal numbers them and keeps the outcome of those that have ended, and the state of the one
-that has not. Gone on with, a fit runs from its beginning, finds what it has done, and ends as it would have.
-Every record is a folder that appears whole, with a checksum of each file.
+A fit depends on data, settings and seed only. Nearly all its time goes into a few calls: trainings and
+estimates. The journal numbers these calls. It keeps the outcome of every call that has ended, and the state
+of the call that is running. A resumed fit runs from its beginning and takes these outcomes from the journal.
+It ends with the same result as a fit without interruption. A record is a folder with a checksum of each file.
+It is written completely before it gets its name.
 """
 
 from __future__ import annotations
@@ -27,13 +28,19 @@ from noethers_razor.errors import RunFolderError, UsageError
 from noethers_razor.storage.run_folder import MANIFEST, read_folder, write_folder
 
 SECONDS = 10.0
-"""Between two records of a training that goes on."""
-_ARRAYS, _DOCUMENT, _JOB = "state.npz", "state.json", "job"
+"""Seconds between two records of a running training."""
 NOTES = "notes"
+"""Folder of the notes, next to the records."""
+_ARRAYS = "state.npz"
+"""File of the arrays in a record."""
+_DOCUMENT = "state.json"
+"""File of the JSON value in a record."""
+_JOB = "job"
+"""Folder of the job description: all inputs of the computation."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What file systems without locks say."""
+"""Error numbers of file systems without locks."""
 _KEPT = 2
-"""Records of a call that has not ended: should the newest be damaged, there is one before it."""
+"""Number of records of a running call. If the newest is corrupted, the one before it is used."""
 
 
 def _tell(text: str) -> None:
@@ -41,7 +48,13 @@ def _tell(text: str) -> None:
 
 
 class Record(NamedTuple):
-    """What is known of a call: arrays by name, a JSON value, and whether the call had ended."""
+    """The record of a call.
+
+    Args:
+        arrays: arrays by name.
+        document: JSON value.
+        ended: whether the call had ended.
+    """
 
     arrays: Mapping[str, np.ndarray]
     document: dict[str, Any]
@@ -49,7 +62,7 @@ class Record(NamedTuple):
 
 
 def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of arrays and their names."""
+    """Return the SHA-256 digest of arrays and their names, shapes and types."""
     total = hashlib.sha256()
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
@@ -59,16 +72,17 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 class Journal:
-    """Records of the calls of one computation in a folder.
+    """Records of the calls of one computation, in a folder.
 
     Args:
-        folder: made when the computation begins; one that holds records is gone on with, see `begin`.
-        seconds: between two records of a call that goes on; 0 keeps each.
-        tell: for what a user should know of: records that are damaged or not of this computation.
-        notes: JSON values that are kept beside the records, in the folder `NOTES`.
-        claimed: folder that no other fit may write into meanwhile, that of the journal by default.
+        folder: folder of the records, created when the computation begins. If it already holds records, the
+            computation is resumed, see `begin`.
+        seconds: time in seconds between two records of a running call; 0 writes every record.
+        tell: function that receives messages for the user, for example about corrupted records.
+        notes: JSON values by name, written next to the records in the folder `NOTES`.
+        claimed: folder that no other fit may write into at the same time; by default ``folder``.
     Raises:
-        UsageError: when the folder is a file.
+        UsageError: if ``folder`` is a file.
     """
 
     def __init__(
@@ -83,21 +97,21 @@ class Journal:
         self._calls, self._job = 0, ""
         self._whole: Journal | None = None
         self._claimed = self.folder if claimed is None else Path(claimed)
-        # The system gives a lock up when its process ends, however it ends; a file instead of one would
-        # outlive a process that was killed. It lies beside the folder, which may be replaced as a whole.
+        # The system releases a lock when its process ends, even if it is killed; a mere file would remain.
+        # The lock file lies next to the folder, because the folder may be replaced as a whole.
         beside = self._claimed.resolve().parent / f".{self._claimed.name}.lock"
         self._lock = FileLock(beside, timeout=0, thread_local=False, fallback_to_soft=False)
         if self.folder.is_file():
             raise UsageError(f"{self.folder} is a file; expected a folder for checkpoints")
 
     def part(self, name: str) -> Journal:
-        """The journal of a part of the computation, in a folder below."""
+        """Return the journal of a part of the computation, in the subfolder ``name``."""
         part = Journal(self.folder / name, self.seconds, self.tell)
         part._whole, part._lock, part._claimed = self, self._lock, self._claimed
         return part
 
     def make(self) -> None:
-        """The folder, and the notes in it: from now on there is something to go on with."""
+        """Create the folder with its notes. From then on the computation can be resumed."""
         if self._whole is not None:
             self._whole.make()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -105,11 +119,11 @@ class Journal:
             write_folder(self.folder / NOTES, documents={f"{NOTES}.json": dict(self._notes)})
 
     def __enter__(self) -> Journal:
-        """Claim the folder; claims of one journal, and of its parts, lie within each other.
+        """Claim the folder. A journal and its parts can claim it repeatedly, in nested ``with`` statements.
 
         Raises:
-            UsageError: when another fit has claimed it.
-            OSError: when no file can be written beside it.
+            UsageError: if another fit has claimed it.
+            OSError: if no lock file can be written next to it.
         """
         path = Path(self._lock.lock_file)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,18 +136,18 @@ class Journal:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            self.tell(f"{self._claimed} cannot be locked: see to it that no other fit writes there")
+            self.tell(f"{self._claimed} cannot be locked; make sure that no other fit writes there")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock.lock_counter == 1:
-            # Nobody waits for the file: who finds it locked is refused.
+            # No process waits for the lock, so the file can be removed before the release.
             with contextlib.suppress(OSError):
                 Path(self._lock.lock_file).unlink()
         self._lock.release()
 
     def clear(self) -> None:
-        """Remove all records, and the folder if nothing else is in it."""
+        """Remove all records, and the folder if it is then empty."""
         for path in self.folder.glob("*"):
             if (path / MANIFEST).is_file() or path.name.startswith("."):
                 shutil.rmtree(path, ignore_errors=True)
@@ -143,83 +157,97 @@ class Journal:
             self.folder.rmdir()
 
     def begin(self, job: dict[str, Any], circumstances: dict[str, Any] | None = None) -> None:
-        """Say what the computation depends on, as JSON values by name.
+        """Begin or resume the computation.
 
         Args:
-            circumstances: what its last digits may depend on besides: told where it differs.
+            job: all inputs of the computation, as JSON values by name.
+            circumstances: JSON values that may change the last digits, such as the number of devices. A
+                difference is reported to the user.
         Raises:
-            UsageError: when the folder holds records of another one; says what differs.
-            OSError: when the folder cannot be made.
+            UsageError: if the folder holds records of another job. The message names the differences.
+            OSError: if the folder cannot be created.
         """
         self.make()
         self._calls, job = 0, json.loads(json.dumps(job))
         self._job = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
         for left in self.folder.glob(".*"):
-            # What a record that was not finished has left.
+            # Temporary folders of records that were not finished.
             shutil.rmtree(left, ignore_errors=True)
         home = self.folder / _JOB
         try:
             kept = read_folder(home, document=_DOCUMENT)[1] if home.is_dir() else None
             known, before = (None, None) if kept is None else (kept["job"], kept["circumstances"])
         except RunFolderError as error:
-            # What it depends on is also in every record.
-            self.tell(f"{error}; written anew")
+            # It is not needed to resume: every record holds a digest of its job.
+            self.tell(f"job description unreadable, writing it again: {error}")
             shutil.rmtree(home, ignore_errors=True)
             known = before = None
         if known is None:
             write_folder(home, documents={_DOCUMENT: {"job": job, "circumstances": circumstances or {}}})
             return
         if before != (circumstances or {}):
-            self.tell(f"begun under {before}, going on under {circumstances}: last digits may differ")
+            self.tell(f"begun with {before}, resumed with {circumstances}: last digits may differ")
         differing = sorted(name for name in job.keys() | known.keys() if job.get(name) != known.get(name))
         if differing:
             name = differing[0]
             raise UsageError(
                 f"{self.folder} holds checkpoints of another fit: {', '.join(differing)} differ "
                 f"({name}: {_short(known.get(name))} there, {_short(job.get(name))} here); "
-                "go on with the same data and settings, or begin anew elsewhere"
+                "resume with the same data and settings, or choose another folder"
             )
 
     def call(self, name: str, inputs: Mapping[str, np.ndarray]) -> Call:
-        """The next call of the computation: named, with all that its outcome depends on."""
+        """Return the next call of the computation.
+
+        Args:
+            name: name of the call.
+            inputs: all arrays that its outcome depends on, by name.
+        """
         self._calls += 1
         about = {"job": self._job, "name": name, "inputs": fingerprint(inputs)}
         return Call(self, f"{self._calls:04d}", about)
 
     def records_of(self, number: str) -> list[Path]:
-        """Folders of the records of a call, the newest first: that of its end sorts last by name."""
+        """Return the folders of the records of a call, newest first."""
+        # The name of the final record, "end", sorts after all numbers.
         return sorted(self.folder.glob(f"{number}-*"), reverse=True)
 
     def write(self, path: Path, arrays: Mapping[str, np.ndarray], document: dict[str, Any]) -> bool:
-        """Write a record; a disk that is full or read-only costs the record and not the computation."""
+        """Write a record, and return whether it was written.
+
+        If the disk is full or read-only, only the record is lost. The computation continues.
+        """
         try:
             write_folder(path, arrays={_ARRAYS: arrays}, documents={_DOCUMENT: document})
         except (OSError, UsageError) as error:
             reason = getattr(error, "strerror", None) or error
-            self.tell(f"{path}: no checkpoint written ({reason}); going on without")
+            self.tell(f"{path}: no checkpoint written ({reason}); the fit continues without it")
             return False
         return True
 
     def read(self, path: Path, about: dict[str, Any]) -> Record | None:
-        """A verified record, or None, told, where it is damaged or of other inputs."""
+        """Return a verified record. If it is corrupted or has other inputs, report that and return None."""
         try:
             arrays, document = read_folder(path, arrays=_ARRAYS, document=_DOCUMENT)
         except RunFolderError as error:
-            self.tell(f"checkpoint damaged, going on from the one before: {error}")
+            self.tell(f"checkpoint corrupted, trying the one before it: {error}")
             return None
         if document.get("about") != about:
-            self.tell(f"{path}: a checkpoint of other numbers; doing this part again")
+            self.tell(f"{path}: checkpoint of other inputs; computing this part again")
             return None
         return Record(arrays, document["own"], path.name.endswith(Call.END))
 
     def forget(self, number: str, keep: int) -> None:
-        """Remove all but the newest records of a call."""
+        """Remove all records of a call except the newest ``keep``."""
         for path in self.records_of(number)[keep:]:
             shutil.rmtree(path, ignore_errors=True)
 
 
 class Call:
-    """One call of a computation and its records: ``0003-000004`` the fourth, ``0003-end`` the last."""
+    """One call of a computation and its records.
+
+    For the third call ``0003-000004`` is the fourth record and ``0003-end`` the outcome.
+    """
 
     END = "end"
 
@@ -229,7 +257,7 @@ class Call:
         self._count = 0
 
     def found(self) -> Record | None:
-        """The newest record that is whole and of these inputs; others are told and removed."""
+        """Return the newest intact record of these inputs, or None. Report and remove unusable records."""
         journal = self._journal
         for path in journal.records_of(self._number):
             record = journal.read(path, self._about)
@@ -241,11 +269,17 @@ class Call:
 
     @property
     def due(self) -> bool:
-        """Whether the state is to be kept again."""
+        """Whether it is time for the next record."""
         return time.monotonic() - self._written >= self._journal.seconds
 
     def keep(self, arrays: Mapping[str, np.ndarray], own: dict[str, Any], *, ended: bool = False) -> None:
-        """Record the state, or the outcome."""
+        """Write a record of the state, or of the outcome if the call has ended.
+
+        Args:
+            arrays: arrays by name.
+            own: JSON value.
+            ended: whether this is the outcome.
+        """
         self._count += 1
         name = self.END if ended else f"{self._count:06d}"
         path = self._journal.folder / f"{self._number}-{name}"

@@ -1,4 +1,7 @@
-"""Folders of arrays and JSON with a SHA-256 manifest: written beside and renamed, verified on load."""
+"""Run folders: folders of arrays, JSON and text with a SHA-256 manifest.
+
+A folder is written under a temporary name and then renamed. Its checksums are verified when it is read.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,20 @@ from noethers_razor.errors import RunFolderError, UsageError
 from noethers_razor.storage.archives import require_safe_archive
 
 MANIFEST = "manifest.json"
+"""File that holds the SHA-256 checksum of every other file."""
 CHECKPOINTS = "checkpoints"
-"""Folder in that of a run while it is not finished."""
+"""Subfolder of an unfinished run."""
 
 
 def require_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a target folder that holds anything.
+    """Raise an error if a folder cannot be written.
 
+    Args:
+        folder: target folder.
+        overwrite: accept a folder that holds a run, which will be replaced.
     Raises:
-        UsageError: when the folder is not empty (with ``overwrite``: and no run folder), is a file, or its
-            parent is missing.
+        UsageError: if the target is a file or its parent does not exist. Also if it is not empty, unless it
+            holds a run and ``overwrite`` is true.
     """
     if folder.is_file():
         raise UsageError(f"{folder} is a file; expected a folder to write a run into")
@@ -36,23 +43,26 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not overwrite:
-        raise UsageError(f"folder {folder} is not empty; choose another, or pass --overwrite")
+        raise UsageError(
+            f"folder {folder} is not empty; choose another folder, or pass --overwrite "
+            "(in Python overwrite=True)"
+        )
     if not is_finished(folder) and not is_unfinished(folder):
-        raise UsageError(f"folder {folder} is no run folder and is not replaced; choose another")
+        raise UsageError(f"folder {folder} is not a run folder and is not replaced; choose another folder")
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a run."""
+    """Return whether a folder holds a finished run."""
     return (folder / MANIFEST).is_file()
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a folder holds checkpoints of a run."""
+    """Return whether a folder holds checkpoints of a run."""
     return (folder / CHECKPOINTS).is_dir()
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a folder holds a run and nothing to go on with."""
+    """Return whether a folder holds a finished run and no checkpoints."""
     return is_finished(folder) and not is_unfinished(folder)
 
 
@@ -72,20 +82,26 @@ def find_run(folder: Path) -> Path:
 
 
 def require_target(folder: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse a folder that a fit cannot be written into, or gone on with.
+    """Raise an error if a fit can neither be written into a folder nor be resumed in it.
 
+    Args:
+        folder: folder of the run.
+        overwrite: replace a run that is there.
+        resume: resume an unfinished run that is there.
     Raises:
-        UsageError: as `require_free`, and where an unfinished run is neither to be gone on with nor replaced.
+        UsageError: see `require_free`. Also if both options are given, if the folder holds an unfinished run
+            and neither is given, or if the folder cannot be renamed.
     """
     if overwrite and resume:
-        raise UsageError("--resume with --overwrite; go on with the run, or begin anew")
-    # Folders of runs appear by a rename: what cannot be renamed is told before any training.
+        raise UsageError("--resume and --overwrite exclude each other; pass one of them")
+    # A run folder gets its name by a rename. If that is impossible, report it before any training.
     if folder.is_symlink() or folder.resolve() == Path.cwd() or os.path.ismount(folder):
-        raise UsageError(f"{folder} is a link, this very folder, or a file system; choose a folder in one")
+        raise UsageError(f"{folder} is a link, the current folder or a mount point; choose a folder in it")
     recover(folder)
     if is_unfinished(folder) and not (overwrite or resume):
         raise UsageError(
-            f"folder {folder} holds an unfinished fit; pass --resume to go on with it, or --overwrite"
+            f"folder {folder} holds an unfinished fit; pass --resume to continue it, "
+            "or --overwrite to replace it"
         )
     if not resume or not (is_unfinished(folder) or is_finished(folder)):
         require_free(folder, overwrite=overwrite)
@@ -103,8 +119,16 @@ def write_folder(
     texts: Mapping[str, str] = MappingProxyType({}),
     overwrite: bool = False,
 ) -> Path:
-    """Write .npz files, .json files and text files as one folder that appears whole or not at all.
+    """Write arrays, JSON values and texts as one folder, which appears completely or not at all.
 
+    Args:
+        folder: target folder.
+        documents: JSON values by file name.
+        arrays: arrays by name, by file name (.npz).
+        texts: texts by file name.
+        overwrite: replace a run that is there.
+    Returns:
+        The target folder.
     Raises:
         UsageError: see `require_free`.
     """
@@ -129,7 +153,7 @@ def write_folder(
 
 
 def recover(folder: Path) -> None:
-    """Put back a run that was set aside by a write that did not end."""
+    """Restore a run that an interrupted write has renamed, if ``folder`` does not exist."""
     beside = folder.resolve().parent
     if folder.exists() or not beside.is_dir():
         return
@@ -140,7 +164,7 @@ def recover(folder: Path) -> None:
 
 
 def _swap(new: Path, target: Path) -> None:
-    """Put a finished folder in place; an old run there is removed last."""
+    """Rename a complete new folder to the target. An old run there is removed last."""
     if not target.is_dir():
         new.replace(target)
         return
@@ -153,14 +177,20 @@ def _swap(new: Path, target: Path) -> None:
 def read_folder(
     folder: str | os.PathLike[str], *, document: str, arrays: str | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """A .json and, if named, a .npz file of a folder, after comparing every listed file with the manifest.
+    """Return arrays and a JSON value of a folder, after verifying every file in its manifest.
 
+    Args:
+        folder: run folder.
+        document: name of the .json file.
+        arrays: name of the .npz file; None reads no arrays.
+    Returns:
+        Arrays by name (empty without ``arrays``) and the JSON value.
     Raises:
-        RunFolderError: when the folder or a file is missing, or a file was changed.
+        RunFolderError: if the folder or a file is missing, or a file was changed.
     """
     source = Path(folder)
     if not source.is_dir():
-        raise RunFolderError(f"{source} is no run folder; expected one that fit has written")
+        raise RunFolderError(f"{source} is not a run folder; expected a folder that a fit has written")
     try:
         manifest = json.loads((source / MANIFEST).read_text())
         named = {str(k): str(v) for k, v in manifest.items()}
@@ -168,11 +198,13 @@ def read_folder(
         raise RunFolderError(f"{source}: no readable {MANIFEST}; the run is incomplete, fit again") from None
     for name in (arrays, document):
         if name is not None and name not in named:
-            raise RunFolderError(f"{source}: {MANIFEST} lists no {name}; the run is incomplete, fit again")
+            raise RunFolderError(
+                f"{source}: {MANIFEST} does not list {name}; the run is incomplete, fit again"
+            )
     for name, digest in named.items():
         path = source / Path(name).name
         if path.is_symlink():
-            raise RunFolderError(f"{path} is a link; expected a file of the run's own")
+            raise RunFolderError(f"{path} is a link; expected a regular file")
         if not path.is_file():
             raise RunFolderError(f"{path} is missing; restore it or fit again")
         if _digest(path) != digest:
@@ -186,7 +218,7 @@ def read_folder(
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Return the versions of the packages that the results depend on, by name."""
     import importlib.metadata
 
     names = ("noethers_razor", "jax", "jaxlib", "flax", "numpyro", "optax", "numpy")

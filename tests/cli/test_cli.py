@@ -1,18 +1,20 @@
 """The command line: the whole path on a tiny fit, and one clear line with an exit code for wrong use."""
 
-import dataclasses
 import errno
 import json
+import re
+import shutil
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pytest
 
 from noethers_razor.cli import fit as training
 from noethers_razor.cli import main as cli
 from noethers_razor.cli import options
-from noethers_razor.config import FitConfig
+from noethers_razor.config import FitConfig, flag_of
 from noethers_razor.systems import SYSTEMS, Oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
@@ -169,7 +171,7 @@ WRONG = {
     "missing file": (["fit", "{t}/no.npz", "--out", "{t}/r"], 3, "NR109 .*no such file"),
     "folder in use": (["fit", "{f}/d.npz", "--out", "{f}/r"], 2, "not empty"),
     "file in use": (["simulate", "oscillators", "--out", "{f}/d.npz"], 2, "exists"),
-    "no such run": (["inspect", "{t}/r"], 5, "no run folder"),
+    "no such run": (["inspect", "{t}/r"], 5, "not a run folder"),
     "setting": (
         ["fit", "{f}/d.npz", "--out", "{t}/r", "--width", "0"],
         2,
@@ -194,14 +196,14 @@ WRONG = {
         "--degree with family quadratic; it is for family polynomial",
     ),
     "forms": (
-        ["fit", "{f}/d.npz", "--out", "{t}/r", "--no-forms"],
+        ["fit", "{f}/d.npz", "--out", "{t}/r", "--no-quadratic"],
         2,
-        "--no-forms with family quadratic",
+        "--no-quadratic with family quadratic",
     ),
     "functions": (
-        ["fit", "{f}/d.npz", "--out", "{t}/r", "--functions", "2"],
+        ["fit", "{f}/d.npz", "--out", "{t}/r", "--non-quadratic", "2"],
         2,
-        "--functions with family quadratic",
+        "--non-quadratic with family quadratic",
     ),
     "term": (
         ["fit", "{f}/d.npz", "--out", "{t}/r", "--family", "polynomial", "--term", "1/sqrt(x)", "--quiet"],
@@ -229,7 +231,6 @@ def test_wrong_use_is_one_line_and_an_exit_code(run, files, tmp_path, case):
     assert len(lines) == 1 and lines[0].startswith("noethers-razor: ")
     # Data are looked at before a seed is drawn and told.
     assert expected != 3 or err.splitlines() == lines
-    import re
 
     assert re.search(message, lines[0])
     assert not any(tmp_path.iterdir())
@@ -242,7 +243,7 @@ def test_only_a_run_folder_is_replaced(run, files, tmp_path):
     (precious / "thesis.tex").write_text("years of work")
     words = ["fit", files / "d.npz", "--out", precious, "--overwrite", "--seed", "1", *TINY]
     code, _, err = run(*words)
-    assert code == 2 and "no run folder and is not replaced" in err
+    assert code == 2 and "not a run folder and is not replaced" in err
     assert (precious / "thesis.tex").read_text() == "years of work"
 
 
@@ -285,9 +286,9 @@ def test_interrupt_is_exit_code_130(run, files, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("noethers_razor.inference.training.Trainer.train", interrupted)
+    monkeypatch.setattr("noethers_razor.inference.training.Trainer.chunks", interrupted)
     code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", "--seed", "1", *TINY)
-    assert code == 130 and f"what was done is in {tmp_path / 'r'}: pass --resume" in err
+    assert code == 130 and f"checkpoints are in {tmp_path / 'r'}: pass --resume" in err
     code, _, err = run("fit", files / "d.npz", "--out", tmp_path / "r", *TINY)
     assert code == 2 and "holds an unfinished fit; pass --resume" in err
 
@@ -299,20 +300,23 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        patch.setattr("noethers_razor.inference.training.Trainer.train", stop)
+        patch.setattr("noethers_razor.inference.training.Trainer.chunks", stop)
         assert run(*words, "--seed", "5", "--conserved", "3", *TINY)[0] == 130
     code, _, err = run(*words, "--resume", "--width", "9")
-    assert code == 2 and "--width 9 with --resume, but the fit was begun with 8" in err
+    assert code == 2 and "--width 9 with --resume, but the fit was started with 8" in err
     code, _, err = run(*words, "--resume", "--overwrite")
-    assert code == 2 and "go on with the run, or begin anew" in err
+    assert code == 2 and "exclude each other; pass one of them" in err
     with monkeypatch.context() as patch:
 
         def full(*_, **__):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr("noethers_razor.inference.result.write_folder", full)
+        patch.setattr("noethers_razor.inference.saved.write_folder", full)
         code, _, err = run(*words, "--resume", "--quiet")
-        assert code == 2 and "cannot be saved (No space left on device): make room, and pass --resume" in err
+        assert (
+            code == 2
+            and "cannot be saved (No space left on device): free some space, then pass --resume" in err
+        )
     assert run(*words, "--resume", "--quiet")[0] == 0
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     assert record["seed"] == 5 and record["config"]["width"] == 8
@@ -350,9 +354,10 @@ def test_help_on_every_level_loads_no_jax(words):
 
 
 def test_every_setting_is_a_flag_with_text_and_default():
-    flags = {option.name: option for option in training.fit.params}
-    for field in dataclasses.fields(FitConfig):
-        option = flags[field.name]
+    context = click.Context(training.fit)
+    flags = {option.name: option for option in training.fit.get_params(context)}
+    for _, field in FitConfig.settings():
+        option = flags[flag_of(field)]
         assert option.help and option.default == field.default
 
 
@@ -360,3 +365,46 @@ def test_help_lists_every_system(run):
     _, out, _ = run("simulate", "--help")
     for name in SYSTEMS:
         assert name in out
+
+
+def test_help_of_fit_has_a_dozen_flags_and_help_all_the_rest(run):
+    _, short, _ = run("fit", "-h")
+    shown = [line for line in short.splitlines() if re.match(r" +(-h, )?--", line)]
+    assert 10 <= len(shown) <= 15
+    assert "--help-all" in short and "--width" not in short and "--degree" not in short
+    _, whole, _ = run("fit", "--help-all")
+    for _, field in FitConfig.settings():
+        assert f"--{flag_of(field).replace('_', '-')}" in whole
+    for flag in ("--degree", "--term", "--units", "--non-quadratic", "--axes", "--oracle"):
+        assert flag in whole
+
+
+def test_flags_of_the_last_version_warn_and_work(run, files, tmp_path):
+    words = ["fit", files / "d.npz", "--out", tmp_path / "r", "--family", "none", "--seed", "1", *TINY]
+    code, _, err = run(*words, "--warmup=0.25", "--no-judge")
+    assert code == 0
+    assert "warning: --warmup is deprecated; use --first-stage" in err
+    assert "warning: --no-judge is deprecated; use --no-selection" in err
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert (record["config"]["first_stage"], record["config"]["selection"]) == (0.25, False)
+
+
+def test_inspect_finds_the_run_in_a_folder_or_names_the_runs(run, files, tmp_path):
+    shutil.copytree(files / "r", tmp_path / "demo" / "run")
+    code, out, _ = run("inspect", tmp_path / "demo", "--json")
+    assert code == 0 and "rank" in json.loads(out)
+    shutil.copytree(files / "r", tmp_path / "demo" / "second")
+    code, _, err = run("inspect", tmp_path / "demo")
+    assert code == 5 and f"choose one of {tmp_path / 'demo' / 'run'}, {tmp_path / 'demo' / 'second'}" in err
+
+
+def test_reports_of_all_families_have_the_same_keys(run, files, tmp_path):
+    code, _, _ = run(
+        "fit", files / "d.npz", "--out", tmp_path / "n", "--family", "none", "--seed", "1", *TINY
+    )
+    assert code == 0
+    quadratic, none = (
+        json.loads(run("inspect", path, "--json")[1]) for path in (files / "r", tmp_path / "n")
+    )
+    assert set(quadratic) == set(none)
+    assert {"rank", "algebra", "dimension", "closure_defect", "conservation_defect", "formulas"} <= set(none)

@@ -16,7 +16,7 @@ from noethers_razor.systems import Oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 SYSTEM = Oscillators(n=2)
-BRIEF = nr.FitConfig(steps=100, chunk=50, width=8, depth=1, orbit_samples=2, judge=False)
+BRIEF = nr.FitConfig.of(steps=100, chunk=50, width=8, depth=1, orbit_samples=2, selection=False)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -86,7 +86,7 @@ def test_formulas_cannot_become_markup(result):
 def test_rollouts_follow_given_trajectories(result):
     test = SYSTEM.simulate(1, n_trajectories=3, n_steps=10, stream="test")
     written = Parts(page(nr.find_symmetries(result), result, follow(result, test, 2))).words
-    assert "of the trajectories given" in written
+    assert "of the given trajectories" in written
 
 
 def test_a_run_keeps_trajectories_as_they_were(result, data):
@@ -109,7 +109,7 @@ def test_runs_beside_each_other(result, data):
 
 
 def test_pages_of_other_families(data):
-    brief = dataclasses.replace(BRIEF, steps=40)
+    brief = BRIEF.replace(steps=40)
     bare = nr.fit(data, seed=1, conserved=nr.NoSymmetry(), config=brief)
     written = Parts(page(nr.find_symmetries(bare), bare))
     assert "0 conserved quantities" in written.words and "Predictions" not in written.words

@@ -1,7 +1,5 @@
 """Every setting has an effect, a function behind its name, and a place in this list."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -15,7 +13,7 @@ from noethers_razor.systems import Oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 
-TINY = FitConfig(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2, judge=False)
+TINY = FitConfig.of(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2, selection=False)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +29,7 @@ def test_names_in_the_configuration_have_functions():
 
 CHANGES = {
     "steps": 80,
-    "warmup": 0.0,
+    "first_stage": 0.0,
     "width": 6,
     "depth": 2,
     "activation": "tanh",
@@ -56,11 +54,11 @@ CHANGES = {
 
 
 def test_every_setting_is_in_the_list():
-    own = {"judge", "held_out"}
-    assert set(CHANGES) | own == {field.name for field in dataclasses.fields(FitConfig)}
+    own = {"selection", "held_out"}
+    assert set(CHANGES) | own == set(FitConfig().flat())
 
 
-OF_ORBITS = {"warmup", "orbit_samples", "measure", "sampling", "conserved_learning_rate"}
+OF_ORBITS = {"first_stage", "orbit_samples", "measure", "sampling", "conserved_learning_rate"}
 """Settings that need a symmetry; the others show in a fit without, which compiles faster."""
 
 
@@ -77,35 +75,35 @@ def without(small):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_no_setting_is_a_dead_switch(small, reference, without, name):
-    config = dataclasses.replace(TINY, **{name: CHANGES[name]})
+    config = TINY.replace(**{name: CHANGES[name]})
     # A proposal needs a first stage, and says so.
-    family = nr.Quadratic(2, "random" if name == "warmup" else "proposal")
+    family = nr.Quadratic(2, "random" if name == "first_stage" else "proposal")
     changed = nr.fit(small, seed=1, conserved=family if name in OF_ORBITS else nr.NoSymmetry(), config=config)
     assert changed.elbo != (reference if name in OF_ORBITS else without).elbo
 
 
 @pytest.mark.slow
-def test_judge_and_held_out_have_effects():
+def test_selection_and_held_out_have_effects():
     data = Oscillators(n=1).simulate(1, n_trajectories=40, n_steps=3)
     none = nr.NoSymmetry()
     kept = nr.fit(data, seed=1, conserved=none, config=TINY)
-    all_in = nr.fit(data, seed=1, conserved=none, config=dataclasses.replace(TINY, held_out=0.0))
+    all_in = nr.fit(data, seed=1, conserved=none, config=TINY.replace(held_out=0.0))
     assert kept.held_out and not all_in.held_out
     assert all_in.metrics["transitions"] - kept.metrics["transitions"] == 6
-    names = [type(stage).__name__ for stage in plan(dataclasses.replace(TINY, judge=True), nr.Quadratic(2))]
-    assert names == ["WithoutSymmetry", "Propose", "Joint", "Control", "Judge"]
-    names = [type(s).__name__ for s in plan(dataclasses.replace(TINY, judge=False), nr.Quadratic(2))]
+    names = [type(stage).__name__ for stage in plan(TINY.replace(selection=True), nr.Quadratic(2))]
+    assert names == ["WithoutSymmetry", "Propose", "Joint", "Control", "Select"]
+    names = [type(s).__name__ for s in plan(TINY.replace(selection=False), nr.Quadratic(2))]
     assert names == ["WithoutSymmetry", "Propose", "Joint", "Control"]
 
 
 def test_every_trainable_leaf_moves(small, reference):
-    start = nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, steps=20, chunk=1))
+    start = nr.fit(small, seed=1, conserved=2, config=TINY.replace(steps=20, chunk=1))
     for name, value in reference.params.items():
         assert not np.array_equal(value, start.params[name]), name
 
 
 def test_without_a_first_stage_the_control_trains_as_long_as_the_joint_stage(small):
-    config = dataclasses.replace(TINY, warmup=0.0)
+    config = TINY.replace(first_stage=0.0)
     result = nr.fit(small, seed=1, conserved=nr.Quadratic(2, "random"), config=config)
     steps = {
         stage: [r.step for r in result.history if r.stage == stage][-1] for stage in ("joint", "control")
@@ -115,5 +113,5 @@ def test_without_a_first_stage_the_control_trains_as_long_as_the_joint_stage(sma
 
 
 def test_a_proposal_without_a_first_stage_is_refused(small):
-    with pytest.raises(nr.UsageError, match="tells the proposal the noise"):
-        nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, warmup=0.0))
+    with pytest.raises(nr.UsageError, match="the proposal needs the noise"):
+        nr.fit(small, seed=1, conserved=2, config=TINY.replace(first_stage=0.0))

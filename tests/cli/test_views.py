@@ -9,12 +9,12 @@ import noethers_razor as nr
 from noethers_razor import _optional as extras
 from noethers_razor.inference.prediction import Prediction
 from noethers_razor.plot import markup
-from noethers_razor.symmetry.report import find_symmetries
+from noethers_razor.symmetry.find import find_symmetries
 from noethers_razor.systems import Kepler, NBody, Oscillators
 from tests.symmetry.test_symmetry import known_fit
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
-TINY = nr.FitConfig(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
+TINY = nr.FitConfig.of(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_generators_are_those_of_the_values_in_units_of_the_users(family):
     scale = np.array([5.0, 3.0])
     data = nr.Trajectories(scale[0] * data.q, scale[1] * data.p, data.t)
     wanted = {"polynomial": nr.Polynomial(4, degree=2), "quadratic": nr.Quadratic(4)}[family]
-    result = nr.fit(data, seed=1, conserved=wanted, config=dataclasses.replace(TINY, dtype="float64"))
+    result = nr.fit(data, seed=1, conserved=wanted, config=TINY.replace(dtype="float64"))
     state = data.states[2, 3]
     steps = 1e-4 * np.abs(state).max() * np.eye(4)
     rise = (result.conserved(state + steps) - result.conserved(state - steps)) / (2 * steps.max())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from noethers_razor.conserved import FAMILIES
+from noethers_razor.conserved import FAMILIES, family_class
 from noethers_razor.conserved.base import Family
 from noethers_razor.conserved.features import LENGTH
 from noethers_razor.conserved.none import NoSymmetry
@@ -17,7 +17,6 @@ from noethers_razor.conserved.proposal import constancy
 from noethers_razor.conserved.quadratic import KnownQuadratic, Quadratic
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
-from noethers_razor.inference.fit import to_tracks
 from noethers_razor.mechanics import phase_space as mechanics
 from noethers_razor.mechanics import quadratic_form
 from noethers_razor.mechanics.quadratic_form import largest_count, stack_forms
@@ -35,7 +34,7 @@ def identity_frame(dim):
 
 
 def make(name):
-    family = FAMILIES[name]
+    family = family_class(name)
     if hasattr(family, "of"):
         return family.of(Oscillators(n=N).conserved())
     return family().fitted_to(identity_frame(DIM))
@@ -64,7 +63,7 @@ def tracks_of(frequencies, noise=0.0, count=60, steps=12):
     """Trajectories of oscillators with noise on every state."""
     system = Oscillators(n=N, frequencies=tuple(frequencies))
     data = system.simulate(0, n_trajectories=count, n_steps=steps - 1, dt=0.4, noise=noise)
-    return to_tracks(identity_frame(DIM), data)._replace(noise=max(noise, 1e-3) ** 2 * np.eye(DIM))
+    return FrameTrajectories.of(identity_frame(DIM), data)._replace(noise=max(noise, 1e-3) ** 2 * np.eye(DIM))
 
 
 def flat(form, linear):
@@ -83,13 +82,13 @@ def test_family_keeps_its_promises(name, x64):
     assert isinstance(family, Family)
     assert family.name == name
     params = family.init(jax.random.key(0), DIM)
-    forms = family.count - family.functions
-    sizes = {"weights": family.functions, "form": forms, "linear": forms}
+    forms = int(np.sum(~family.integrated))
+    sizes = {"weights": family.count - forms, "form": forms, "linear": forms}
     assert all(v.shape[0] == sizes[name] for name, v in params.items() if not name.startswith("shared/"))
     x = jnp.asarray(states_of(1, 6).reshape(2, 3, DIM))
     assert family.value(params, x).shape == (2, 3, family.count)
     settings = json.loads(json.dumps(family.settings()))
-    restored = FAMILIES[name].restored(settings, params)
+    restored = family_class(name).restored(settings, params)
     assert restored.count == family.count
     np.testing.assert_array_equal(restored.value(params, x), family.value(params, x))
 
@@ -101,7 +100,7 @@ def test_flows_start_at_the_state_and_conserve_their_generator(name, x64):
     x = jnp.asarray(states_of(2, 5))
     for k in (0, family.count - 1):
         # As far as the family's orbits reach: flows are exact, or integrated over short times.
-        integrated = k >= family.count - family.functions
+        integrated = family.integrated[k]
         times = jnp.asarray([0.0, 0.3, -0.6]) * (0.1 if integrated else 1.0)
         tau = jnp.zeros((3, family.count)).at[:, k].set(times)
         points = orbit_of(name)(params, tau, x)
@@ -132,7 +131,7 @@ def test_principal_directions_span_the_same_and_are_orthogonal(name, x64):
     params, states = parameters(family), states_of(5)
     values, rotated = family.principal(params, states)
     assert values.shape == (family.count,)
-    forms = family.count - family.functions
+    forms = int(np.sum(~family.integrated))
     assert np.all(np.diff(values[:forms]) <= 0) and np.all(np.diff(values[forms:]) <= 0)
     # The same quantities up to a rotation: their Gram matrix of values has the same spectrum.
     x = jnp.asarray(states)
@@ -159,7 +158,9 @@ def test_without_symmetry_there_is_nothing():
 
 
 def test_quadratic_counts_below_one_are_refused():
-    with pytest.raises(ValueError, match=r"0 quadratic conserved quantities; expected at least 1 .*'none'"):
+    with pytest.raises(
+        ValueError, match=r"0 conserved quantities of family quadratic; expected at least 1 .*'none'"
+    ):
         Quadratic(0)
 
 

@@ -14,8 +14,8 @@ from noethers_razor.conserved.neural import Neural
 from noethers_razor.conserved.polynomial import Polynomial
 from noethers_razor.conserved.proposal import independence
 from noethers_razor.data.frame import fit_frame
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import UsageError
-from noethers_razor.inference.fit import to_tracks
 from noethers_razor.mechanics.flows import combination_path
 from noethers_razor.mechanics.phase_space import bracket_defect, symplectic_defect
 from noethers_razor.numerics.polynomials import exponents, monomials
@@ -33,7 +33,7 @@ def prepared(system):
     frame = fit_frame(data.observed(), data.transitions())
     root = NOISE * frame.matrix
     gradients = true_gradients(system, frame, data.observed())["H"]
-    trajectories = to_tracks(frame, data)._replace(noise=root @ root.T, gradients=gradients)
+    trajectories = FrameTrajectories.of(frame, data)._replace(noise=root @ root.T, gradients=gradients)
     held = system.simulate(3, n_trajectories=10, n_steps=20, stream="test").observed()
     return data, frame, trajectories, held
 
@@ -74,13 +74,13 @@ def test_monomials_can_be_traced_in_both_precisions():
 
 
 CASES = [
-    (Oscillators(n=2), Polynomial(forms=False, degree=2), 2, 0.01),
-    (CentralForce(), Polynomial(forms=False, degree=4), 1, 0.02),
-    (Kepler(), Polynomial(forms=False, degree=3, terms=("1/sqrt(qx^2+qy^2)",)), 2, 0.01),
-    (Toda(), Polynomial(forms=False, degree=3, terms=EXPONENTIALS), 2, 0.02),
-    (HenonHeiles(), Polynomial(forms=False, degree=4), 0, 0.02),
-    (Kepler(), Neural(forms=False), 2, 0.02),
-    (HenonHeiles(), Neural(forms=False), 0, 0.02),
+    (Oscillators(n=2), Polynomial(quadratic=False, degree=2), 2, 0.01),
+    (CentralForce(), Polynomial(quadratic=False, degree=4), 1, 0.02),
+    (Kepler(), Polynomial(quadratic=False, degree=3, terms=("1/sqrt(qx^2+qy^2)",)), 2, 0.01),
+    (Toda(), Polynomial(quadratic=False, degree=3, terms=EXPONENTIALS), 2, 0.02),
+    (HenonHeiles(), Polynomial(quadratic=False, degree=4), 0, 0.02),
+    (Kepler(), Neural(quadratic=False), 2, 0.02),
+    (HenonHeiles(), Neural(quadratic=False), 0, 0.02),
 ]
 
 
@@ -117,7 +117,7 @@ def test_proposal_finds_every_integral_besides_the_energy_and_no_other(system, f
 @pytest.mark.slow
 def test_polynomials_keep_only_the_terms_that_they_need():
     system = Toda()
-    fitted, proposal = proposed(system, Polynomial(forms=False, degree=3, terms=EXPONENTIALS))
+    fitted, proposal = proposed(system, Polynomial(quadratic=False, degree=3, terms=EXPONENTIALS))
     _, frame, _, _ = prepared(system)
     used = np.asarray(proposal.params["weights"][:2])
     assert used.shape[1] == 219
@@ -143,10 +143,10 @@ def test_polynomials_keep_only_the_terms_that_they_need():
 )
 def test_functions_are_proposed_besides_forms_where_there_are_more_integrals(system, forms, functions):
     fitted, proposal = proposed(system, Neural())
-    assert fitted.count == 14 + 2 and fitted.functions == 2
+    assert fitted.count == 14 + 2 and fitted.non_quadratic == 2
     assert np.sum(proposal.length[:14] > 0.5) == forms
     assert np.sum(proposal.length[14:] > 0.5) == functions
-    assert set(fitted.without_functions().init(jax.random.key(0), 4)) == {"form", "linear"}
+    assert set(fitted.exact_part().init(jax.random.key(0), 4)) == {"form", "linear"}
 
 
 @pytest.mark.parametrize("assumed", [1e-2, 1e-6])
@@ -156,8 +156,10 @@ def test_exact_polynomials_of_clean_data_are_found(assumed):
     data = system.simulate(3, n_trajectories=40, n_steps=30)
     frame = fit_frame(data.observed(), data.transitions())
     gradients = true_gradients(system, frame, data.observed())
-    trajectories = to_tracks(frame, data)._replace(noise=assumed**2 * np.eye(4), gradients=gradients["H"])
-    fitted = Polynomial(forms=False, degree=2).fitted_to(frame, data.coordinates)
+    trajectories = FrameTrajectories.of(frame, data)._replace(
+        noise=assumed**2 * np.eye(4), gradients=gradients["H"]
+    )
+    fitted = Polynomial(quadratic=False, degree=2).fitted_to(frame, data.coordinates)
     proposal = fitted.propose(trajectories, jax.random.key(1))
     assert np.sum(proposal.length > 0.5) == 1
     found = gradients_of(fitted, proposal.params, np.asarray(trajectories.states, np.float32))[0]
@@ -180,7 +182,7 @@ def test_functions_of_others_are_not_counted(x64):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "family", [Polynomial(forms=False, degree=4), Neural(forms=False)], ids=["polynomial", "neural"]
+    "family", [Polynomial(quadratic=False, degree=4), Neural(quadratic=False)], ids=["polynomial", "neural"]
 )
 def test_paths_keep_volume_and_their_quantity_on_the_data(family, x64):
     system = CentralForce()
@@ -221,7 +223,7 @@ def test_a_path_is_the_flow_at_each_of_its_times(samples, x64):
 
 @pytest.mark.parametrize("forms", [True, False])
 def test_paths_of_several_draws_are_those_of_each(forms, x64):
-    family = Polynomial(3, forms=forms, degree=2).in_phase_space(4)
+    family = Polynomial(3, quadratic=forms, degree=2).in_phase_space(4)
     params = family.init(jax.random.key(0), 4)
     line = jnp.linspace(-1, 1, 6)[:, None] * jnp.asarray([[[0.3, 1.0]], [[-1.0, 0.2]]])
     ball = np.random.default_rng(1).normal(size=(2, 6, family.count - 2))
@@ -286,23 +288,28 @@ def test_settings_survive_json():
 
 @pytest.mark.parametrize(
     ("given", "forms", "functions"),
-    [({}, 15, 4), ({"count": 3}, 3, 3), ({"count": 3, "functions": 2}, 3, 2), ({"functions": 9}, 15, 4)],
+    [
+        ({}, 15, 4),
+        ({"count": 3}, 3, 3),
+        ({"count": 3, "non_quadratic": 2}, 3, 2),
+        ({"non_quadratic": 9}, 15, 4),
+    ],
 )
 def test_numbers_of_forms_and_of_functions(given, forms, functions):
     family = Polynomial(degree=2, **given).in_phase_space(6)
-    assert (family.count - family.functions, family.functions) == (forms, functions)
-    assert family.without_functions().count == forms
+    assert (family.count - family.non_quadratic, family.non_quadratic) == (forms, functions)
+    assert family.exact_part().count == forms
 
 
 def test_counts_are_those_that_can_be_independent():
     _, frame, *_ = prepared(Kepler())
     # Besides the energy there are 2 n - 2.
-    pure = Neural(15, forms=False)
-    assert Polynomial(15, forms=False).fitted_to(frame).count == pure.fitted_to(frame).count == 2
-    assert Neural(1, forms=False).fitted_to(frame).count == 1
+    pure = Neural(15, quadratic=False)
+    assert Polynomial(15, quadratic=False).fitted_to(frame).count == pure.fitted_to(frame).count == 2
+    assert Neural(1, quadratic=False).fitted_to(frame).count == 1
     assert Neural(15).fitted_to(frame).count == 14 + 2
     pendulum = Neural(15).in_phase_space(2)
-    assert (pendulum.count, pendulum.functions) == (5, 0)
+    assert (pendulum.count, pendulum.non_quadratic) == (5, 0)
     with pytest.raises(UsageError, match="where H is the only integral"):
         pure.in_phase_space(2)
 

@@ -1,4 +1,4 @@
-"""The answer sheet of conserved functions: independence, angles, formulas, text and JSON."""
+"""The report of non-quadratic quantities: independence, angles, formulas, text and JSON."""
 
 import json
 
@@ -11,13 +11,18 @@ import sympy
 import noethers_razor as nr
 from noethers_razor.conserved import expansion
 from noethers_razor.data.frame import fit_frame
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import UsageError
-from noethers_razor.inference.fit import to_tracks
 from noethers_razor.numerics.expressions import symbolic, symbols
+from noethers_razor.symmetry import report_text
 from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, formulas_in_span
-from noethers_razor.symmetry.function_report import find_functions, independent_count, true_gradients
-from noethers_razor.symmetry.sheet import bound_lines
+from noethers_razor.symmetry.non_quadratic import (
+    independent_count,
+    non_quadratic_report,
+    true_gradients,
+)
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Toda
+from tests.symmetry.test_symmetry import known_fit
 
 INVERSE = "1/sqrt(qx^2+qy^2)"
 EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
@@ -31,10 +36,12 @@ class Known:
     def __init__(self, system, functions, error=0.0, terms=()):
         data = system.simulate(0, n_trajectories=40, n_steps=20)
         self.frame = fit_frame(data.observed(), data.transitions())
-        self.states, self.coordinates, self.dictionary_terms = data.observed(), data.coordinates, list(terms)
+        self.states, self.coordinates, self.terms = data.observed(), data.coordinates, list(terms)
         self._functions, self._error = functions, error
         with jax.enable_x64(True):
-            self.gradients = np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(self.states)))
+            self.state_gradients = np.asarray(
+                jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(self.states))
+            )
 
     def conserved_gradients(self, states):
         exact = np.stack(list(true_gradients(self._functions, states, self.frame.inverse).values()))
@@ -71,7 +78,7 @@ def test_formulas_of_many_terms_are_found_among_many(error):
     # Momentum, its powers, H and products of them span the same: only the sparsest are formulas.
     system = Toda()
     names = {name: system.integrals()[name] for name in ("T", "I3")}
-    report = find_functions(Known(system, names, error, EXPONENTIALS))
+    report = non_quadratic_report(Known(system, names, error, EXPONENTIALS))
     assert set(report.formulas) == {
         "p1 + p2 + p3",
         "p1*(exp(q2-q3)) + p2*(exp(q3-q1)) + p3*(exp(q1-q2)) - p1*p2*p3",
@@ -83,12 +90,12 @@ def test_formulas_of_many_terms_are_found_among_many(error):
 @pytest.mark.slow
 def test_functions_of_others_add_nothing():
     system = Kepler()
-    assert find_functions(kepler()).rank == 2
-    assert find_functions(Known(system, system.integrals(), terms=[INVERSE])).rank == 2
+    assert non_quadratic_report(kepler()).rank == 2
+    assert non_quadratic_report(Known(system, system.integrals(), terms=[INVERSE])).rank == 2
     central = CentralForce()
     angular = central.integrals()["Lxy"]
     both = Known(central, {"L": angular, "square": lambda x: angular(x) ** 2})
-    assert find_functions(both).rank == 1
+    assert non_quadratic_report(both).rank == 1
     gradients = np.random.default_rng(0).normal(size=(20, 4, 4))
     assert independent_count(gradients[:, 1:], gradients[:, 0]) == 3
     assert independent_count(gradients[:, :1], gradients[:, 0]) == 0
@@ -97,11 +104,11 @@ def test_functions_of_others_add_nothing():
 @pytest.mark.slow
 def test_angles_tell_found_from_missed():
     system = Kepler()
-    found = find_functions(kepler(), system)
+    found = non_quadratic_report(kepler(), system)
     assert max(found.truth_angles.values()) < 1e-4
     assert found.largest_angle < 1e-4
     assert np.median(found.defects) < 1e-6
-    missed = find_functions(kepler(names=("Lxy",)), system)
+    missed = non_quadratic_report(kepler(names=("Lxy",)), system)
     assert missed.truth_angles["Lxy"] < 1e-4
     assert missed.truth_angles["Ax"] > 10
     assert missed.largest_angle > 10
@@ -109,7 +116,7 @@ def test_angles_tell_found_from_missed():
 
 @pytest.mark.parametrize("error", [0.0, 0.005])
 def test_laplace_runge_lenz_vector_is_read(error):
-    report = find_functions(kepler(error))
+    report = non_quadratic_report(kepler(error))
     assert set(report.formulas) == {
         "qx*py - qy*px",
         f"qx*({INVERSE}) - qx*py^2 + qy*px*py",
@@ -119,7 +126,7 @@ def test_laplace_runge_lenz_vector_is_read(error):
 
 
 def test_uncertain_functions_are_not_given_wrong_formulas():
-    found = find_functions(kepler(0.02)).formulas
+    found = non_quadratic_report(kepler(0.02)).formulas
     truth = {
         "qx*py - qy*px",
         f"qx*({INVERSE}) - qx*py^2 + qy*px*py",
@@ -132,14 +139,14 @@ def test_uncertain_functions_are_not_given_wrong_formulas():
 
 def test_formulas_are_of_terms_that_are_named():
     # Without 1/r there is angular momentum alone.
-    assert find_functions(kepler(), terms=[]).formulas == ["qx*py - qy*px"]
+    assert non_quadratic_report(kepler(), terms=[]).formulas == ["qx*py - qy*px"]
 
 
 def test_data_tell_true_formulas_from_close_ones():
     noise = 0.01
     data = Kepler().simulate(0, n_trajectories=20, noise=noise)
     frame = fit_frame(data.observed(), data.transitions())
-    trajectories = to_tracks(frame, data)._replace(noise=noise**2 * frame.matrix @ frame.matrix.T)
+    trajectories = FrameTrajectories.of(frame, data)._replace(noise=noise**2 * frame.matrix @ frame.matrix.T)
     dictionary = dictionary_of(data.coordinates, [INVERSE], 3, data.observed(), frame.inverse)
     constant = constant_along(dictionary, trajectories, frame.out_of)
 
@@ -157,7 +164,7 @@ def test_data_tell_true_formulas_from_close_ones():
 
 def test_toda_is_read_up_to_functions():
     system = Toda()
-    report = find_functions(Known(system, system.integrals(), terms=EXPONENTIALS), system)
+    report = non_quadratic_report(Known(system, system.integrals(), terms=EXPONENTIALS), system)
     assert report.rank == 2
     assert report.formulas[0] == "p1 + p2 + p3"
     assert len(report.formulas) == 3
@@ -184,12 +191,27 @@ def test_nothing_is_read_where_nothing_fits():
 
 
 def test_sheet_is_text_and_json():
-    report = find_functions(kepler(), Kepler())
+    report = non_quadratic_report(kepler(), Kepler())
     text = str(report)
-    assert text.startswith("2 independent conserved functions besides H")
+    assert text.startswith("2 independent conserved quantities besides H")
     assert "qx*py - qy*px" in text
-    assert json.loads(json.dumps(report.as_json(), allow_nan=False))["rank"] == 2
-    bare = find_functions(Known(Kepler(), {"nothing": lambda x: 0.0 * x[0]}))
+    values = json.loads(json.dumps(report.as_json(), allow_nan=False))
+    assert values["rank"] == 2 and values["formulas"] == report.formulas
+    assert values["conservation_defect"] == report.conservation_defect
+    # What holds of quadratic quantities alone is null, and refused with what to use instead.
+    for key in ("algebra", "dimension", "closure_defect", "quadratic_forms", "parallelness"):
+        assert values[key] is None
+    assert set(values) == set(nr.find_symmetries(known_fit(Oscillators(n=2), 0.0, 1)).as_json())
+    for ask in (
+        lambda: report.form,
+        lambda: report.generators(np.zeros(4)),
+        lambda: report.flow(np.zeros(4), 1.0),
+    ):
+        with pytest.raises(
+            UsageError, match="is of quadratic quantities, and this fit has others; use result"
+        ):
+            ask()
+    bare = non_quadratic_report(Known(Kepler(), {"nothing": lambda x: 0.0 * x[0]}))
     assert bare.rank == 0
     # H is known whatever was learned, but without 1/r it has no formula.
     assert bare.formulas == []
@@ -197,9 +219,9 @@ def test_sheet_is_text_and_json():
 
 def test_truth_of_another_phase_space_is_refused():
     with pytest.raises(UsageError, match="dimension 6, the fit on 4"):
-        find_functions(kepler(), Oscillators(n=3))
+        non_quadratic_report(kepler(), Oscillators(n=3))
     with pytest.raises(UsageError, match="expected a system or named functions"):
-        find_functions(kepler(), 3)
+        non_quadratic_report(kepler(), 3)
 
 
 @pytest.mark.slow
@@ -209,7 +231,9 @@ def test_truth_of_another_phase_space_is_refused():
 def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plainly):
     system = CentralForce()
     data = system.simulate(1, n_trajectories=30, n_steps=20, noise=0.01)
-    config = nr.FitConfig(steps=40, chunk=20, warmup=0.5, width=8, orbit_samples=2, batch=16, judge=False)
+    config = nr.FitConfig.of(
+        steps=40, chunk=20, first_stage=0.5, width=8, orbit_samples=2, batch=16, selection=False
+    )
     result = nr.fit(data, seed=1, conserved=family, config=config)
     assert set(result.evidence["bounds"]) == {family.name, "none"}
     again = nr.load_result(result.save(tmp_path / "run"))
@@ -218,10 +242,10 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
     for kept, own in zip(again.trajectories[:3], result.trajectories[:3], strict=True):
         np.testing.assert_array_equal(kept, own)
     report = nr.find_symmetries(again, system)
-    assert isinstance(report, nr.FunctionReport)
+    assert report.quadratic is None and report.algebra is None
     # Angular momentum is quadratic, so that both families hold it.
     assert report.truth_angles["Lxy"] < 10
-    with pytest.raises(UsageError, match="no quadratic forms"):
+    with pytest.raises(UsageError, match="quantities that are not quadratic"):
         again.quadratic_forms()
 
 
@@ -229,8 +253,10 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
 def test_without_forms_a_fit_may_end_with_nothing(monkeypatch, compiled_plainly):
     monkeypatch.setattr(expansion, "independent_functions", lambda f, m, space, *_, sparse: space.rows[:0])
     data = HenonHeiles().simulate(1, n_trajectories=30, n_steps=20, noise=0.001)
-    config = nr.FitConfig(steps=40, chunk=20, warmup=0.5, width=8, orbit_samples=2, batch=16, judge=False)
-    result = nr.fit(data, seed=1, conserved=nr.Polynomial(2, forms=False, degree=2), config=config)
+    config = nr.FitConfig.of(
+        steps=40, chunk=20, first_stage=0.5, width=8, orbit_samples=2, batch=16, selection=False
+    )
+    result = nr.fit(data, seed=1, conserved=nr.Polynomial(2, quadratic=False, degree=2), config=config)
     report = nr.find_symmetries(result)
     assert (report.rank, report.used) == (0, 0)
     assert result.evidence["bounds"]["polynomial"]["negative_elbo"] == pytest.approx(
@@ -247,4 +273,4 @@ def test_a_term_that_the_data_leave_undefined_is_refused_before_training():
 def test_seeds_of_which_none_agrees_with_the_sheet_are_told():
     bounds = {"quadratic": {"negative_elbo": 1.0, "error": 0.1}}
     seeds = [{"seed": 1, "rank": 3, "angle": 1.0, "negative_elbo": 1.0, "none": 1.5}]
-    assert bound_lines(bounds, seeds, 2)[-1].startswith("seeds            0 of 1 find 2; -ELBO 1.000")
+    assert report_text._bounds(bounds, seeds, 2)[-1].startswith("seeds            0 of 1 find 2; -ELBO 1.000")

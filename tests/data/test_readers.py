@@ -425,7 +425,9 @@ def test_layouts_that_cannot_be_are_refused(layout, message):
 
 
 def test_a_missing_extra_is_named(monkeypatch):
-    with pytest.raises(UsageError, match=r"reading HDF5 needs h5py_no; install noethers_razor\[hdf5\]"):
+    with pytest.raises(
+        UsageError, match=r"reading HDF5 needs h5py_no; run: pip install 'noethers_razor\[hdf5\]'"
+    ):
         extra("h5py_no", "hdf5", "reading HDF5")
 
 

@@ -97,5 +97,5 @@ def test_a_saved_result_is_the_same_result(oscillators, tmp_path):
     assert loaded.metrics == result.metrics
     with pytest.raises(nr.UsageError, match="not empty"):
         result.save(tmp_path / "run")
-    with pytest.raises(nr.RunFolderError, match="no run folder"):
+    with pytest.raises(nr.RunFolderError, match="not a run folder"):
         nr.load_result(tmp_path / "nowhere")

@@ -1,6 +1,5 @@
 """Fits of a few steps: the same seed repeats, steps in parts, several seeds, families, what is refused."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -13,13 +12,13 @@ import pytest
 import noethers_razor as nr
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved import FAMILIES
-from noethers_razor.inference.fit import to_batch
+from noethers_razor.inference.problem import to_batch
 from noethers_razor.inference.training import Trainer
 from noethers_razor.systems import Oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 
-TINY = FitConfig(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
+TINY = FitConfig.of(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ import noethers_razor as nr
 from noethers_razor.inference import training
 
 data = nr.systems.Oscillators(n=2).simulate(seed=0, n_trajectories=20, n_steps=8, dt=0.2)
-config = nr.FitConfig(steps=60, chunk=20, width=8, depth=1, orbit_samples=4, judge=False)
+config = nr.FitConfig.of(steps=60, chunk=20, width=8, depth=1, orbit_samples=4, selection=False)
 chosen = training.processors
 counts = [chosen(batch, rows) for batch, rows in ((64, 256), (64, 150), (63, 256))]
 parts = nr.fit(data, seed=1, conserved=2, config=config)
@@ -70,7 +69,7 @@ def test_a_step_in_parts_is_the_step_in_one():
 
 def test_a_step_calls_no_lapack(small):
     # Batched calls of it wait for the threads that steps on several devices of the host share: a hang.
-    result = nr.fit(small, seed=1, conserved=2, config=dataclasses.replace(TINY, judge=False))
+    result = nr.fit(small, seed=1, conserved=2, config=TINY.replace(selection=False))
     batch = to_batch(result.frame, small.transitions(), "float32")
     gradient = jax.jit(jax.grad(result.model.negative_elbo)).lower(result.params, jax.random.key(0), batch)
     assert "lapack" not in gradient.as_text()
@@ -80,9 +79,10 @@ def test_several_seeds_are_the_single_fits_and_tell_their_spread(small, monkeypa
     calls = []
     lower = Trainer.prepare
     monkeypatch.setattr(
-        Trainer, "prepare", lambda self, p: (calls.append(self._compiled is None), lower(self, p))[1]
+        Trainer, "prepare", lambda self, *a: (calls.append(self._compiled is None), lower(self, *a))[1]
     )
-    fits = nr.fit_seeds(small, seeds=[4, 3], conserved=2, config=TINY)
+    best = nr.fit(small, seed=[4, 3], conserved=2, config=TINY)
+    fits = [best, *best.others]
     assert sum(calls) == 2  # one program with and one without symmetry, for both fits
     assert fits[0].elbo >= fits[1].elbo
     alone = {seed: nr.fit(small, seed=seed, conserved=2, config=TINY) for seed in (3, 4)}
@@ -100,28 +100,28 @@ def test_several_seeds_are_the_single_fits_and_tell_their_spread(small, monkeypa
 
 
 def test_a_seed_that_diverges_is_named_and_left_out(small, monkeypatch):
-    usual = Trainer.train
+    usual = Trainer.chunks
 
-    def train(self, params, key, **how):
-        if failing and how["stage"] == "joint":
+    def chunks(self, at, key, schedule, *others):
+        if failing and schedule.stage == "joint":
             raise nr.TrainingDiverged(failing.pop())
-        return usual(self, params, key, **how)
+        yield from usual(self, at, key, schedule, *others)
 
-    monkeypatch.setattr(Trainer, "train", train)
+    monkeypatch.setattr(Trainer, "chunks", chunks)
     failing = ["the first is lost"]
-    fits = nr.fit_seeds(small, seeds=[3, 4], conserved=2, config=TINY)
-    assert [fit.seed for fit in fits] == [4]
-    assert fits[0].evidence["seeds"][1] == {"seed": 3, "diverged": "the first is lost"}
-    assert "1 diverged" in str(nr.find_symmetries(fits[0]))
+    best = nr.fit(small, seed=[3, 4], conserved=2, config=TINY)
+    assert best.seed == 4 and not best.others
+    assert best.evidence["seeds"][1] == {"seed": 3, "diverged": "the first is lost"}
+    assert "1 diverged" in str(nr.find_symmetries(best))
     failing = ["all are lost", "all are lost"]
     with pytest.raises(nr.TrainingDiverged, match="all are lost"):
-        nr.fit_seeds(small, seeds=[3, 4], conserved=2, config=TINY)
+        nr.fit(small, seed=[3, 4], conserved=2, config=TINY)
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1]])
 def test_seeds_are_different_and_at_least_one(small, seeds):
     with pytest.raises(nr.UsageError, match="at least one, each once"):
-        nr.fit_seeds(small, seeds=seeds, config=TINY)
+        nr.fit(small, seed=seeds, config=TINY)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,7 @@ def test_oracle_quantities_stay_fixed(small):
     system = Oscillators(n=1)
     known = nr.KnownQuadratic.of(system.conserved())
     forms = [
-        nr.fit(
-            small, seed=1, conserved=known, config=dataclasses.replace(TINY, steps=steps)
-        ).quadratic_forms()
+        nr.fit(small, seed=1, conserved=known, config=TINY.replace(steps=steps)).quadratic_forms()
         for steps in (40, 80)
     ]
     np.testing.assert_array_equal(forms[0][0], forms[1][0])
@@ -164,6 +162,6 @@ def test_oracle_of_another_phase_space_is_refused(small):
 
 
 def test_divergence_is_reported_with_its_place(small):
-    config = dataclasses.replace(TINY, learning_rate=1e6)
+    config = TINY.replace(learning_rate=1e6)
     with pytest.raises(nr.TrainingDiverged, match=r"not finite in .*; use a smaller"):
         nr.fit(small, seed=1, conserved=2, config=config)

@@ -9,35 +9,32 @@ import pytest
 
 import noethers_razor as nr
 from experiments.starts import SPOILT, stages
-from noethers_razor.conserved.base import Proposal
+from noethers_razor.conserved.base import Proposal, gradients_of
 from noethers_razor.conserved.expansion import Expansion
 from noethers_razor.conserved.polynomial import Polynomial
 from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import UsageError
-from noethers_razor.inference.fit import plan, to_tracks
+from noethers_razor.inference.directions import Directions, directions_of, size_of, spectrum_cuts
+from noethers_razor.inference.fit import plan
 from noethers_razor.inference.history import Estimate
-from noethers_razor.inference.judgement import (
+from noethers_razor.inference.problem import HeldOut, Problem
+from noethers_razor.inference.selection import (
     AS_LEARNED,
-    FORMS_ALONE,
+    EXACT_ALONE,
     NO_QUANTITY,
     Case,
-    Directions,
     Verdict,
-    directions_of,
     excess,
     hypotheses,
     is_worse,
-    largest_sine,
-    no_evidence,
     preferred,
-    size_of,
-    spectrum_cuts,
 )
-from noethers_razor.inference.state import FitState, Judgement
+from noethers_razor.inference.state import Alternative, State
 from noethers_razor.mechanics.quadratic_form import basis, embed, second_moment
-from noethers_razor.model.elbo import Batch, build_model, prefixed
+from noethers_razor.model.elbo import Batch, prefixed
+from noethers_razor.numerics.subspaces import largest_sine
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.systems import CentralForce, Oscillators
 
@@ -51,8 +48,8 @@ def estimate(negative_elbo, own=0.2, seed=0):
 
 
 def outcome(kept, negative_elbo, tolerance=0.0):
-    judgement = Judgement("", kept, (), (), estimate(negative_elbo, seed=kept))
-    return Verdict(judgement, {}, tolerance, judgement.kept)
+    record = Alternative("", kept, (), (), estimate(negative_elbo, seed=kept))
+    return Verdict(record, {}, tolerance, record.kept)
 
 
 def test_count_is_relative_to_the_largest_and_to_a_full_orbit():
@@ -70,40 +67,40 @@ def test_cuts_are_where_the_active_spectrum_steps_down():
 
 
 def test_a_worse_bound_rejects_the_larger_set():
-    assert preferred([outcome(5, -10.0), outcome(3, -10.5)]).judgement.kept == 3
+    assert preferred([outcome(5, -10.0), outcome(3, -10.5)]).record.kept == 3
 
 
 def test_shared_noise_does_not_hide_a_difference():
     # Unpaired, the error of either estimate is .05; the difference of .08 has one of .014.
-    assert preferred([outcome(5, -10.0), outcome(3, -10.08)]).judgement.kept == 3
+    assert preferred([outcome(5, -10.0), outcome(3, -10.08)]).record.kept == 3
     mean, error = excess(estimate(-10.0, seed=1), estimate(-10.08, seed=2))
     assert abs(mean - 0.08) < 4 * error
     assert error < 0.02
 
 
 def test_a_tie_keeps_the_larger_set_and_of_equally_large_ones_the_better():
-    assert preferred([outcome(5, -10.49), outcome(3, -10.5)]).judgement.kept == 5
+    assert preferred([outcome(5, -10.49), outcome(3, -10.5)]).record.kept == 5
     best = preferred([outcome(3, -10.5), outcome(3, -10.6)])
-    assert best.judgement.estimate.negative_elbo < -10.55
+    assert best.record.estimate.negative_elbo < -10.55
 
 
 def test_what_training_leaves_undecided_rejects_only_doubtful_sets():
-    assert preferred([outcome(5, -10.4), outcome(3, -10.5)]).judgement.kept == 3
-    assert preferred([outcome(5, -10.4, tolerance=0.1), outcome(3, -10.5)]).judgement.kept == 5
-    assert preferred([outcome(5, -10.3, tolerance=0.1), outcome(3, -10.5)]).judgement.kept == 3
+    assert preferred([outcome(5, -10.4), outcome(3, -10.5)]).record.kept == 3
+    assert preferred([outcome(5, -10.4, tolerance=0.1), outcome(3, -10.5)]).record.kept == 5
+    assert preferred([outcome(5, -10.3, tolerance=0.1), outcome(3, -10.5)]).record.kept == 3
 
 
 def test_a_set_that_cannot_be_trained_is_never_preferred():
-    lost = Verdict(Judgement("", 0, (), (), no_evidence()), {})
-    assert preferred([lost, outcome(3, 50.0)]).judgement.kept == 3
-    assert is_worse(no_evidence(), estimate(50.0))
+    lost = Verdict(Alternative("", 0, (), (), Estimate.none()), {})
+    assert preferred([lost, outcome(3, 50.0)]).record.kept == 3
+    assert is_worse(Estimate.none(), estimate(50.0))
 
 
 def trajectories(noise=0.01):
     """Two equal oscillators with noise on every state."""
     data = Oscillators(n=2).simulate(1, n_trajectories=60, n_steps=7, dt=0.5, noise=noise)
     frame = Frame(np.zeros(4), np.eye(4), 1.0, np.ones(4))
-    return to_tracks(frame, data)._replace(noise=noise**2 * np.eye(4))
+    return FrameTrajectories.of(frame, data)._replace(noise=noise**2 * np.eye(4))
 
 
 def learned(true, false):
@@ -128,7 +125,7 @@ def test_trajectories_count_the_true_directions_of_a_mixed_span(true, false, x64
     count = active_count(values)
     assert count == true + false
     directions = directions_of(family, params, values, seen)
-    assert directions.credible == true
+    assert directions.constant == true
     assert directions.doubtful == (false > 0)
     # In the order of their defects, the true ones come first.
     along = np.asarray(family.value(params, jnp.asarray(seen.states)))[:, :count] / values[:count]
@@ -165,10 +162,10 @@ def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch, compiled_plainl
     # As if the form were not known, angular momentum is proposed beside itself.
     monkeypatch.setattr(Expansion, "_known", known)
     data = CentralForce().simulate(1, n_trajectories=60, n_steps=30, noise=0.01)
-    config = nr.FitConfig(steps=200, chunk=40, orbit_samples=4, width=8)
+    config = nr.FitConfig.of(steps=200, chunk=40, orbit_samples=4, width=8)
     result = nr.fit(data, seed=1, conserved=Polynomial(1, degree=2), config=config)
     names = [judged["name"] for judged in result.evidence["judgements"] if judged["accepted"]]
-    assert names == [FORMS_ALONE]
+    assert names == [EXACT_ALONE]
     assert result.is_quadratic and result.model.family.count == 1
     assert any(row.stage == "orbit length 0.25" for row in result.history)
 
@@ -178,20 +175,19 @@ def test_a_judgement_goes_on_when_a_set_without_functions_was_accepted(x64):
     states = np.random.default_rng(0).normal(size=(100, 4))
     trajectories = FrameTrajectories(states, np.repeat(np.arange(10), 10), 0.01 * np.eye(4), gradients=states)
     offered = family.init(jax.random.key(0), 4)
-    config = nr.FitConfig(dtype="float64", width=4, depth=1)
+    config = nr.FitConfig.of(dtype="float64", width=4, depth=1)
     frame = Frame(np.zeros(4), np.eye(4), 1.0, np.ones(4))
-    model = build_model(config, family, tuple(offered), frame, substeps=1, total=99)
-    data = Batch(*(jnp.asarray(part) for part in (states[:-1], np.full((99, 1), 0.1), states[1:])))
-    state = FitState(
-        model, data, trajectories, prefixed(offered, jnp.float64), jax.random.key(1), config, bare={}
-    )
-    state.proposal = Proposal(offered, np.zeros(5), 0.1, np.ones(5))
-    state.leave_functions()
+    batch = Batch(*(jnp.asarray(part) for part in (states[:-1], np.full((99, 1), 0.1), states[1:])))
+    held_out = HeldOut(states, False)
+    moment = second_moment(states)
+    problem = Problem(config, 1, frame, family, batch, trajectories, moment, held_out, 1, 0.1, {})
+    proposal = Proposal(offered, np.zeros(5), 0.1, np.ones(5))
+    state = State(family, prefixed(offered, jnp.float64), {}, trajectories, proposal).exact_part()
     assert state.family.count == len(state.proposal.defect) == len(state.proposal.length) == 3
     assert set(state.proposal.params) == {"form", "linear"}
     nothing = Directions(np.zeros((0, 100, 4)), np.zeros((0, 0)), 0)
     case = Case(np.zeros(3), state.params, {}, False, nothing, 0, 0)
-    asked = hypotheses(state, case)
+    asked = hypotheses(problem, state, case)
     assert [one.name for one in asked] == [AS_LEARNED, "proposed anew"]
     assert all(len(one.mask) == 3 for one in asked)
 
@@ -204,7 +200,7 @@ def test_of_equally_large_sets_the_one_with_fewest_directions_stays():
 def test_an_empty_span_has_no_directions_and_lacks_everything(x64):
     family, seen, _ = learned(1, 0)
     directions = directions_of(family, {}, np.zeros(0), seen)
-    assert directions.credible == 0
+    assert directions.constant == 0
     whole = gradients_of(family, family.propose(seen, None).params, seen.states)[:4]
     assert largest_sine(whole, directions.gradients) == 1.0
     assert largest_sine(whole, whole) < 1e-5
@@ -223,7 +219,7 @@ def test_a_direction_that_hides_in_many_is_missed_all_the_same():
 
 def test_a_judgement_without_anything_to_compare_is_refused():
     data = Oscillators(n=1).simulate(5, n_trajectories=4, n_steps=5)
-    config = nr.FitConfig(steps=10, chunk=5, width=4, depth=1, batch=4)
+    config = nr.FitConfig.of(steps=10, chunk=5, width=4, depth=1, batch=4)
     usual = plan(config, nr.Quadratic(1))
     with pytest.raises(UsageError, match="expected Propose, Joint and Control before it"):
         nr.fit(data, seed=1, conserved=1, config=config, stages=[usual[0], usual[-1]])
@@ -237,7 +233,7 @@ def test_a_spoilt_proposal_is_mended(how):
     """A true direction is hidden, or three places hold false ones of full length."""
     system = Oscillators(n=2)
     data = system.simulate(5, n_trajectories=100, n_steps=30)
-    family, config = nr.Quadratic(7), nr.FitConfig(steps=2000, width=32, orbit_samples=4)
+    family, config = nr.Quadratic(7), nr.FitConfig.of(steps=2000, width=32, orbit_samples=4)
     result = nr.fit(data, seed=2, conserved=family, config=config, stages=stages(config, family, how))
     report = nr.find_symmetries(result, system)
     judged = result.evidence["judgements"]
@@ -266,7 +262,7 @@ class QuarticWell(Oscillators):
 def test_where_nothing_quadratic_is_conserved_the_bound_ends_with_no_quantity():
     """Its proposal is all small; here false directions of full length take its place."""
     data = QuarticWell(n=1).simulate(5, n_trajectories=60, n_steps=20)
-    family, config = nr.Quadratic(3), nr.FitConfig(steps=1200, width=16, orbit_samples=4)
+    family, config = nr.Quadratic(3), nr.FitConfig.of(steps=1200, width=16, orbit_samples=4)
     result = nr.fit(data, seed=2, conserved=family, config=config, stages=stages(config, family, "wrong"))
     judged = result.evidence["judgements"]
     assert judged[-1]["name"] == NO_QUANTITY

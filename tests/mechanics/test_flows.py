@@ -1,4 +1,4 @@
-"""Flows of observables: closed forms, the symplectic form, conservation and the group law."""
+"""Flows of observables: closed forms, symplecticity, conservation and the group law."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ DIM = 4
 
 
 def random_quadratics(seed, count, dtype):
-    """Symmetric forms of spectral norm 1 and unit linear parts: flows of time one move by about one."""
+    """Return matrices of spectral norm 1 and unit linear parts: time-one flows move states by about one."""
     rng = np.random.default_rng(seed)
     form = rng.normal(size=(count, DIM, DIM))
     form = form + form.transpose(0, 2, 1)
@@ -31,7 +31,7 @@ def flow_maps(form, linear, tau):
 
 
 def move(form, linear, tau, x):
-    """States after the flows of tau (S, K): (S, ..., M)."""
+    """Return the states (S, ..., M) after the flows with times tau (S, K)."""
     maps = flow_maps(jnp.asarray(form), jnp.asarray(linear), jnp.asarray(tau))
     return flows.apply_affine(maps, jnp.asarray(x))
 
@@ -51,7 +51,7 @@ CLOSED_FORMS = {
     "translation of q": (({}, [0.0, 1.0]), lambda q, p, t: (q + t, p)),
     "translation of p": (({}, [1.0, 0.0]), lambda q, p, t: (q, p - t)),
     "shear": (({(1, 1): 1.0}, [0.0, 0.0]), lambda q, p, t: (q + t * p, p)),
-    # The linear and the constant part do not commute: exponentials of each alone would be wrong.
+    # The linear and the constant part do not commute: separate exponentials would be wrong.
     "free fall": (({(1, 1): 1.0}, [2.0, 0.0]), lambda q, p, t: (q + t * p - t**2, p - 2 * t)),
     "squeeze": (({(0, 1): 1.0}, [0.0, 0.0]), lambda q, p, t: (q * np.exp(t), p * np.exp(-t))),
 }
@@ -71,7 +71,7 @@ def test_affine_flow_is_the_closed_form(case, x64):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_affine_flows_are_symplectic(dtype):
-    # 1e-6 is eight units of rounding of float32, 1e-12 leaves more to float64.
+    # 1e-6 is eight rounding units of float32. The margin of 1e-12 for float64 is wider.
     with jax.enable_x64(dtype == "float64"):
         form, linear = random_quadratics(0, 3, dtype)
         tau = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, size=(8, 3)) / 2, dtype)
@@ -122,7 +122,7 @@ def test_generator_of_a_bracket_is_the_commutator_of_generators(x64):
 
     bracket = mechanics.poisson_bracket(value(0), value(1))
     origin = jnp.zeros(DIM)
-    # The bracket of quadratics is quadratic: its form and linear part are derivatives at the origin.
+    # The bracket is quadratic too: its matrix and linear part are derivatives at the origin.
     parts = jax.jit(lambda x: (jax.hessian(bracket)(x), jax.grad(bracket)(x)))(origin)
     of_bracket = flows.affine_generator(*parts)
     a, b = flows.affine_generator(form, linear)
@@ -147,7 +147,7 @@ def test_integrated_flow_agrees_with_the_exact_one(x64):
     integrated = flows.hamiltonian_flow(
         lambda y: 0.5 * y @ form[0] @ y + linear[0] @ y, x, 0.8, 50, method="rk4"
     )
-    # Fourth order: 50 steps of 0.016, 0.016^4 * 0.8 < 1e-7 times derivatives of size one over 120.
+    # Error of fourth order with 50 steps of 0.016: 0.016^4 * 0.8 < 1e-7, times derivatives of size one / 120.
     np.testing.assert_allclose(integrated, exact, atol=1e-8)
 
 
@@ -160,7 +160,7 @@ def test_integrated_flow_of_any_observable_is_symplectic_and_conserves_it(x64):
 
     x = jnp.asarray([0.8, -0.4, 0.5, 0.3])
     assert mechanics.symplectic_defect(jax.jit(jax.jacobian(flow))(x)) < 1e-12
-    # Implicit midpoint conserves up to dt^2 / 24 times third derivatives of size one.
+    # The implicit midpoint rule conserves it up to dt^2 / 24 times third derivatives of size one.
     assert jnp.abs(flow(x) - x).max() > 0.3
     np.testing.assert_allclose(observable(flow(x)), observable(x), atol=0.05**2)
 
@@ -169,7 +169,7 @@ def test_integrated_flow_of_any_observable_is_symplectic_and_conserves_it(x64):
 @pytest.mark.parametrize("size", [0.0, 0.1, 3.0, 30.0])
 def test_exponential_and_its_derivative(size, dtype, tolerance, x64):
     rng = np.random.default_rng(0)
-    # Rotations and shears: bounded, or growing as a polynomial, as flows of conserved quantities are.
+    # Rotations are bounded and shears grow as a polynomial, like the flows of conserved quantities.
     turning = rng.normal(size=(5, 7, 7))
     matrices = np.concatenate([turning - turning.transpose(0, 2, 1), np.triu(turning, 1)])
     matrices *= size / np.abs(matrices).sum(axis=1).max(axis=1)[:, None, None]

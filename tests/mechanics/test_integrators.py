@@ -36,7 +36,7 @@ def test_error_falls_with_the_promised_order(method, x64):
     exact = scipy.integrate.solve_ivp(
         lambda _, y: [y[1], -np.sin(y[0])], (0, duration), start, method="DOP853", rtol=1e-13, atol=1e-13
     ).y[:, -1]
-    # Small enough for the leading term to rule, large enough for rk4 to stay above rounding.
+    # Small enough for the leading error term to dominate, large enough for errors of rk4 above rounding.
     steps = np.array([80, 160, 320, 640]) if integrators.ORDERS[method] < 4 else np.array([20, 40, 80, 160])
     errors = [
         np.linalg.norm(march(method, jnp.asarray(start), duration / count, int(count)) - exact)
@@ -72,10 +72,10 @@ def test_implicit_midpoint_keeps_the_energy_bounded(x64):
         return error[: steps // 10].max(), error.max()
 
     early, ever = drift("implicit_midpoint")
-    # Backward error analysis: the error oscillates with dt^2 and has no trend in any polynomial time.
+    # Backward error analysis: the error is of size dt^2, oscillates, and has no trend in polynomial time.
     assert early < dt**2
     assert ever < 1.01 * early
-    # The same criterion finds the drift of a method that is not symplectic.
+    # The same criterion detects the energy drift of a method that is not symplectic.
     early, ever = drift("midpoint")
     assert ever > 5 * early
 
@@ -92,7 +92,7 @@ def test_only_implicit_midpoint_is_symplectic(method, symplectic, x64):
     one = integrators.step(method)
     jacobian = jax.jacobian(lambda x: one(pendulum_field, x, jnp.asarray(0.1)))(jnp.asarray([1.2, 0.4]))
     defect = mechanics.symplectic_defect(jacobian)
-    # rk4 breaks area by dt^6 times a constant of size .01.
+    # rk4 changes areas by dt^6 times a constant of size .01.
     assert defect < 1e-14 if symplectic else defect > 1e-10
 
 

@@ -1,4 +1,4 @@
-"""Laws of the flow times, how they are drawn, and the averages they make."""
+"""Distributions of the flow times, samples of them, and orbit averages."""
 
 import functools
 import itertools
@@ -21,7 +21,7 @@ SAMPLES = 4
 
 @functools.cache
 def draws(measure, sampling, count, samples=SAMPLES, keys=KEYS):
-    """tau (keys, S, K) of independent random keys."""
+    """Return tau (keys, S, K) for independent random keys."""
     one = functools.partial(
         orbit.sample_tau, samples=samples, count=count, measure=measure, sampling=sampling
     )
@@ -29,7 +29,7 @@ def draws(measure, sampling, count, samples=SAMPLES, keys=KEYS):
 
 
 def moments(measure, count):
-    """Variance and fourth moment of one component of tau."""
+    """Return the variance and the fourth moment of one component of tau."""
     if measure == "normal":
         return 1.0, 3.0
     if measure == "uniform" or count == 1:
@@ -41,11 +41,11 @@ def moments(measure, count):
 @pytest.mark.parametrize(("sampling", "count"), [(sampling, 3) for sampling in SAMPLINGS] + [("quasi", 1)])
 @pytest.mark.parametrize("measure", ["uniform", "ball", "normal"])
 def test_every_sample_has_the_moments_of_the_measure(measure, sampling, count):
-    # Each of the S points alone must follow the measure: that is what makes the bound valid.
+    # Each of the S points must follow the measure. This makes the bound valid.
     tau = draws(measure, sampling, count)
     assert tau.shape == (KEYS, SAMPLES, count)
     variance, fourth = moments(measure, count)
-    # Five standard errors; with at most 24 numbers tested at once a correct law fails once in 70,000.
+    # Five standard errors. With at most 24 numbers in one test a correct sampler fails once in 70,000.
     np.testing.assert_allclose(tau.mean(axis=0), 0.0, atol=5 * np.sqrt(variance / KEYS))
     spread = np.sqrt((fourth - variance**2) / KEYS)
     np.testing.assert_allclose((tau**2).mean(axis=0), variance, atol=5 * spread)
@@ -60,7 +60,7 @@ def test_every_sample_has_the_moments_of_the_measure(measure, sampling, count):
     [
         ("uniform", 3, lambda tau: (tau[..., 0] / np.pi + 1) / 2),
         ("normal", 3, lambda tau: scipy.stats.norm.cdf(tau[..., 0])),
-        # The share of the ball inside radius r is (r / R)^K; its directions are isotropic.
+        # The share of the ball within radius r is (r / R)^K. The directions are isotropic.
         ("ball", 3, lambda tau: (np.linalg.norm(tau, axis=-1) / np.pi) ** 3),
         ("ball", 3, lambda tau: (tau[..., 0] / np.linalg.norm(tau, axis=-1) + 1) / 2),
         ("ball", 1, lambda tau: (tau[..., 0] / np.pi + 1) / 2),
@@ -75,13 +75,13 @@ def test_every_sample_follows_the_measure(measure, sampling, count, to_uniform):
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_line_is_ascending_times_in_one_direction(sampling):
     tau = draws("line", sampling, 3)
-    # One end or the other lies far from zero.
+    # At least one end of the line lies far from zero.
     ends = np.where(np.linalg.norm(tau[:, :1], axis=-1, keepdims=True) > 0.1, tau[:, :1], tau[:, -1:])
     along = np.sum(tau * ends / np.linalg.norm(ends, axis=-1, keepdims=True), axis=-1)
     np.testing.assert_allclose(np.abs(along), np.linalg.norm(tau, axis=-1), rtol=1e-4, atol=1e-4)
     steps = np.diff(along, axis=1)
     assert np.all((steps >= 0).all(axis=1) | (steps <= 0).all(axis=1))
-    # Any one time is uniform, and directions are isotropic.
+    # A time chosen at random is uniform, and the direction is isotropic.
     time = np.random.default_rng(0).permuted(along, axis=1)[:, 0]
     assert scipy.stats.kstest((time / np.pi + 1) / 2, "uniform").pvalue > 1e-4
     axis = np.abs(ends[:, 0, 0]) / np.linalg.norm(ends[:, 0], axis=-1)
@@ -110,7 +110,7 @@ def test_antithetic_samples_come_with_their_negatives(measure, samples):
 
 @pytest.mark.parametrize("measure", ["uniform", "ball"])
 def test_quasi_samples_of_one_time_are_equally_spaced(measure):
-    # On a line the ball is the interval.
+    # In one dimension the ball is the interval.
     tau = np.sort(draws(measure, "quasi", 1, samples=7, keys=20)[..., 0], axis=1)
     gaps = np.diff(tau, axis=1, append=tau[:, :1] + 2 * np.pi)
     np.testing.assert_allclose(gaps, 2 * np.pi / 7, rtol=1e-5)
@@ -123,7 +123,7 @@ def test_quasi_samples_integrate_better_than_plain_ones():
         tau = draws("uniform", sampling, 2, samples=64, keys=200)
         return np.sqrt(np.mean(np.cos(tau).prod(axis=-1).mean(axis=1) ** 2))
 
-    # Plain samples: deviation .5 / sqrt(64), within 5 / sqrt(2 * 200) of it.
+    # Plain samples: standard deviation .5 / sqrt(64). Tolerance: five relative errors 1 / sqrt(2 * 200).
     assert abs(error("plain") / (0.5 / 8) - 1) < 0.25
     assert error("quasi") < 0.25 * error("plain")
 
@@ -136,7 +136,7 @@ def test_keys_decide():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_precision_is_the_one_asked_for(dtype, x64):
-    # The ball uses every transformation there is.
+    # The ball uses all transformations.
     draw = jax.jit(lambda key: orbit.sample_tau(key, 3, 2, measure="ball", sampling="quasi", dtype=dtype))
     assert draw(jax.random.key(0)).dtype == dtype
 
@@ -152,13 +152,13 @@ def test_unknown_names_are_refused():
 
 
 def bumpy(x):
-    """A smooth function without symmetry."""
+    """Evaluate a smooth function without symmetry."""
     return jnp.tanh(x[..., 0] + 0.3) + 0.5 * jnp.sin(2.0 * x[..., 1]) + x[..., 0] ** 2
 
 
 @jax.jit
 def turned_average(tau, states):
-    """The orbit average of `bumpy` at states turned by several angles: (angles, B)."""
+    """Return the orbit average of `bumpy` at states rotated by several angles: (angles, B)."""
     rotation = flows.affine_generator(jnp.eye(2)[None], jnp.zeros((1, 2)))
     maps = flows.affine_flow(rotation, tau)
     cos, sin = (turn(jnp.linspace(0.0, 3.0, 9))[:, None] for turn in (jnp.cos, jnp.sin))
@@ -170,8 +170,8 @@ def turned_average(tau, states):
 def test_orbit_average_over_a_circle_is_invariant():
     states = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32)
     tau = orbit.sample_tau(jax.random.key(0), 64, 1, measure="uniform", sampling="quasi")
-    # Equally spaced points integrate all harmonics below the 64th exactly; those of `bumpy` above it
-    # have decayed far below single precision.
+    # Equally spaced points integrate all harmonics below the 64th exactly. The higher harmonics of `bumpy`
+    # are far below single precision.
     values = turned_average(tau, states)
     assert np.ptp(values, axis=0).max() < 1e-5
     assert np.ptp(bumpy(states)) > 0.5

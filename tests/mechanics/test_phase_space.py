@@ -1,4 +1,4 @@
-"""Brackets, fields and invariants against what mechanics says of them."""
+"""Brackets, fields and invariants, compared with the laws of mechanics."""
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,11 @@ pytestmark = pytest.mark.usefixtures("strict")
 
 DIM = 4
 ROUNDING = 1e-12
-"""A few hundred operations on numbers of size one in float64."""
+"""Rounding error of a few hundred float64 operations on numbers of size one."""
 
 
 def observable(seed):
-    """A smooth function on phase space without any special property."""
+    """Return a smooth function on phase space without any special property."""
     rng = np.random.default_rng(seed)
     slopes, phases = jnp.asarray(rng.normal(size=(3, DIM))), jnp.asarray(rng.normal(size=3))
     form = jnp.asarray(rng.normal(size=(DIM, DIM)))
@@ -24,7 +24,7 @@ def observable(seed):
 
 
 def random_symplectic(rng, dim, size):
-    """expm(J A) with A symmetric: a linear canonical map."""
+    """Return expm(J A) with a symmetric A: a linear canonical map."""
     form = rng.normal(size=(dim, dim)) * size
     return scipy.linalg.expm(mechanics.symplectic_form(dim) @ (form + form.T) / 2)
 
@@ -126,7 +126,7 @@ def test_bracket_defect_is_a_share_between_zero_and_one(x64):
     defect = mechanics.bracket_defect(gradients[0], gradients[1])
     assert defect.shape == (50,)
     assert 0.0 < defect.min() < defect.max() <= 1.0
-    # Units of either quantity do not matter; a quantity commutes with itself; J g is as far as it gets.
+    # Units do not matter. A quantity commutes with itself. The direction J g gives the largest value.
     scaled = mechanics.bracket_defect(1e6 * gradients[0], 1e-6 * gradients[1])
     np.testing.assert_allclose(scaled, defect, rtol=1e-9)
     assert mechanics.bracket_defect(gradients[0], gradients[0]).max() < ROUNDING
@@ -159,19 +159,19 @@ def test_normaliser_is_symplectic_positive_and_equalises(dim):
     np.testing.assert_allclose(normaliser, normaliser.T, atol=1e-10)
     assert np.linalg.eigvalsh(normaliser).min() > 0
     moved = normaliser @ covariance @ normaliser.T
-    # Equal spread in q and p of each mode: the covariance commutes with J.
+    # Each mode has equal spreads in q and p exactly if the covariance commutes with J.
     np.testing.assert_allclose(moved @ form, form @ moved, atol=1e-10 * np.abs(moved).max())
 
 
 def test_normaliser_of_a_nearly_resting_mode_is_symplectic():
-    # Modes of spread 1 and 1e-4, mixed: products of covariances would lose the square of their ratio.
+    # Mixed modes with spreads 1 and 1e-4: products of covariances would lose the square of their ratio.
     form, mixed = mechanics.symplectic_form(4), random_symplectic(np.random.default_rng(6), 4, 0.3)
     normaliser = mechanics.symplectic_normaliser(mixed @ np.diag([1.0, 1e-4, 1.0, 1e-4]) @ mixed.T)
     np.testing.assert_allclose(normaliser @ form @ normaliser.T, form, atol=1e-10)
 
 
 def test_normaliser_of_one_squeezed_mode():
-    # diag(4, 1) has the symplectic eigenvalue 2: q shrinks by sqrt 2, p grows by as much.
+    # diag(4, 1) has the symplectic eigenvalue 2: q shrinks by sqrt 2, p grows by sqrt 2.
     normaliser = mechanics.symplectic_normaliser(np.diag([4.0, 1.0]))
     np.testing.assert_allclose(normaliser, np.diag([0.5**0.5, 2.0**0.5]), atol=1e-12)
 
@@ -192,5 +192,7 @@ def test_normal_form_does_not_depend_on_canonical_coordinates():
 
 
 def test_normaliser_refuses_a_flat_covariance():
-    with pytest.raises(ValueError, match=r"eigenvalue -1; expected all positive, add a floor"):
+    with pytest.raises(
+        ValueError, match=r"eigenvalue -1; expected positive eigenvalues, add a small multiple"
+    ):
         mechanics.symplectic_normaliser(np.diag([1.0, -1.0]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpyro.distributions.kl import kl_divergence
 
-from noethers_razor.conserved import FAMILIES
+from noethers_razor.conserved import FAMILIES, family_class
 from noethers_razor.conserved.features import LENGTH
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.model import posterior
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("strict", "compiled_plainly")
 TRANSITIONS, FEATURES, DRAWS = 12, 4, 20_000
 DEVIATION, LOG_DENSITY = 0.1, -0.7
 ORBITS = OrbitSampling(3, "ball", "quasi")
-TRAINED = ["none", *(name for name, family in FAMILIES.items() if family.trainable)]
+TRAINED = ["none", *(name for name in FAMILIES if family_class(name).trainable)]
 # Programs of functions take long to compile.
 TIMED = [
     pytest.param(name, marks=[pytest.mark.slow] * (name in ("polynomial", "neural"))) for name in TRAINED
@@ -256,12 +256,12 @@ def make_model(family):
 @functools.cache
 def compiled(name):
     """Parameters of a model with a family, and (parameters, key) -> value and gradient of the bound."""
-    family = FAMILIES[name]()
+    family = family_class(name)()
     if name == "quadratic":
         family = dataclasses.replace(family, count=5)
-    if family.functions:
+    if family.integrated.any():
         # Known in a phase space only, and none in one of one degree of freedom.
-        family = dataclasses.replace(family, count=3, functions=1)
+        family = dataclasses.replace(family, count=3, non_quadratic=1)
     model, params, batch = make_model(family)
     bound = jax.jit(jax.value_and_grad(lambda p, key: model.negative_elbo(p, key, batch)))
     return model, params, bound
@@ -311,7 +311,7 @@ def test_threads_may_trace_the_bound_at_once():
 
     def trace(seed):
         with jax.enable_x64(True):
-            model, params, batch = make_model(FAMILIES["quadratic"](5))
+            model, params, batch = make_model(family_class("quadratic")(5))
             return jax.eval_shape(model.negative_elbo, params, jax.random.key(seed), batch).shape
 
     sys.setswitchinterval(1e-5)

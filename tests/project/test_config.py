@@ -17,7 +17,7 @@ COUNT = [0, -1]
 POSITIVE = [0.0, -0.1, math.nan, math.inf]
 BAD = {
     "steps": COUNT,
-    "warmup": [-0.1, 1.0, math.nan],
+    "first_stage": [-0.1, 1.0, math.nan],
     "width": COUNT,
     "depth": COUNT,
     "activation": ["relu", ""],
@@ -41,18 +41,18 @@ BAD = {
 }
 GOOD = {
     "steps": 1,
-    "warmup": 0.0,
+    "first_stage": 0.0,
     "conserved_learning_rate": 0.0,
     "noise_learning_rate": 0,
     "noise_floor": 0.0,
     "noise_variance": 1e-3,
     "substeps": 3,
     "held_out": 0.0,
-    "judge": False,
+    "selection": False,
     "dtype": "float64",
 }
 WHOLE = ("steps", "width", "depth", "orbit_samples", "weight_samples", "batch", "substeps", "chunk")
-FIELDS = {field.name: field for field in dataclasses.fields(FitConfig)}
+FIELDS = {config.flag_of(field): field for _, field in FitConfig.settings()}
 
 
 def test_every_setting_with_a_range_is_tried():
@@ -63,19 +63,19 @@ def test_every_setting_with_a_range_is_tried():
 @pytest.mark.parametrize(("name", "value"), [(name, bad) for name, values in BAD.items() for bad in values])
 def test_values_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(UsageError, match=rf"^{name} = {value!r}; expected ") as refusal:
-        FitConfig(**{name: value})
+        FitConfig.of(**{name: value})
     assert refusal.value.exit_code == 2
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_counts_are_whole_numbers(name):
     with pytest.raises(UsageError, match=rf"^{name} = 2\.5; expected "):
-        FitConfig(**{name: 2.5})
+        FitConfig.of(**{name: 2.5})
 
 
 @pytest.mark.parametrize("name", list(GOOD))
 def test_values_at_the_edge_are_taken(name):
-    assert getattr(FitConfig(**{name: GOOD[name]}), name) == GOOD[name]
+    assert FitConfig.of(**{name: GOOD[name]}).flat()[name] == GOOD[name]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_settings_offer_what_the_package_has(name, choices):
     offered |= {"integrator": config.INTEGRATORS, "sampling": config.SAMPLINGS}
     assert set(offered[name]) == set(choices)
     for choice in choices:
-        assert getattr(FitConfig(**{name: choice}), name) == choice
+        assert FitConfig.of(**{name: choice}).flat()[name] == choice
 
 
 @pytest.mark.parametrize("sampling", config.SAMPLINGS)
@@ -108,7 +108,7 @@ def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign to field 'steps'"):
         settings.steps = 1
     with pytest.raises(UsageError, match="steps = 0; expected "):
-        dataclasses.replace(settings, steps=0)
+        settings.replace(steps=0)
 
 
 def test_every_setting_explains_itself():
@@ -118,5 +118,31 @@ def test_every_setting_explains_itself():
 
 
 def test_settings_survive_a_dictionary():
-    settings = FitConfig(steps=7, substeps=2, dtype="float64")
+    settings = FitConfig.of(steps=7, substeps=2, dtype="float64")
+    assert FitConfig.of(**settings.flat()) == settings
+    assert settings.likelihood.substeps == 2
     assert FitConfig(**dataclasses.asdict(settings)) == settings
+
+
+def test_groups_take_mappings_and_refuse_what_they_do_not_have():
+    settings = FitConfig(steps=7, network={"width": 8}, orbits=config.OrbitConfig(samples=3))
+    assert (settings.network.width, settings.orbits.samples, settings.steps) == (8, 3, 7)
+    assert settings.replace(width=9, steps=5).network == config.NetworkConfig(width=9)
+    with pytest.raises(UsageError, match="network has no setting 'wide'; it has width"):
+        FitConfig(network={"wide": 8})
+    with pytest.raises(UsageError, match="orbits = 3; expected OrbitConfig or a mapping"):
+        FitConfig(orbits=3)
+    with pytest.raises(UsageError, match="unknown setting 'wide'; expected one of steps"):
+        FitConfig.of(wide=8)
+
+
+def test_names_of_the_last_version_work_with_a_warning():
+    with pytest.warns(DeprecationWarning, match=r"width is deprecated; use network\.width"):
+        settings = FitConfig(steps=7, width=8)
+    assert settings == FitConfig.of(steps=7, width=8)
+    with pytest.warns(DeprecationWarning, match="warmup is deprecated; use first_stage"):
+        assert FitConfig(warmup=0.25).first_stage == 0.25
+    with pytest.warns(DeprecationWarning, match=r"orbit_samples is deprecated; use orbits\.samples"):
+        assert settings.orbit_samples == 8
+    with pytest.raises(AttributeError, match="no setting 'wide'"):
+        _ = settings.wide

@@ -1,6 +1,5 @@
 """Notebooks and examples in texts run, with fits of a few steps; built notebooks are of their sources."""
 
-import dataclasses
 import re
 import runpy
 from pathlib import Path
@@ -29,8 +28,8 @@ def briefly(monkeypatch):
     """Fits of a few hundred steps of a small network."""
 
     def brief(data, *, config=None, **settings):
-        small = {"steps": 400, "chunk": 100, "width": 16, "batch": 16, "orbit_samples": 2, "judge": False}
-        return fitting.fit(data, config=dataclasses.replace(config or nr.FitConfig(), **small), **settings)
+        small = {"steps": 400, "chunk": 100, "width": 16, "batch": 16, "orbit_samples": 2, "selection": False}
+        return fitting.fit(data, config=(config or nr.FitConfig()).replace(**small), **settings)
 
     monkeypatch.setattr(nr, "fit", brief)
 

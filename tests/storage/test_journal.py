@@ -1,4 +1,4 @@
-"""Checkpoints: a fit that is interrupted ends as it would have, and no damage passes in silence."""
+"""Checkpoints: an interrupted fit ends with the same result, and every corruption is reported."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ from noethers_razor.storage.journal import Journal, fingerprint
 from noethers_razor.systems import Oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
-TINY = nr.FitConfig(steps=200, chunk=10, width=8, depth=1, orbit_samples=2, batch=16, warmup=0.5)
+TINY = nr.FitConfig.of(steps=200, chunk=10, width=8, depth=1, orbit_samples=2, batch=16, first_stage=0.5)
 JOB = {"data": "d", "seed": 1}
 INPUTS = {"x": np.arange(3.0)}
 
@@ -73,18 +73,18 @@ def test_an_interrupted_fit_ends_as_it_would_have(tmp_path):
 @pytest.mark.slow
 def test_seeds_have_journals_of_their_own(tmp_path):
     data = Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8)
-    fits = nr.fit_seeds(data, seeds=[1, 2], conserved=3, config=TINY, journal=Journal(tmp_path / "j"))
+    best = nr.fit(data, seed=[1, 2], conserved=3, config=TINY, journal=tmp_path / "j")
     calls = []
-    again = nr.fit_seeds(
+    again = nr.fit(
         data,
-        seeds=[1, 2],
+        seed=[1, 2],
         conserved=3,
         config=TINY,
         watch=lambda row, total: calls.append(row),
         journal=Journal(tmp_path / "j"),
     )
-    assert [model(one) for one in again] == [model(one) for one in fits]
-    # All was known: nothing was trained again.
+    assert [model(one) for one in (again, *again.others)] == [model(one) for one in (best, *best.others)]
+    # All calls are in the journal: nothing is trained again.
     assert not calls
 
 
@@ -128,19 +128,19 @@ def test_time_between_records_is_kept(tmp_path, told, monkeypatch):
 def test_records_of_other_inputs_are_not_used(change, tmp_path, told):
     opened(tmp_path, told).call("training", INPUTS).keep({}, {}, ended=True)
     if change == "job":
-        # A job that was damaged is written anew: the records know theirs.
+        # A corrupted job description is written again. Every record holds the digest of its job.
         next((tmp_path / "job").glob("*.json")).write_text("{")
     journal = opened(tmp_path, told, job={**JOB, "seed": 2} if change == "job" else JOB)
     name, inputs = ("joint" if change == "name" else "training"), dict(INPUTS)
     if change == "inputs":
         inputs["x"] = np.nextafter(INPUTS["x"], 9)
     assert journal.call(name, inputs).found() is None
-    assert "of other numbers; doing this part again" in told[-1]
+    assert "checkpoint of other inputs; computing this part again" in told[-1]
     assert not list(tmp_path.glob("0001-*"))
 
 
 def damaged(path, generator, cut):
-    """Flips a random bit of a file, or cuts it at a random place."""
+    """Flip a random bit of a file, or cut the file at a random place."""
     content = bytearray(path.read_bytes())
     if cut:
         path.write_bytes(content[: generator.integers(len(content))])
@@ -154,7 +154,7 @@ def test_other_circumstances_are_told_and_do_not_stop(tmp_path, told):
     journal.begin(JOB, {"devices": 2})
     journal.call("training", INPUTS).keep({}, {}, ended=True)
     journal.begin(JOB, {"devices": 1})
-    assert "begun under {'devices': 2}, going on under {'devices': 1}: last digits may differ" in told[0]
+    assert "begun with {'devices': 2}, resumed with {'devices': 1}: last digits may differ" in told[0]
     assert journal.call("training", INPUTS).found().ended
 
 
@@ -175,7 +175,7 @@ def test_damage_never_passes_in_silence(cut, tmp_path):
         whole = fingerprint(found.arrays) == fingerprint(states[found.document["i"]])
         silent += not whole or (found.document["i"] == 0 and not told)
         fallen_back += found.document["i"] == 0
-        assert (found.document["i"] == 0) == ("checkpoint damaged" in "".join(told))
+        assert (found.document["i"] == 0) == ("checkpoint corrupted" in "".join(told))
     assert silent == 0
     assert fallen_back >= 0.95 * (trial + 1)
 
@@ -190,7 +190,7 @@ def test_a_full_disk_costs_the_checkpoint_alone(tmp_path, told, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", full)
         call.keep({"at": np.array(2)}, {})
-    assert "no checkpoint written (No space left on device); going on without" in told[0]
+    assert "no checkpoint written (No space left on device); the fit continues without it" in told[0]
     assert int(opened(tmp_path, told).call("training", INPUTS).found().arrays["at"]) == 1
     assert not list(tmp_path.glob(".*"))
 
@@ -217,7 +217,7 @@ def test_two_do_not_write_into_one_folder(tmp_path, told):
             with pytest.raises(UsageError, match=refused):
                 train(data, run, nr.NoSymmetry(), [1], TINY, command=[], **choice)
         assert len(part.records_of("0001")) == 1
-    # Given up, it is free, and nothing is left beside it.
+    # After the release the folder is free, and no lock file is left next to it.
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     with second:
         second.clear()
@@ -246,7 +246,7 @@ def test_clearing_leaves_what_is_not_its_own(tmp_path, told):
     assert [path.name for path in journal.folder.iterdir()] == ["thesis.tex"]
 
 
-# What a file system without locks says is played by `fcntl`, a module that Windows does not have.
+# The test imitates a file system without locks by replacing `fcntl.flock`. Windows has no `fcntl`.
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fcntl")
 def test_a_folder_that_cannot_be_locked_is_used(tmp_path, told, monkeypatch):
     import fcntl
@@ -261,7 +261,7 @@ def test_a_folder_that_cannot_be_locked_is_used(tmp_path, told, monkeypatch):
         monkeypatch.setattr(fcntl, "flock", without(number))
         with Journal(tmp_path / "j", 0.0, told.append) as journal:
             journal.begin(JOB)
-        assert "cannot be locked: see to it that no other fit writes there" in told.pop()
+        assert "cannot be locked; make sure that no other fit writes there" in told.pop()
     monkeypatch.setattr(fcntl, "flock", without(errno.EIO))
     with pytest.raises(OSError, match="Input/output"), journal:
         pass
@@ -293,13 +293,13 @@ def test_a_program_that_is_stopped_goes_on(sent, tmp_path):
     _, errors = child.communicate(timeout=120)
     if sent != signal.SIGKILL:
         assert child.returncode == 130
-        assert f"interrupted; what was done is in {run}: pass --resume to go on" in errors
+        assert f"interrupted; checkpoints are in {run}: pass --resume to continue" in errors
     ended = program("fit", data, "--out", run, "--resume", "--quiet")
     out, errors = ended.communicate(timeout=120)
     assert ended.returncode == 0, errors
     assert "conserved quantit" in out
     assert not (run / "checkpoints").exists()
-    settings = nr.FitConfig(steps=600, chunk=10, width=8)
+    settings = nr.FitConfig.of(steps=600, chunk=10, width=8)
     assert nr.load_result(run).config == settings
 
 

@@ -1,4 +1,4 @@
-"""Run folders: whole or not at all, and never read when anything in them has changed."""
+"""Run folders: written completely or not at all, and never read after a change."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_folder_gives_back_what_was_written(run):
         np.testing.assert_array_equal(arrays[name], array)
     assert (run / "history.csv").read_text() == "step\n1\n"
     assert {path.name for path in run.iterdir()} == {"model.npz", "run.json", "history.csv", MANIFEST}
-    # Nothing stays beside it.
+    # No temporary folder is left next to it.
     assert [path.name for path in run.parent.iterdir()] == ["run"]
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_the_manifest_does_not_vouch_for_is_not_read(name, run):
     manifest = json.loads((run / MANIFEST).read_text())
     del manifest[name]
     (run / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(RunFolderError, match=rf"{MANIFEST} lists no {name}"):
+    with pytest.raises(RunFolderError, match=rf"{MANIFEST} does not list {name}"):
         read(run)
 
 
@@ -99,13 +99,13 @@ def test_a_path_in_the_manifest_does_not_lead_outside(run):
 def test_what_is_no_folder_is_no_run(kind, tmp_path):
     if kind == "file":
         (tmp_path / "run").write_text("")
-    with pytest.raises(RunFolderError, match="is no run folder; expected one that fit has written"):
+    with pytest.raises(RunFolderError, match="is not a run folder; expected a folder that a fit has written"):
         read(tmp_path / "run")
 
 
 def test_a_folder_that_holds_something_is_refused(run):
     before = read(run)[1]
-    with pytest.raises(UsageError, match=r"run is not empty; choose another, or pass --overwrite"):
+    with pytest.raises(UsageError, match=r"run is not empty; choose another folder, or pass --overwrite"):
         write(run)
     assert read(run)[1] == before
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_renamed_is_refused_before_training(tmp_path, monkeypatch
     (tmp_path / "link").symlink_to(tmp_path / "there")
     monkeypatch.chdir(tmp_path / "there")
     for folder in (tmp_path / "link", tmp_path / "there"):
-        with pytest.raises(UsageError, match="choose a folder in one"):
+        with pytest.raises(UsageError, match="a mount point; choose a folder in it"):
             require_target(folder, overwrite=False, resume=False)
 
 

@@ -14,6 +14,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.mechanics.quadratic_form import embed, second_moment, stack_forms
 from noethers_razor.numerics.subspaces import angles_of, largest_angle, parallelness
 from noethers_razor.symmetry.algebra.structure import analyse, poisson_brackets
+from noethers_razor.symmetry.find import find_symmetries
 from noethers_razor.symmetry.formulas import (
     coefficients,
     form_of,
@@ -24,7 +25,6 @@ from noethers_razor.symmetry.formulas import (
     sparse_basis,
     symbolic_form,
 )
-from noethers_razor.symmetry.report import find_symmetries
 from noethers_razor.symmetry.span import span_of
 from noethers_razor.systems import NBody, Oscillators, Pendulum
 
@@ -151,7 +151,7 @@ def test_a_formula_lies_in_the_span_as_nearly_as_that_is_known(degrees, rounded,
     fit = known_fit(system, 2e-3, 1)
     fit.trajectories = object()
     known = SimpleNamespace(angle=np.full(3, degrees), rows=None, warnings=list)
-    monkeypatch.setattr("noethers_razor.symmetry.report.uncertainty_of_span", lambda *_: known)
+    monkeypatch.setattr("noethers_razor.symmetry.quadratic.uncertainty_of_span", lambda *_: known)
     formulas = set(find_symmetries(fit).formulas)
     assert (formulas == {"q1^2 + p1^2", "q2^2 + p2^2", "q1*p2 - q2*p1", "q1*q2 + p1*p2"}) == rounded
 
@@ -192,7 +192,7 @@ def test_formulas_do_not_depend_on_units_or_origin(scale, centre):
 
 def test_nothing_found_where_nothing_quadratic_is_conserved_is_right():
     data = Pendulum().simulate(0, n_trajectories=3, n_steps=4)
-    config = nr.FitConfig(steps=10, chunk=5, width=4, depth=1, batch=4)
+    config = nr.FitConfig.of(steps=10, chunk=5, width=4, depth=1, batch=4)
     result = nr.fit(data, seed=0, conserved=nr.NoSymmetry(), config=config)
     report = nr.find_symmetries(result, Pendulum())
     assert report.rank == 0
@@ -221,9 +221,9 @@ def known_fit(system, error, seed):
         evidence={},
         coordinates=data.coordinates,
         is_quadratic=True,
-        dictionary_terms=[],
+        terms=[],
         quadratic_forms=lambda: frame.quadratic_into(form, linear),
-        gradients=np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(data.observed()))),
+        state_gradients=np.asarray(jax.vmap(jax.grad(system.hamiltonian))(jnp.asarray(data.observed()))),
     )
 
 

@@ -43,7 +43,7 @@ def modes(frame, moment):
 
 @pytest.mark.slow
 def test_the_report_is_right_without_truth(file):
-    result = nr.fit(load_trajectories(file), seed=1, config=nr.FitConfig(steps=2000))
+    result = nr.fit(load_trajectories(file), seed=1, config=nr.FitConfig.of(steps=2000))
     report = nr.find_symmetries(result)
     assert report.rank == 2
     assert report.algebra == "u(1)^2"

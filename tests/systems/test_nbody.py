@@ -47,7 +47,7 @@ def test_named_quantities_by_hand(x64):
 def test_seven_quantities_of_three_bodies_are_found():
     system = NBody(n_bodies=3, dim=2)
     data = system.simulate(21, dt=0.3)
-    result = nr.fit(data, seed=4, conserved=10, config=nr.FitConfig(steps=3000))
+    result = nr.fit(data, seed=4, conserved=10, config=nr.FitConfig.of(steps=3000))
     report = nr.find_symmetries(result, system)
     assert report.rank == 7
     assert report.parallelness.min() >= 0.98

@@ -1,1 +1,1 @@
-"""Lie algebras of conserved quantities: structure constants, invariants, names."""
+"""Lie algebras of quadratic conserved quantities: structure constants, invariants and names."""

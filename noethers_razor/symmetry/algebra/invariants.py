@@ -1,4 +1,4 @@
-"""What characterises a Lie algebra."""
+"""Invariants of a Lie algebra."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from noethers_razor.symmetry.algebra.simple import Simple
 
 @dataclasses.dataclass(frozen=True)
 class Invariants:
-    """What characterises a Lie algebra g, as far as noise lets it be decided.
+    """Invariants and name of a Lie algebra g.
+
+    An invariant is None or empty where the noise does not determine it.
 
     Args:
-        dimension: of g.
+        dimension: dimension of g.
         centre: dimension of the centre.
-        derived, lower_central: dimensions of the two series from g on, until they stay.
+        derived: dimensions of the terms of the derived series, starting with g, until they no longer change.
+        lower_central: the same for the lower central series.
         signature: numbers of positive, negative and zero eigenvalues of the Killing form.
-        radical: dimension of the radical; g is semisimple beside it (Levi).
-        simple: the simple ideals that commute with everything else.
-        name: such as ``u(3)``, or None.
-        open: what was left open; empty with a name.
+        radical: dimension of the radical. The quotient of g by it is semisimple (Levi).
+        simple: simple ideals that commute with the other parts.
+        name: name such as ``u(3)``, or None.
+        open: reason why there is no name; empty with a name.
     """
 
     dimension: int
@@ -34,18 +37,18 @@ class Invariants:
     open: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the invariants as plain JSON values."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {**values, "simple": [part.name for part in self.simple]}
 
 
 def circles(count: int) -> str:
-    """Name of the abelian algebra of a dimension."""
+    """Return the name of the abelian algebra of dimension ``count``."""
     return "u(1)" if count == 1 else f"u(1)^{count}"
 
 
 def abelian(r: int) -> Invariants:
-    """Where everything is central nothing else is left to decide."""
+    """Return the invariants of the abelian algebra of dimension r."""
     return Invariants(
         dimension=r,
         centre=r,

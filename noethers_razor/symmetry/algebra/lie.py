@@ -1,8 +1,9 @@
-"""Lie algebras from noisy structure constants: their invariants, and a name where these determine one.
+"""Invariants and names of Lie algebras, from noisy structure constants.
 
-Structure constants come as a stack: as found, then of generators that were perturbed once more by as much as
-they are in error. A rank is decided by what such noise does to the singular values of its matrix, so that
-tolerances follow from the spread of the generators; where noise leaves a rank open, nothing is named.
+Structure constants are stacked. The first of a stack are those of the generators. The others belong to copies
+of the generators, perturbed by noise as large as their error. Every invariant is the rank of a matrix. The
+noise of the copies decides which singular values of the matrix are zero, so there is no fixed tolerance. If
+the noise does not decide a rank, the algebra gets no name.
 """
 
 from __future__ import annotations
@@ -17,44 +18,61 @@ import scipy.sparse.linalg
 from noethers_razor.symmetry.algebra.invariants import Invariants, abelian, circles
 from noethers_razor.symmetry.algebra.simple import Simple, simple_name
 
-_ZERO, _CLEAR, _GAP = 2.0, 4.0, 4.0
-"""Multiples of the noise up to which a singular value is zero, from which on it is none, and the ratio that
-parts what lies between from either."""
-_FAR, _WIDE = 10.0, 25.0
-"""Multiples of the noise up to which a singular value may still be zero, where all others are so many times
-as large: errors of learned generators prefer some directions."""
+_ZERO = 2.0
+"""Largest multiple of the noise at which a singular value counts as zero."""
+_CLEAR = 4.0
+"""Smallest multiple of the noise at which a singular value counts as nonzero."""
+_GAP = 4.0
+"""Smallest ratio of neighbours that decides on singular values between `_ZERO` and `_CLEAR`."""
+_FAR = 10.0
+"""Smallest multiple of the noise at which a singular value is never zero.
+
+Errors of learned generators prefer some directions. So values between `_CLEAR` and this may be zero.
+"""
+_WIDE = 25.0
+"""Smallest ratio of the next larger singular value at which one between `_CLEAR` and `_FAR` counts as zero."""
 _FLOOR = 1e-7
-"""What counts as zero without noise; generators are of unit size."""
+"""Largest singular value that counts as zero without noise; generators have unit size."""
 _TRIES = 12
+"""Number of random elements that are tried, because a single one may have nearly equal eigenvalues."""
 _TYPICAL = 0.3
-"""Share of the largest singular value of all brackets that one that is none has."""
+"""Typical nonzero singular value, relative to the largest singular value of all brackets."""
 _MOST_IDEALS = 8
-"""Simple ideals that are counted: twice as many maps are looked at, for those that are complex have two."""
+"""Largest number of simple ideals that are counted.
+
+Twice as many commuting maps are computed, because a complex ideal has two.
+"""
 _contracted = functools.partial(np.einsum, optimize=True)
 
 
 class _Level(NamedTuple):
-    """Noise of all brackets, and a typical size of one: of a small matrix all draws of noise may be small."""
+    """The noise of all brackets, a lower limit of the noise of each matrix, and a typical nonzero size.
+
+    The lower limit is needed because all copies of a small matrix may by chance have little noise.
+    """
 
     noise: float
     size: float
 
 
 class Unclear(Exception):
-    """Noise leaves a rank open; says which."""
+    """Error for a rank that the noise does not decide. The message names the rank."""
 
 
 def _rank(stack: np.ndarray, what: str, level: _Level) -> int:
-    """Rank of the first of matrices (S, a, b), whose differences to the others are noise."""
+    """Return the rank of the first of matrices (S, a, b); its differences from the others are noise."""
     values = np.linalg.svd(_short(stack[:1])[0], compute_uv=False)
     noise = np.linalg.norm(_short(stack[1:] - stack[:1]), ord=2, axis=(1, 2)).max(initial=0.0)
     return int(_nonzero(values, float(noise), what, level).sum())
 
 
 def _nonzero(values: np.ndarray, noise: float, what: str, level: _Level) -> np.ndarray:
-    """Which singular values are more than noise.
+    """Return which singular values (k,) are nonzero.
 
-    What lies between is zero, or not, when a wide gap parts it from the others.
+    A wide gap decides on the values between the limits of zero and nonzero.
+
+    Raises:
+        Unclear: if there are such values and no wide gap.
     """
     noise = max(noise, level.noise)
     far = values >= max(_FAR * noise, _FLOOR)
@@ -75,40 +93,45 @@ def _nonzero(values: np.ndarray, noise: float, what: str, level: _Level) -> np.n
 
 
 def _aligned(bases: np.ndarray) -> np.ndarray:
-    """Orthonormal bases (S, r, k), each turned within its span towards the first."""
+    """Return orthonormal bases (S, r, k), each rotated within its span to be closest to the first."""
     u, _, v = np.linalg.svd(np.swapaxes(bases, 1, 2) @ bases[:1])
     return np.asarray(bases @ u @ v)
 
 
 def _image(stack: np.ndarray, what: str, level: _Level) -> np.ndarray:
-    """Bases (S, b, k) of the spans of the rows of matrices (S, a, b)."""
+    """Return orthonormal bases (S, b, k) of the row spaces of matrices (S, a, b)."""
     count = _rank(stack, what, level)
     return _aligned(np.swapaxes(_right(stack)[:, :count], 1, 2))
 
 
 def _kernel(stack: np.ndarray, what: str, level: _Level) -> np.ndarray:
-    """Bases (S, b, k) of the null spaces of matrices (S, a, b)."""
+    """Return orthonormal bases (S, b, k) of the null spaces of matrices (S, a, b)."""
     count = _rank(stack, what, level)
     return _aligned(np.swapaxes(_right(stack)[:, count:], 1, 2))
 
 
 def _right(stack: np.ndarray) -> np.ndarray:
-    """All right singular vectors (S, b, b)."""
+    """Return all right singular vectors (S, b, b) of matrices (S, a, b)."""
     return np.linalg.svd(_short(stack))[2]
 
 
 def _short(stack: np.ndarray) -> np.ndarray:
-    """Of matrices (S, a, b) the triangles, at most b rows: singular values and right vectors are the same."""
+    """Return matrices with at most b rows and the singular values and right vectors of (S, a, b)."""
     return np.asarray(np.linalg.qr(stack, mode="r")) if stack.shape[1] > stack.shape[2] else stack
 
 
 def _rows(tensor: np.ndarray, last: int) -> np.ndarray:
-    """Matrices (S, ..., last) with all axes between as rows."""
+    """Reshape (S, ..., last) to matrices (S, rows, last)."""
     return tensor.reshape(len(tensor), tensor[0].size // last, last)
 
 
 class _Stack:
-    """A Lie algebra and its perturbed copies: structure constants (S, r, r, r), [e_i, e_j] = c_ijk e_k."""
+    """A Lie algebra and its perturbed copies.
+
+    Args:
+        structure: structure constants (S, r, r, r) with [e_i, e_j] = sum_k c_ijk e_k.
+        level: noise and size of the brackets; computed from the structure constants by default.
+    """
 
     def __init__(self, structure: np.ndarray, level: _Level | None = None) -> None:
         self.c, self.size = structure, structure.shape[1]
@@ -123,23 +146,26 @@ class _Stack:
         self.killing = _contracted("sikl,sjlk->sij", structure, structure)
 
     def bracket(self, a: np.ndarray, b: np.ndarray, what: str) -> np.ndarray:
-        """Bases of [A, B] for subspaces with bases (S, r, k)."""
+        """Return bases of [A, B] for subspaces A and B with bases (S, r, k)."""
         if not a.shape[2] or not b.shape[2]:
             return a[:, :, :0]
         return _image(_rows(_contracted("sia,sjb,sijk->sabk", a, b, self.c), self.size), what, self.level)
 
     def centraliser(self, of: np.ndarray, what: str) -> np.ndarray:
-        """Bases of what commutes with a subspace."""
+        """Return bases of the centraliser of a subspace with bases (S, r, k)."""
         if not of.shape[2]:
             return self.whole
         return _kernel(_rows(_contracted("sijk,sjb->sbki", self.c, of), self.size), what, self.level)
 
     def restricted(self, basis: np.ndarray) -> _Stack:
-        """A subalgebra."""
+        """Return the subalgebra with bases (S, r, k)."""
         return _Stack(_contracted("sia,sjb,sijk,skc->sabc", basis, basis, self.c, basis), self.level)
 
     def series(self, both: bool, what: str) -> list[np.ndarray]:
-        """The derived (both) or the lower central series, from the whole on."""
+        """Return bases of the terms of the derived series (``both``) or of the lower central series.
+
+        The first term is the whole algebra. The last one is repeated only if it is the whole algebra.
+        """
         found = [self.whole]
         while found[-1].shape[2] and (len(found) == 1 or found[-1].shape[2] < found[-2].shape[2]):
             found.append(self.bracket(found[-1] if both else self.whole, found[-1], what))
@@ -147,11 +173,13 @@ class _Stack:
 
 
 def identify(structure: np.ndarray, action: np.ndarray) -> Invariants:
-    """Invariants and name.
+    """Compute the invariants of a Lie algebra, and its name if they determine one.
 
     Args:
-        structure: (S, r, r, r), the algebra and perturbed copies of it.
-        action: (S, r, m, m) matrices of the generators: isomorphic algebras are told apart by how they act.
+        structure: structure constants (S, r, r, r) of the algebra and of S - 1 perturbed copies.
+        action: matrices (S, r, m, m) of the generators. They distinguish isomorphic algebras.
+    Returns:
+        Invariants. Without a name, ``open`` gives the reason.
     """
     g, found = _Stack(structure), Invariants(structure.shape[1])
     try:
@@ -168,17 +196,22 @@ def identify(structure: np.ndarray, action: np.ndarray) -> Invariants:
         found = dataclasses.replace(found, radical=radical.shape[2])
         return _named(g, found, centre, derived, radical, action)
     except Unclear as reason:
-        return dataclasses.replace(found, open=f"noise leaves {reason} open")
+        return dataclasses.replace(found, open=f"the noise is too large to determine {reason}")
 
 
 def _radical(g: _Stack, derived: list[np.ndarray]) -> np.ndarray:
-    """Bases of what the Killing form makes orthogonal to all brackets (Cartan); of all that is solvable."""
+    """Return bases of the radical.
+
+    It is the orthogonal complement of the derived algebra in the Killing form (Cartan). A solvable algebra is its
+    own radical, so that no further rank is needed.
+    """
     if not derived[-1].shape[2]:
         return g.whole
     return _kernel(_rows(_contracted("sia,sij->saj", derived[1], g.killing), g.size), "the radical", g.level)
 
 
 def _signature(forms: np.ndarray, what: str, level: _Level) -> tuple[int, int, int]:
+    """Return the numbers of positive, negative and zero eigenvalues of the first of forms (S, a, a)."""
     rank, values = _rank(forms, what, level), np.linalg.eigvalsh(forms[0])
     kept = values[np.argsort(-np.abs(values))[:rank]]
     return int(np.sum(kept > 0)), int(np.sum(kept < 0)), len(values) - rank
@@ -192,30 +225,34 @@ def _named(
     radical: np.ndarray,
     action: np.ndarray,
 ) -> Invariants:
-    """The name, from the parts that commute with each other."""
+    """Return the invariants with the names of the parts that commute with each other."""
     both = np.concatenate([centre, derived[1]], axis=2)
-    common = both.shape[2] - (_rank(both, "what is central and a bracket", g.level) if both.shape[2] else 0)
+    common = both.shape[2] - (
+        _rank(both, "the intersection of the centre with the derived algebra", g.level)
+        if both.shape[2]
+        else 0
+    )
     flat = centre.shape[2] - common
     nilpotent = g.bracket(g.whole, radical, "the brackets with the radical")
     if g.bracket(nilpotent, nilpotent, "the brackets of the nilpotent part").shape[2]:
-        return dataclasses.replace(found, open="the radical's brackets do not commute")
-    apart = g.centraliser(nilpotent, "what commutes with the nilpotent part")
-    # What the derived series ends with is its own derived algebra; beside a nilpotent part that is moved, the
-    # simple ideals are those that do not move it.
+        return dataclasses.replace(found, open="the brackets with the radical do not commute")
+    apart = g.centraliser(nilpotent, "the centraliser of the nilpotent part")
+    # The last term of the derived series is its own derived algebra. If the algebra acts on its nilpotent part,
+    # the simple ideals are those that commute with this part.
     moved = nilpotent.shape[2] > 0 and not common
     core = g.bracket(apart, apart, "the simple ideals") if moved else derived[-1]
     simple = _simple_ideals(g, core, action)
     found = dataclasses.replace(found, simple=simple)
     if any(part.name is None for part in simple):
-        return dataclasses.replace(found, open="a simple ideal that is not in the table")
+        return dataclasses.replace(found, open="a simple ideal is not in the table of names")
     rest = found.dimension - flat - sum(part.dimension for part in simple)
     if not nilpotent.shape[2]:
         if rest:
-            return dataclasses.replace(found, open="parts whose dimensions do not add up")
+            return dataclasses.replace(found, open="the dimensions of the parts do not add up")
         return _joined(found, simple, flat, [], _contracted("ia,imn->amn", centre[0], action[0]))
     name = _Nilpotent(g, nilpotent, apart).name(rest, common, flat, simple)
     if name is None:
-        return dataclasses.replace(found, open="no algebra with these invariants is in the table")
+        return dataclasses.replace(found, open="these invariants are not in the table of names")
     if name.startswith("nbody"):
         return dataclasses.replace(found, name=name)
     return _joined(found, simple, flat, [name], np.zeros((0, *action.shape[2:])))
@@ -223,17 +260,30 @@ def _named(
 
 @dataclasses.dataclass(frozen=True)
 class _Nilpotent:
-    """A part that is no direct sum: V = [g, radical], abelian, and what acts on it."""
+    """An abelian ideal V = [g, radical] and the part of g that acts on it.
+
+    Args:
+        g: the algebra.
+        space: bases (S, r, k) of V.
+        apart: bases (S, r, k) of the centraliser of V.
+    """
 
     g: _Stack
     space: np.ndarray
     apart: np.ndarray
 
     def name(self, rest: int, common: int, flat: int, simple: tuple[Simple, ...]) -> str | None:
-        """Of the part of dimension rest beside flat central directions and simple ideals."""
+        """Return the name, or None if the table has none.
+
+        Args:
+            rest: dimension of this part.
+            common: dimension of the intersection of the centre with the derived algebra.
+            flat: number of central directions outside the derived algebra.
+            simple: simple ideals that commute with V.
+        """
         dim = self.space.shape[2]
         if common:
-            # Every bracket is central, and there is one: Heisenberg.
+            # All brackets are multiples of one central element: a Heisenberg algebra.
             return f"heisenberg({(rest - 1) // 2})" if common == dim == 1 and rest % 2 else None
         acting = self.g.size - self.apart.shape[2]
         if rest != dim + acting:
@@ -242,13 +292,17 @@ class _Nilpotent:
         trace = _contracted("sibc,sjcb->sij", moved, moved)
         if _signature(trace, "the trace form on the nilpotent part", self.g.level)[:2] != (0, acting):
             return None
-        # A compact group of the largest dimension that there is on so many: all rotations.
+        # Only so(dim) is compact, acts on V and has this dimension.
         if acting == dim * (dim - 1) // 2:
             return f"se({dim})"
         return self._of_bodies(dim, acting, flat, simple)
 
     def _of_bodies(self, dim: int, acting: int, flat: int, simple: tuple[Simple, ...]) -> str | None:
-        """Total momentum, its squares, and rotations in 2 and 3 dimensions: weights 1 and 2, once each."""
+        """Return ``nbody(2)``, ``nbody(3)`` or None.
+
+        For bodies in 2 or 3 dimensions, V holds the total momentum and the products of its components.
+        Rotations act on them with weights 1 and 2, each once.
+        """
         others = tuple((part.dimension, part.compact) for part in simple)
         plane = (dim, acting, flat, others) == (4, 1, 2, ())
         if not plane and (dim, acting, flat, others) != (8, 3, 1, ((3, True),)):
@@ -264,7 +318,7 @@ class _Nilpotent:
 
 
 def _simple_ideals(g: _Stack, basis: np.ndarray, action: np.ndarray) -> tuple[Simple, ...]:
-    """The simple ideals of a semisimple subalgebra with bases (S, r, k)."""
+    """Return the simple ideals of a semisimple subalgebra with bases (S, r, k), the largest first."""
     if not basis.shape[2]:
         return ()
     inner = g.restricted(basis)
@@ -277,7 +331,7 @@ def _simple_ideals(g: _Stack, basis: np.ndarray, action: np.ndarray) -> tuple[Si
         ideal = inner.restricted(own)
         positive = _signature(ideal.killing, "the Killing form of a simple ideal", g.level)[0]
         matrices = _contracted("sia,simn->samn", own, acting)
-        support = _rank(_rows(matrices, matrices.shape[-1]), "what a simple ideal acts on", g.level)
+        support = _rank(_rows(matrices, matrices.shape[-1]), "the space that a simple ideal acts on", g.level)
         trace = _contracted("aij,bji->ab", matrices[0], matrices[0])
         index = float(np.mean(np.linalg.eigvals(np.linalg.solve(ideal.killing[0], trace)).real))
         found.append(simple_name(part.shape[1], positive, index / max(support, 1), matrices[0]))
@@ -285,18 +339,21 @@ def _simple_ideals(g: _Stack, basis: np.ndarray, action: np.ndarray) -> tuple[Si
 
 
 def _ideals(inner: _Stack) -> list[np.ndarray]:
-    """Bases (k, d) of the simple ideals of a semisimple algebra: eigenspaces of maps that commute with ad."""
+    """Return bases (d, k) of the simple ideals of a semisimple algebra of dimension d.
+
+    They are eigenspaces of the maps that commute with the adjoint representation.
+    """
     size = inner.size
     adjoint = np.swapaxes(inner.c, 2, 3)
     form = _commutation(adjoint[0])
     most = min(2 * _MOST_IDEALS, size**2 - 1)
-    # The smallest ones, near a shift below them that keeps the factor regular.
+    # Find the smallest eigenvalues. A negative shift keeps the factorised matrix regular.
     shift = -1e-3 * np.trace(form) / len(form)
     begin = np.random.default_rng(0).normal(size=len(form))
     vectors = scipy.sparse.linalg.eigsh(form, most, sigma=shift, v0=begin)[1]
     maps = vectors.T.reshape(most, size, size)
     off = adjoint[0][None] @ maps[:, None] - maps[:, None] @ adjoint[0][None]
-    # Measured on the maps themselves: a root of eigenvalues would keep half the digits.
+    # Compute these from the maps: square roots of the eigenvalues would have half the digits.
     singular = np.sqrt(np.sum(off**2, axis=(1, 2, 3)))
     noise = max((_commutation(other - adjoint[0]) for other in adjoint[1:]), key=np.trace)
     spread = 0.0
@@ -311,7 +368,7 @@ def _ideals(inner: _Stack) -> list[np.ndarray]:
         eigen, columns = np.linalg.eig(_contracted("a,aij->ij", weights, commuting))
         order = np.argsort(eigen.real)
         gaps = np.diff(eigen.real[order])
-        # An ideal that is complex has two commuting maps, of one real part.
+        # A complex ideal has two commuting maps, and eigenvalues with one real part.
         for cuts in (np.sort(np.argsort(-gaps)[: k - 1]) + 1 for k in range(count, 1, -1)):
             parts = np.split(order, cuts)
             within = max(np.ptp(eigen.real[part]) for part in parts)
@@ -323,7 +380,7 @@ def _ideals(inner: _Stack) -> list[np.ndarray]:
 
 
 def _commutation(adjoint: np.ndarray) -> np.ndarray:
-    """Of maps X as vectors, the form sum_a |ad_a X - X ad_a|^2, (d^2, d^2)."""
+    """Return the matrix (d^2, d^2) of the quadratic form sum_a |ad_a X - X ad_a|^2 of maps X (d, d)."""
     size = adjoint.shape[1]
     one = np.eye(size)
     left = _contracted("aji,ajk->ik", adjoint, adjoint)
@@ -333,6 +390,7 @@ def _commutation(adjoint: np.ndarray) -> np.ndarray:
 
 
 def _real_basis(columns: np.ndarray) -> np.ndarray:
+    """Return a real orthonormal basis (d, k) of the span of eigenvectors (d, k) in conjugate pairs."""
     both = np.concatenate([columns.real, columns.imag], axis=1)
     return np.linalg.svd(both, full_matrices=False)[0][:, : columns.shape[1]]
 
@@ -344,7 +402,11 @@ def _joined(
     others: list[str],
     central: np.ndarray,
 ) -> Invariants:
-    """The direct sum: so(4) of two halves that act on one space, u(n) of su(n) and a centre that does."""
+    """Return the invariants with the name of the direct sum.
+
+    Two ideals that act on one space are named so(4) or so(2,2). An ideal su(n) and a centre that act on one space
+    are named u(n).
+    """
     left, names = list(simple), []
     while left:
         part = left.pop(0)

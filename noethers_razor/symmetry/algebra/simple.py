@@ -1,4 +1,7 @@
-"""Names of simple Lie algebras, from dimension, signature of the Killing form, and how they act."""
+"""Names of simple Lie algebras.
+
+The dimension, the signature of the Killing form and the index of the action determine a name.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ import dataclasses
 import numpy as np
 
 _LARGEST = 12
-"""Size of the matrices up to which the table goes."""
+"""Largest size of the defining matrices in the table."""
 _SAME_INDEX = 0.15
+"""Largest relative difference of an index from that in the table; noise changes the index."""
 _COUPLED = 0.1
+"""Smallest norm of a product of two matrices, relative to the product of their norms, that is not noise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +22,10 @@ class Simple:
     """A simple ideal.
 
     Args:
-        name: such as ``su(3)``, None when it is not in the table.
-        dimension: of the ideal.
-        compact: whether its Killing form is negative definite.
-        matrices: (d, m, m) its action.
+        name: name such as ``su(3)``, or None if the ideal is not in the table.
+        dimension: dimension d of the ideal.
+        compact: whether the Killing form is negative definite.
+        matrices: matrices (d, m, m) of a basis of the ideal on phase space.
     """
 
     name: str | None
@@ -30,25 +35,33 @@ class Simple:
 
     @property
     def unitary(self) -> bool:
-        """Whether it is one of su(n), su(p,q)."""
+        """Whether the ideal is su(n) or su(p,q)."""
         return self.name is not None and self.name.startswith("su(")
 
     @property
     def half(self) -> bool:
-        """Whether it is one of the two halves that so(4) and so(2,2) may have."""
+        """Whether two such ideals may form so(4) or so(2,2)."""
         return self.name in ("su(2)", "sp(2,R)")
 
     def acts_with(self, others: np.ndarray) -> bool:
-        """Whether other matrices (k, m, m) act where this ideal does: products are not all zero."""
+        """Return whether other matrices act on the same subspace as this ideal.
+
+        They do if the products of matrices are not all zero.
+
+        Args:
+            others: matrices (k, m, m).
+        """
         products = np.linalg.norm(np.einsum("aij,bjk->abik", self.matrices, others), axis=(2, 3))
         lengths = np.outer(np.linalg.norm(self.matrices, axis=(1, 2)), np.linalg.norm(others, axis=(1, 2)))
         return bool(products.size) and bool(np.max(products / np.maximum(lengths, 1e-300)) > _COUPLED)
 
 
 def _table() -> dict[tuple[int, int], list[tuple[str, float]]]:
-    """(dimension, positive eigenvalues of the Killing form) -> names and index per dimension of the action.
+    """Return the names and indices of simple algebras.
 
-    The index is tr(X Y) / Killing(X, Y) of the defining action, over its dimension: copies leave it as it is.
+    A key holds the dimension and the number of positive eigenvalues of the Killing form. The index is
+    tr(X Y) / Killing(X, Y) in the defining representation, divided by the dimension of this representation.
+    Several copies of a representation have the same index as one.
     """
     found: dict[tuple[int, int], list[tuple[str, float]]] = {}
 
@@ -77,21 +90,26 @@ def _table() -> dict[tuple[int, int], list[tuple[str, float]]]:
 
 _TABLE = _table()
 _AMBIGUOUS_DIMENSIONS = (14, 52, 78)
-"""Those of exceptional algebras."""
+"""Dimensions of the exceptional algebras G2, F4 and E6, which the table does not contain."""
 
 
 def simple_name(dimension: int, positive: int, index: float, matrices: np.ndarray) -> Simple:
-    """The simple algebra of a dimension, with so many positive eigenvalues of the Killing form.
+    """Return the simple ideal with the name that its invariants determine.
 
     Args:
-        index: see `_table`; of isomorphic algebras the one that acts like this is named.
-        matrices: (d, m, m) its action.
+        dimension: dimension d of the ideal.
+        positive: number of positive eigenvalues of the Killing form.
+        index: index of the action, see `_table`. It selects one of several isomorphic algebras.
+        matrices: matrices (d, m, m) of a basis of the ideal.
+    Returns:
+        The ideal. Its name is None if the invariants are not in the table or do not determine a name.
     """
     names = _TABLE.get((dimension, positive), [])
     if dimension in _AMBIGUOUS_DIMENSIONS:
         names = []
     near = [name for name, own in names if abs(index / own - 1) < _SAME_INDEX]
-    # Isomorphic ones all are right; of others that share dimension and signature only the action decides.
+    # Algebras in the table with equal dimension and signature are isomorphic, so any of their names is right.
+    # The exceptions have these dimensions, such as so(7) and sp(3): only the index distinguishes them.
     if not near and len(names) > 1 and dimension in (21, 36, 55):
         names = []
     name = near[0] if near else names[0][0] if names else None

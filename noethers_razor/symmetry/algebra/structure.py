@@ -1,4 +1,4 @@
-"""The Lie algebra that quadratic quantities generate: closure, structure constants, invariants, a name."""
+"""The Lie algebra that quadratic quantities generate: closure, structure constants, invariants and name."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from noethers_razor.symmetry.algebra.invariants import Invariants, abelian
 from noethers_razor.symmetry.algebra.lie import identify
 
 _CLOSED = 0.1
-"""Largest relative closure defect at which structure constants are read at all."""
+"""Largest closure defect of an algebra, and largest relative bracket of commuting quantities."""
 _COPIES = 4
-"""Perturbed copies of the generators, whose spread says what is zero."""
+"""Number of perturbed copies of the generators. Their spread decides which singular values are zero."""
 _NEW = 5.0
-"""Step in the singular values of what leaves a span, from directions that are missing to errors."""
+"""Smallest ratio between singular values of missing directions and of errors, for brackets outside a span."""
 _LARGEST = 60
+"""Largest dimension of a completion."""
 _LEAST = 1e-6
-"""Noise to try where there is none."""
+"""Lower limit of the noise that is added, needed for brackets that do not leave the span."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Algebra:
-    """A Lie algebra of quadratic observables under the Poisson bracket, constants aside.
+    """A Lie algebra of r quadratic observables under the Poisson bracket, up to constants.
 
     Args:
-        closure_defect: part of the brackets that leaves the span, relative to all brackets; for
-            commuting quantities the brackets themselves, relative to what such quantities could give.
-        noise: error of a unit generator that would leave the span as open as it is.
-        structure: c[i, j, k] with {C_i, C_j} = sum_k c_ijk C_k, in the given basis.
-        invariants: see `lie.Invariants`.
-        completion: the algebra that the brackets of an open span generate, or None.
+        closure_defect: size of the part of the brackets outside the span, relative to all brackets. If the
+            quantities commute: size of the brackets relative to the product of the sizes of their arguments.
+        noise: error of a generator of unit size that explains the closure defect.
+        structure: structure constants (r, r, r) with {C_i, C_j} = sum_k c_ijk C_k, in the given basis.
+        invariants: invariants and name.
+        completion: algebra that the quantities and their brackets generate if the span is not closed.
     """
 
     closure_defect: float
@@ -43,22 +44,29 @@ class Algebra:
 
     @property
     def dimension(self) -> int:
-        """Of the span."""
+        """Dimension of the span."""
         return self.invariants.dimension
 
     @property
     def centre(self) -> int | None:
-        """Dimension of the centre, where it is decided."""
+        """Dimension of the centre; None if the noise does not determine it."""
         return self.invariants.centre
 
     @property
     def name(self) -> str | None:
-        """Such as ``u(3)``, or None."""
+        """Name such as ``u(3)``, or None."""
         return self.invariants.name
 
 
 def poisson_brackets(form: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """{C_i, C_j} of quadratic observables, up to constants: (K, K, M, M), (K, K, M)."""
+    """Compute the Poisson brackets {C_i, C_j} of quadratic observables x'Ax/2 + b'x, without their constants.
+
+    Args:
+        form: symmetric matrices A (K, M, M).
+        linear: vectors b (K, M).
+    Returns:
+        The same for the brackets: (K, K, M, M), (K, K, M).
+    """
     j = symplectic_form(form.shape[-1])
     turned = np.einsum("aij,jk,bkl->abil", form, j, form, optimize=True)
     brackets = turned + turned.transpose(0, 1, 3, 2)
@@ -69,7 +77,11 @@ def poisson_brackets(form: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, 
 def _brackets(
     form: np.ndarray, linear: np.ndarray, moment: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Structure constants (K, K, K), and brackets (K^2, D) and what of them leaves the span, as vectors."""
+    """Compute brackets and structure constants.
+
+    Returns:
+        Structure constants (K, K, K), embedded brackets (K^2, E), and their parts outside the span (K^2, E).
+    """
     rows, count = embed(form, linear, moment), len(form)
     bracket_form, bracket_linear = poisson_brackets(form, linear)
     flat = embed(
@@ -84,7 +96,7 @@ def _brackets(
 def _perturbed(
     form: np.ndarray, linear: np.ndarray, moment: np.ndarray, noise: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Copies of generators (r, M, M), (r, M), each moved by a random observable of that length."""
+    """Return copies of generators (r, M, M), (r, M), each plus a random observable of size ``noise``."""
     every_form, every_linear = basis(form.shape[-1])
     unit = moving_combinations(embed(every_form, every_linear, moment))
     copies = []
@@ -97,8 +109,8 @@ def _perturbed(
 
 
 def _noise_of(form: np.ndarray, linear: np.ndarray, moment: np.ndarray, left: float) -> float:
-    """The error of generators that accounts for brackets leaving the span by so much (root mean square)."""
-    # More noise of the same size adds its square once more.
+    """Return the error of unit generators that explains ``left``, the r.m.s. part of brackets off the span."""
+    # Independent errors add in squares: noise as large as the error doubles the squared part off the span.
     trial = max(left, _LEAST)
     added = [
         np.mean(np.sum(_brackets(*copy, moment)[2] ** 2, axis=1)) - left**2
@@ -108,10 +120,15 @@ def _noise_of(form: np.ndarray, linear: np.ndarray, moment: np.ndarray, left: fl
 
 
 def analyse(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algebra:
-    """Closure, invariants and name of the algebra spanned by unit quantities (r, M, M), (r, M).
+    """Analyse the Lie algebra that quadratic quantities span.
 
     Args:
-        moment: second moment of the data, see `forms.second_moment`.
+        form: symmetric matrices A (r, M, M) of r independent quantities x'Ax/2 + b'x of unit size.
+        linear: vectors b (r, M).
+        moment: second moment (M+1, M+1) of the data, see `quadratic_form.second_moment`.
+    Returns:
+        Closure defect, structure constants, invariants and name. A span that is not closed has no name, but
+        may have a completion.
     """
     found = _analysed(form, linear, moment)
     if found.closure_defect <= _CLOSED:
@@ -120,22 +137,23 @@ def analyse(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algebra
 
 
 def _analysed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algebra:
+    """Analyse a span without completing it."""
     count = len(form)
     if count == 0:
-        return Algebra(0.0, 0.0, np.zeros((0, 0, 0)), Invariants(0, open="no quantity"))
+        return Algebra(0.0, 0.0, np.zeros((0, 0, 0)), Invariants(0, open="there are no quantities"))
     structure, flat, residual = _brackets(form, linear, moment)
     left = float(np.sqrt(np.mean(np.sum(residual**2, axis=1))))
     noise = _noise_of(form, linear, moment, left) if count > 1 else 0.0
     copies = _perturbed(form, linear, moment, noise)
     stack = np.stack([structure, *(_brackets(*copy, moment)[0] for copy in copies)])
-    # Commuting quantities have brackets that are all error: judged against the quantities themselves.
+    # The brackets of commuting quantities are only error: compare them with the quantities themselves.
     lengths = np.linalg.norm(embed(form, linear, moment), axis=1)
     size = np.linalg.norm(flat, axis=1)
     shares = size / np.outer(lengths, lengths).ravel()
     relative = float(np.sqrt(np.mean(shares**2)))
     inside, outside = (float(np.linalg.norm(a, 2)) for a in (structure.reshape(-1, count), residual))
     if shares.max() <= _CLOSED and inside <= max(outside, _LEAST):
-        # Errors go in all directions, of which most leave the span; brackets of an algebra stay.
+        # An error has all directions, most of them outside the span. The brackets of an algebra stay inside.
         return Algebra(relative, noise, structure, abelian(count))
     j = symplectic_form(form.shape[-1])
     action = np.stack([j @ f for f in (form, *(copy[0] for copy in copies))])
@@ -145,12 +163,18 @@ def _analysed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algeb
     else:
         closure = float(np.linalg.norm(residual) / np.linalg.norm(size))
     if closure > _CLOSED:
-        invariants = Invariants(count, open=f"the brackets leave the span by {100 * closure:.2g} %")
+        invariants = Invariants(
+            count, open=f"the brackets leave the span: closure defect {100 * closure:.2g} %"
+        )
     return Algebra(closure, noise, structure, invariants)
 
 
 def _completed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algebra | None:
-    """The algebra of the span and of all brackets, where these clearly add a few directions."""
+    """Return the algebra that a span and its brackets generate.
+
+    Returns:
+        The algebra, or None if the missing directions do not stand out from errors or are too many.
+    """
     dim = form.shape[-1]
     every_form, every_linear = basis(dim)
     vectors = embed(every_form, every_linear, moment)

@@ -1,0 +1,99 @@
+"""Directions of a learned span: how they vary along the trajectories, and how many are independent."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from noethers_razor._types import Params
+from noethers_razor.conserved.base import Family, gradients_of
+from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length, least_varying
+from noethers_razor.conserved.proposal.independence import independent_rank
+from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
+from noethers_razor.inference.problem import Problem
+from noethers_razor.inference.state import State
+from noethers_razor.model.elbo import conserved_of
+from noethers_razor.symmetry.span import active, active_count
+
+_STEP_IN_SPECTRUM = 1.5
+"""Ratio of neighbouring singular values at which the bound is asked whether to cut between them."""
+_MOST_CUTS = 2
+"""Largest number of such cuts."""
+_STATES = 512
+"""States at which gradients are compared."""
+
+
+def gradients_at(family: Family, params: Params, trajectories: FrameTrajectories) -> np.ndarray:
+    """Return grad C (K, B, M) at some of the states, the same ones every time."""
+    return gradients_of(family, params, thinned(trajectories.states, _STATES))
+
+
+def spectrum_cuts(values: np.ndarray) -> list[int]:
+    """Return numbers of directions to try, the largest steps of the spectrum (K,) in use first."""
+    count, values = active_count(values), np.sort(values)[::-1]
+    ratios = values[: count - 1] / values[1:count] if count > 1 else np.zeros(0)
+    order = [i for i in np.argsort(-ratios) if ratios[i] >= _STEP_IN_SPECTRUM]
+    return [int(i) + 1 for i in order[:_MOST_CUTS]]
+
+
+class Directions(NamedTuple):
+    """The directions of a learned span by how they vary along the trajectories.
+
+    Args:
+        gradients: (r, B, M) of the principal directions in use, each of displacement 1.
+        turned: (r, r) their combinations, the most constant first.
+        constant: how many of these vary no more than the noise makes them vary.
+    """
+
+    gradients: np.ndarray
+    turned: np.ndarray
+    constant: int
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether any varies more."""
+        return self.constant < len(self.turned)
+
+
+def directions_of(
+    family: Family, params: Params, values: np.ndarray, trajectories: FrameTrajectories
+) -> Directions:
+    """Return the directions of parameters in principal form with singular values (K,), of which r are in use."""
+    used, sizes = active(values), values[active(values)]
+    if not len(sizes):
+        return Directions(np.zeros((0, *thinned(trajectories.states, _STATES).shape)), np.zeros((0, 0)), 0)
+    gradients = gradients_at(family, params, trajectories)[used] / sizes[:, None, None]
+    along = np.asarray(family.value(params, jnp.asarray(trajectories.states)), np.float64)[:, used] / sizes
+    turned, defect = least_varying(along, gradients, trajectories)
+    constant = credible_length(defect, trajectories.deviation) >= CREDIBLE
+    return Directions(gradients, turned, int(constant.sum()))
+
+
+def size_of(family: Family, params: Params, values: np.ndarray, data: FrameTrajectories) -> tuple[int, int]:
+    """Return how many quantities with exact flows are in use, and how many others add to them and to H.
+
+    Args:
+        family: of the parameters.
+        params: in principal directions.
+        values: (K,) their singular values.
+        data: trajectories, with gradients of H where they are known.
+    """
+    used, exact = active(values), ~family.integrated
+    count = int(np.sum(used & exact))
+    if not np.any(used & ~exact):
+        return count, 0
+    gradients = gradients_at(family, params, data)
+    known = [] if data.gradients is None else [thinned(data.gradients, _STATES)]
+    every = np.stack([*known, *gradients[used & exact], *gradients[used & ~exact]], axis=1)
+    every /= np.maximum(np.sqrt(np.mean(np.sum(every**2, axis=-1), axis=0)), 1e-300)[:, None]
+    before = every[:, : len(known) + count]
+    return count, independent_rank(every) - independent_rank(before)
+
+
+def active_gradients(problem: Problem, state: State) -> np.ndarray:
+    """Return gradients (rank, B M) of a fit's quantities in use, at the same states in every fit of its data."""
+    values, params = problem.spectrum(state.family, state.params)
+    gradients = gradients_at(state.family, conserved_of(params), state.trajectories)[active(values)]
+    return gradients.reshape(len(gradients), state.trajectories.states.shape[1] * gradients.shape[1])
