@@ -31,13 +31,12 @@ slow: $(DOCUMENTS)
 docs: $(DOCUMENTS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# Runs all notebooks; NOTEBOOKS is where they are built, with their outputs.
+# Runs all notebooks, two at a time; NOTEBOOKS is the folder where they are built, with their outputs.
 NOTEBOOKS ?= notebooks
 notebooks: $(DOCUMENTS)
 	mkdir -p $(NOTEBOOKS)
-	for source in notebooks/*.py; do \
-	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupytext --quiet --to ipynb --execute \
-	    --output $(NOTEBOOKS)/$$(basename $$source .py).ipynb $$source || exit 1; done
+	printf '%s\n' notebooks/*.py | PATH="$(CURDIR)/$(BIN):$$PATH" xargs -P 2 -I SOURCE sh -c \
+	  'jupytext --quiet --to ipynb --execute --output $(NOTEBOOKS)/$$(basename SOURCE .py).ipynb SOURCE || exit 255'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
-"""Measurements of speed and memory, one module each; they run with the settings of the command line."""
+"""Measurements of speed and memory, one in each module, with the JAX settings of the command line."""
 
 from noethers_razor.cli import host
 
-# Before a module loads JAX, which reads its environment then.
+# Prepare the environment before a module imports JAX, because JAX reads it at import.
 host.prepare()

@@ -1,7 +1,7 @@
-"""Whole jobs from the command line: seconds from start to answer, first and later, and peak memory.
+"""Duration and peak memory of whole jobs on the command line, in the first and in later runs.
 
-Run as `python -m benchmarks.jobs`. A job is `fit` and `inspect`, two processes; the first run finds an empty
-folder of compiled programs.
+Run as `python -m benchmarks.jobs`. A job consists of `fit` and `inspect`, two processes. The first run starts
+with an empty folder of compiled programs.
 """
 
 from __future__ import annotations
@@ -26,11 +26,20 @@ JOBS: dict[str, tuple[System, int, dict[str, float]]] = {
     "3 bodies, 2-D": (NBody(), 10, {"dt": 0.3}),
     "3 bodies, 3-D": (NBody(dim=3), 20, {"dt": 0.3}),
 }
-"""Title -> system, quantities offered, settings of `simulate`."""
+"""Title -> system, number of quantities for `--conserved`, settings of `simulate`."""
 
 
 def job(system: System, offered: int, settings: dict[str, float], repeats: int) -> dict[str, Any]:
-    """What was found, seconds of the first and the later runs, peak memory."""
+    """Run a job once without compiled programs, then `repeats` times with them.
+
+    Args:
+        system: system that generates the data and is the truth.
+        offered: number of quantities for `--conserved`.
+        settings: arguments of `simulate`.
+        repeats: number of later runs, 0 or more.
+    Returns:
+        Ranks found, seconds and peak memory (GB): lists over the runs, the first run first.
+    """
     seconds, memory, found = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         file = system.simulate(11, **settings).save(Path(folder) / "data.npz")
@@ -44,10 +53,12 @@ def job(system: System, offered: int, settings: dict[str, float], repeats: int) 
 
 
 def main() -> None:
-    """Print the table and write it down."""
-    parser = argparse.ArgumentParser(description="whole jobs")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--repeats", type=int, default=3, help="later runs, of which the median stands")
+    """Print the table, and write it to the folder of the results."""
+    parser = argparse.ArgumentParser(description="measure duration and memory of whole jobs")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="number of later runs; the table has their median"
+    )
     arguments = parser.parse_args()
     repeats, runs, rows = arguments.repeats, {}, []
     for title, (system, offered, settings) in JOBS.items():
@@ -61,12 +72,12 @@ def main() -> None:
     write(
         arguments.out,
         "jobs",
-        title="Whole jobs, start to answer",
+        title="Duration and memory of whole jobs",
         command=f"python -m benchmarks.jobs --repeats {repeats}",
         table=markdown(header, rows),
-        remarks="fit and inspect, whole processes, defaults.\n",
+        remarks="A job is `fit` and `inspect`, two processes with default settings.\n",
         runs=runs,
-        spread_of="Medians.",
+        spread_of="Memory is the maximum of all runs.",
     )
 
 

@@ -1,7 +1,7 @@
-"""Where a training step spends its time: busy seconds of the compiled program by kind of operation.
+"""Time of a training step by kind of operation, from a profile of the compiled program.
 
-Run as `python -m benchmarks.profile`. JAX's profiler times every operation of the default step for three
-oscillators; both processors are added up, so that the sum exceeds the time that passes.
+Run as `python -m benchmarks.profile`. JAX's profiler measures every operation of the default step for three
+oscillators. The busy times of both processors are added, so the sum exceeds the elapsed time.
 """
 
 from __future__ import annotations
@@ -24,12 +24,18 @@ from noethers_razor.inference.history import Clock
 from noethers_razor.systems import Oscillators
 
 STEPS = 50
-"""Of an estimate, which is two chunks."""
+"""Number of steps in an estimate, which consists of two chunks."""
 _RANDOM = ("threefry", "_uniform", "_randint", "_normal")
+"""Names in the source of operations that generate random numbers."""
 
 
 def kind_of(name: str, source: str) -> str:
-    """The kind of an operation, from its name and from the line of the program that it was made of."""
+    """Return the kind of an operation.
+
+    Args:
+        name: name of the operation in the profile.
+        source: source of the operation in the traced program; see `sources_of`.
+    """
     if "exponential" in source:
         return "orbit exponentials"
     if any(word in source for word in _RANDOM):
@@ -42,13 +48,17 @@ def kind_of(name: str, source: str) -> str:
 
 
 def sources_of(program: str) -> dict[str, str]:
-    """Operation -> where it comes from, read from the text of a compiled program."""
+    """Return operation -> source in the traced program, from the text of a compiled program."""
     pattern = re.compile(r'%([\w.\-]+) = .*op_name="([^"]*)"')
     return dict(match.groups() for match in map(pattern.search, program.splitlines()) if match)
 
 
 def busy(folder: str) -> Iterator[tuple[str, float]]:
-    """Operations and the seconds that a thread spent in them, without those that run inside them."""
+    """Yield each operation with its own seconds, without the operations inside it.
+
+    Args:
+        folder: folder with one trace of JAX's profiler.
+    """
     (file,) = Path(folder).rglob("*.xplane.pb")
     for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
         for line in plane.lines:
@@ -66,7 +76,13 @@ def busy(folder: str) -> Iterator[tuple[str, float]]:
 
 
 def shares(case: Case) -> tuple[dict[str, float], float]:
-    """Busy milliseconds of a step by kind of operation, and those that pass."""
+    """Profile the training step of a case.
+
+    Args:
+        case: case with chunks of half of `STEPS` steps.
+    Returns:
+        Busy milliseconds of a step by kind of operation, the largest first, and elapsed milliseconds.
+    """
     trainer, params = prepared(case)
     clock = Clock()
     sources = sources_of(str(trainer.program(params, clock).as_text()))
@@ -84,9 +100,9 @@ def shares(case: Case) -> tuple[dict[str, float], float]:
 
 
 def main() -> None:
-    """Print the table and write it down."""
-    parser = argparse.ArgumentParser(description="where a training step spends its time")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    """Print the table, and write it to the folder of the results."""
+    parser = argparse.ArgumentParser(description="measure the time of a training step by kind of operation")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     out: Path = parser.parse_args().out
     case = Case("3 oscillators", Oscillators(n=3), Quadratic(15), FitConfig(), STEPS // 2)
     found, passed = shares(case)
@@ -95,10 +111,10 @@ def main() -> None:
     write(
         out,
         "profile",
-        title="Where a training step spends its time",
+        title="Time of a training step by kind of operation",
         command="python -m benchmarks.profile",
-        table=markdown(["operations", "busy ms a step", "share"], rows),
-        remarks=f"3 oscillators, defaults, {STEPS} steps under the profiler, {passed:.1f} ms each.\n",
+        table=markdown(["operations", "busy time of a step (ms)", "share"], rows),
+        remarks=f"3 oscillators, default settings; {STEPS} steps with the profiler, {passed:.1f} ms each.\n",
         runs={"busy": found, "passed": passed},
         spread_of="One run.",
     )

@@ -1,7 +1,8 @@
-"""Milliseconds per training step and seconds of compilation, against the machine's measured product rate.
+"""Duration of a training step and of its compilation, compared with the measured rate of matrix products.
 
-Run as `python -m benchmarks.steps`: medians of 5 times 2 chunks, float32. The paper's protocol (20 Euler
-steps, its widths, orbit and weight samples) stands beside our defaults, with a part of its batch, for memory.
+Run as `python -m benchmarks.steps`. Each duration is the median of 5 measurements of 2 chunks, float32. The
+table has our defaults and the paper's protocol: 20 Euler steps, its widths, orbit samples and weight samples.
+The protocol runs with a part of its batch to limit the memory.
 """
 
 from __future__ import annotations
@@ -34,14 +35,25 @@ from noethers_razor.model.elbo import Batch, build_model, initial_params, prefix
 from noethers_razor.systems import NBody, Oscillators, System
 
 COUNTS = (1, 2, 4)
+"""Numbers of seeds under one `vmap`."""
 RESULTS = Path(__file__).parent / "results"
 _EVALUATIONS = {"euler": 1, "rk4": 4}
+"""Integrator -> evaluations of the vector field for each substep."""
 _EULER = {"activation": "elu", "integrator": "euler", "substeps": 20}
+"""Settings of the paper's protocol that all its cases share."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One line of the table."""
+    """One row of the table.
+
+    Args:
+        label: text of the row.
+        system: system that generates the data.
+        family: family of conserved quantities.
+        config: settings of the fit.
+        chunk: number of steps in one call of the compiled program.
+    """
 
     label: str
     system: System
@@ -51,7 +63,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Growth in n, bodies, S, batch and width from the defaults, then the paper's protocol."""
+    """Return our defaults, with variations of n, bodies, S, batch and width, then the paper's protocol."""
     base = FitConfig()
     three, learned = Oscillators(n=3), Quadratic(15)
 
@@ -99,7 +111,12 @@ def cases() -> list[Case]:
 
 
 def median_seconds(call: Callable[[], jax.Array], repeats: int) -> float:
-    """Of a call that is already compiled after its first."""
+    """Return the median duration of a call, without the first call.
+
+    Args:
+        call: function that returns an array; its first call compiles it.
+        repeats: number of measured calls.
+    """
     call().block_until_ready()
     seconds = []
     for _ in range(repeats):
@@ -110,26 +127,38 @@ def median_seconds(call: Callable[[], jax.Array], repeats: int) -> float:
 
 
 def product_rate(rows: int, width: int) -> float:
-    """Floating-point operations per second of a (rows, width) by (width, width) product, median of 20."""
+    """Return the rate of (rows, width) by (width, width) products, operations per second, median of 20."""
     a, b = jnp.ones((rows, width)), jnp.ones((width, width))
-    # Many products a call, so that calling costs nothing.
+    # With many products in a call, the cost of the call is negligible.
     repeats = max(1, round(2e8 / (2 * rows * width**2)))
     product = jax.jit(lambda a, b: jax.lax.fori_loop(0, repeats, lambda _, x: 1e-3 * (x @ b), a))
     return repeats * 2 * rows * width**2 / median_seconds(lambda: product(a, b), 20)
 
 
 def operations(config: FitConfig, dim: int, samples: int) -> float:
-    """Of the network's products in one step: forward and gradient, all evaluations, and the way back."""
+    """Return the number of floating-point operations in the matrix products of one step.
+
+    Args:
+        config: settings of the fit.
+        dim: dimension of the phase space.
+        samples: number of orbit samples.
+    """
     network, likelihood, optimiser = config.network, config.likelihood, config.optimiser
     weights = dim * network.width + network.width**2 * (network.depth - 1) + network.width
     evaluations = _EVALUATIONS[likelihood.integrator] * (likelihood.substeps or 1)
-    # Two operations a weight; forward, gradient, and about twice both again in the reverse pass.
+    # A weight takes 2 operations. Forward pass and gradient count once each. The reverse pass costs about
+    # twice as much as both together.
     return 2.0 * weights * optimiser.batch * samples * optimiser.weight_samples * evaluations * 6
 
 
 def prepared(case: Case, split: bool = True) -> tuple[Trainer, FlatParams]:
-    """What trains a case, and parameters to start from."""
-    # What was kept from another run would not be compiled, and has the names of that run's commit.
+    """Return the trainer of a case and its parameters at the start.
+
+    Args:
+        case: case to measure.
+        split: True splits the batch over the processors.
+    """
+    # A program from the cache is not compiled, and its operations have the names of an earlier commit.
     jax.config.update("jax_enable_compilation_cache", False)
     config = case.config
     data = case.system.simulate(0)
@@ -148,7 +177,14 @@ def prepared(case: Case, split: bool = True) -> tuple[Trainer, FlatParams]:
 
 
 def measure(case: Case, split: bool = True) -> tuple[float, float, int]:
-    """Milliseconds per step, seconds of compilation, and points at a time."""
+    """Measure the training step of a case.
+
+    Args:
+        case: case to measure.
+        split: True splits the batch over the processors.
+    Returns:
+        Milliseconds for each step, seconds of compilation, and the number of rows in a matrix product.
+    """
     config, (trainer, params) = case.config, prepared(case, split)
     clock, seconds = Clock(), []
     trainer.losses(params, jax.random.key(2), clock, draws=1)
@@ -161,14 +197,21 @@ def measure(case: Case, split: bool = True) -> tuple[float, float, int]:
 
 
 def together(case: Case, count: int) -> float:
-    """Milliseconds of a bound with its gradient, per seed, of so many seeds under one `vmap`."""
+    """Measure the bound and its gradient for several seeds under one `vmap`.
+
+    Args:
+        case: case to measure.
+        count: number of seeds.
+    Returns:
+        Milliseconds for each gradient and seed.
+    """
     trainer, params = prepared(case)
     stacked = jax.tree.map(lambda value: jnp.stack([value] * count), params)
     batch = Batch(*(part[: case.config.optimiser.batch] for part in trainer.data))
 
     def one(params: FlatParams, key: Key) -> tuple[FlatParams, Array]:
         loss, slope = jax.value_and_grad(trainer.model.negative_elbo)(params, key, batch)
-        # The next gradient waits for this one, as in training.
+        # The next gradient depends on this one, as in training.
         return jax.tree.map(lambda value, change: value - 1e-9 * change, params, slope), loss
 
     def chunk(params: FlatParams, key: Key) -> Array:
@@ -180,11 +223,11 @@ def together(case: Case, count: int) -> float:
 
 
 def main() -> None:
-    """Print the table and write it down."""
-    arguments = argparse.ArgumentParser(description="seconds of a training step")
-    arguments.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    """Print the table, and write it to the folder of the results."""
+    arguments = argparse.ArgumentParser(description="measure the duration of a training step")
+    arguments.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     arguments.add_argument(
-        "--only", metavar="TEXT", help="cases whose names contain it, in a table of their own"
+        "--only", metavar="TEXT", help="measure only cases whose names contain TEXT, in a separate table"
     )
     chosen = arguments.parse_args()
     peak, rows = product_rate(1024, 1024), []
@@ -201,8 +244,8 @@ def main() -> None:
         shares = (f"{100 * rate / peak:.0f} %", f"{100 * rate / own:.0f} %")
         rows.append([case.label, setting, f"{ms:.3g}", f"{whole:.3g}", *shares, f"{compiling:.1f}"])
         print(" | ".join(rows[-1]), flush=True)
-    header = ["case", "S, M, batch, network", "ms a step", "in one part", "of the product rate"]
-    header += ["of that of products of its size", "s to compile"]
+    header = ["case", "S, M, batch, network", "ms a step", "in one part", "share of rate of large products"]
+    header += ["share of rate of products of its size", "compilation (s)"]
     command, name, table = "python -m benchmarks.steps", "steps", markdown(header, rows)
     runs: dict[str, Any] = {
         "product rate": peak,
@@ -213,7 +256,7 @@ def main() -> None:
         name = "_".join([name, *chosen.only.split()])
     else:
         runs["seeds"] = _of_seeds()
-        table += "\nSeveral seeds under one vmap, ms a gradient and seed:\n\n" + markdown(
+        table += "\nSeveral seeds under one `vmap`, in ms for each gradient and seed:\n\n" + markdown(
             ["case", *(f"{count} seeds" for count in COUNTS)], runs["seeds"]
         )
     write(
@@ -222,14 +265,14 @@ def main() -> None:
         title="One training step",
         command=command,
         table=table,
-        remarks=f"float32 products of 1024 x 1024: {peak / 1e9:.0f} GFLOP/s.\n",
+        remarks=f"Rate of large products, 1024 x 1024 in float32: {peak / 1e9:.0f} GFLOP/s.\n",
         runs=runs,
-        spread_of="Medians of 5 times 2 chunks.",
+        spread_of="Medians of 5 measurements of 2 chunks.",
     )
 
 
 def _of_seeds() -> list[list[str]]:
-    """Rows of milliseconds a gradient and seed, by how many seeds stand under one `vmap`."""
+    """Return table rows of milliseconds for each gradient and seed, one column for each of `COUNTS`."""
     joint = Case("3 oscillators", Oscillators(n=3), Quadratic(15), FitConfig())
     tiny = replace(joint, label="oscillator", system=Oscillators(n=1), family=Quadratic(1))
     return [[case.label, *(f"{together(case, count):.3g}" for count in COUNTS)] for case in (tiny, joint)]

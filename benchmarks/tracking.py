@@ -1,7 +1,8 @@
-"""What charges cost a step of training: the same steps with and without them, in turns.
+"""Cost of charges in a training step: the duration of the same steps with and without charges.
 
-Run as `python -m benchmarks.tracking`. Rectifiers and batch normalisation, momentum and decay, four
-generators: two scales, a translation, a rescaling. Steps run in one compiled loop, where overhead shows most.
+Run as `python -m benchmarks.tracking`. The networks have rectifiers and batch normalisation. The optimiser
+has momentum and decay. The four generators are two scales, a translation and a rescaling. The steps run in
+one compiled loop, where the relative cost is largest.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from experiments.tables import markdown, write
 from noethers_razor.learning_dynamics import Generator, rescale, scale, track_noether, translation
 
 EVERY = (1, 10)
+"""Numbers of steps between two records of the charges."""
 
 
 class Dense(nn.Module):
-    """Two hidden layers, normalised."""
+    """A network with two hidden layers, each with batch normalisation."""
 
     width: int
 
@@ -39,7 +41,7 @@ class Dense(nn.Module):
 
 
 class Images(nn.Module):
-    """Three layers of 3 x 3 convolutions, normalised, and a mean over the image."""
+    """A network of three 3 x 3 convolutions with batch normalisation, and a mean over the image."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -50,7 +52,13 @@ class Images(nn.Module):
 
 
 def generators(first: str, second: str, last: str) -> list[Generator]:
-    """Two scales, a translation of logits, a rescaling, of kernels of these layers."""
+    """Return two scales, a translation of logits and a rescaling.
+
+    Args:
+        first: name of the first layer, with a normalisation after it.
+        second: name of the second layer, with a normalisation after it.
+        last: name of the layer that returns the logits.
+    """
     return [
         scale(f"{first}/kernel"),
         scale(f"{second}/kernel"),
@@ -60,7 +68,15 @@ def generators(first: str, second: str, last: str) -> list[Generator]:
 
 
 class Case(NamedTuple):
-    """A network, the shape of an input, its generators, batch, and steps that are timed at once."""
+    """One row of the table.
+
+    Args:
+        net: network.
+        shape: shape of one input.
+        generators: generators whose charges are tracked.
+        batch: number of samples in a step.
+        steps: number of steps in one measurement.
+    """
 
     net: nn.Module
     shape: tuple[int, ...]
@@ -81,7 +97,7 @@ CASES = {
 
 
 def loop(case: Case, optimizer: Any) -> Callable[[], None]:
-    """Runs a training, compiled."""
+    """Return a function that trains a case with an optimiser, as one compiled loop."""
     x = jax.random.normal(jax.random.key(0), (8 * case.batch, *case.shape))
     y = jax.random.randint(jax.random.key(1), (8 * case.batch,), 0, 10)
     params = case.net.init(jax.random.key(2), x[:2])["params"]
@@ -103,7 +119,16 @@ def loop(case: Case, optimizer: Any) -> Callable[[], None]:
 
 
 def measured(case: Case, repeats: int) -> dict[str, list[float]]:
-    """Name -> microseconds a step, of each of several turns."""
+    """Measure the steps of a case without charges and with charges at each interval of `EVERY`.
+
+    The variants take turns, so that a change of the machine's speed affects all of them.
+
+    Args:
+        case: case to measure.
+        repeats: number of measurements for each variant. One more, the first, is discarded.
+    Returns:
+        Name of the variant -> microseconds of a step, one number for each measurement.
+    """
     plain = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.1, 0.9))
     loops = {"plain": loop(case, plain)}
     for every in EVERY:
@@ -119,10 +144,12 @@ def measured(case: Case, repeats: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print the table and write it down."""
-    parser = argparse.ArgumentParser(description="what charges cost a step")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--repeats", type=int, default=15, help="turns, of which the median stands")
+    """Print the table, and write it to the folder of the results."""
+    parser = argparse.ArgumentParser(description="measure the cost of charges in a training step")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser.add_argument(
+        "--repeats", type=int, default=15, help="number of measurements; the table has their median"
+    )
     arguments = parser.parse_args()
     runs, rows = {}, []
     for title, case in CASES.items():
@@ -134,12 +161,12 @@ def main() -> None:
     write(
         arguments.out,
         "tracking",
-        title="What the charges of four generators cost a step of training",
+        title="Cost of the charges of four generators in a training step",
         command="python -m benchmarks.tracking",
-        table=markdown(["network", "step (ms)", *(f"with charges every {n}: ratio" for n in EVERY)], rows),
-        remarks="Charges cost some twenty passes over the weights they are of, whatever the batch.\n",
+        table=markdown(["network", "step (ms)", *(f"ratio, charges every {n}" for n in EVERY)], rows),
+        remarks="The charges cost about twenty passes over their weights, for every batch size.\n",
         runs=runs,
-        spread_of=f"Medians of {arguments.repeats} turns, all in one process, one after the other.",
+        spread_of=f"Medians of {arguments.repeats} measurements. All variants take turns in one process.",
     )
 
 

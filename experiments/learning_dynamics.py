@@ -1,8 +1,8 @@
-"""Noether's learning dynamics on MNIST-1D: norms as theory has them, and what holding them costs.
+"""Noether's learning dynamics on MNIST-1D: predicted norms, and test accuracy with constant norms.
 
-Run as `python -m experiments.learning_dynamics`. A batch-normalised network 40-64-64-10 under heavy-ball
-momentum with decay, batches of 64: what figures 1b, 2 and 3 of Tanaka and Kunin (2021) show for a large
-network, with R from the gradients themselves beside their equation 17.
+Run as `python -m experiments.learning_dynamics`. A batch-normalised network 40-64-64-10 trains with batches
+of 64, heavy-ball momentum and decay. The results correspond to figures 1b, 2 and 3 of Tanaka and Kunin (2021)
+for a large network. Norms are predicted by their equation 17, and with R measured from the gradients.
 """
 
 from __future__ import annotations
@@ -30,22 +30,39 @@ from noethers_razor.learning_dynamics import (
     track_noether,
 )
 
-BATCH, STEPS, LONG = 64, 2000, 10_000
-ETA, BETA, DECAY = 0.1, 0.9, 5e-4
+BATCH = 64
+"""Number of samples in a batch."""
+STEPS = 2000
+"""Number of steps of a training."""
+LONG = 10_000
+"""Number of steps of a long training, for the tables of decays and norms."""
+ETA = 0.1
+"""Default learning rate."""
+BETA = 0.9
+"""Default momentum."""
+DECAY = 5e-4
+"""Default decay."""
 GENERATORS = scale("Dense_0/kernel"), scale("Dense_1/kernel")
+"""Scale symmetries of the two layers before a batch normalisation."""
 KINDS = "exact", "bernoulli", "white", "autocorrelated"
+"""Kinds of `predict_norm`."""
 NORMS = (
     *((BATCH, ETA, beta, LONG) for beta in (0.0, 0.5, 0.9, 0.97)),
-    # All data in a step: gradients that change slowly, until steps overshoot and they change their sign.
+    # All data in each step: gradients change slowly, until steps overshoot and gradients change their sign.
     (None, 0.005, BETA, STEPS),
     *((None, 0.05, BETA, steps) for steps in (200, 1000, STEPS)),
 )
-"""Batch, learning rate, momentum, steps."""
-RATES, MOMENTA, DECAYS = (0.001, 0.01, 0.1, 0.3), (0.0, 0.5, 0.9, 0.97), (0.0, 1e-4, 5e-4, 2e-3)
+"""Batch (None for all data), learning rate, momentum and number of steps, for the table of norms."""
+RATES = (0.001, 0.01, 0.1, 0.3)
+"""Learning rates for the table of accuracies."""
+MOMENTA = (0.0, 0.5, 0.9, 0.97)
+"""Momenta for the table of accuracies."""
+DECAYS = (0.0, 1e-4, 5e-4, 2e-3)
+"""Decays for the table of accuracies."""
 
 
 class Network(nn.Module):
-    """Two hidden layers, each normalised over the batch before its rectifier."""
+    """A network with two hidden layers, each with a batch normalisation before its rectifier."""
 
     eps: float = 0.0
 
@@ -59,7 +76,7 @@ class Network(nn.Module):
 
 @cache
 def digits() -> dict[str, jax.Array]:
-    """Inputs and labels of the standard draw: 4000 to train on, 1000 to test."""
+    """Return inputs and labels of the standard draw of MNIST-1D: 4000 for training, 1000 for tests."""
     from mnist1d.data import get_dataset_args, make_dataset
 
     made = make_dataset(get_dataset_args())
@@ -67,13 +84,23 @@ def digits() -> dict[str, jax.Array]:
 
 
 def heavy_ball(eta: float, beta: float, decay: float) -> optax.GradientTransformation:
+    """Return the optimiser with learning rate eta, momentum beta and decay."""
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(eta, beta))
 
 
 def train(
     optimizer: optax.GradientTransformation, seed: int, steps: int, batch: int | None = BATCH
 ) -> tuple[float, Any, Any]:
-    """(accuracy on test data, records, parameters) after steps; batch None takes all data."""
+    """Train the network.
+
+    Args:
+        optimizer: optimiser of optax.
+        seed: seed of the parameters and of the batches.
+        steps: number of steps.
+        batch: number of samples in a batch; None for all data.
+    Returns:
+        Accuracy on test data, records of the tracker (None without one), and parameters at the end.
+    """
     data, net = digits(), Network()
     start = net.init(jax.random.key(seed), data["x"][:4])
 
@@ -97,13 +124,22 @@ def train(
 
 
 def tracked(seed: int, steps: int, batch: int | None, eta: float, beta: float, decay: float) -> NoetherReport:
+    """Train with tracked charges, and return their report."""
     optimizer = track_noether(heavy_ball(eta, beta, decay), GENERATORS)
     _, records, params = train(optimizer, seed, steps, batch)
     return noether_report(optimizer, records, params)
 
 
 def accuracies(seeds: int, steps: int, settings: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
-    """Setting -> accuracies with norms free and held, a list over seeds."""
+    """Train with free and with constant norms.
+
+    Args:
+        seeds: number of seeds; the first seed is 1.
+        steps: number of steps.
+        settings: name -> learning rate, momentum, decay.
+    Returns:
+        Name -> test accuracies over the seeds, with norms ``free`` and ``held``.
+    """
     done: dict[str, Any] = {}
     for name, (eta, beta, decay) in settings.items():
         plain = heavy_ball(eta, beta, decay)
@@ -116,18 +152,19 @@ def accuracies(seeds: int, steps: int, settings: dict[str, tuple[float, float, f
 
 
 def of_accuracies(first: str, done: dict[str, Any]) -> str:
+    """Return the table of accuracies; `first` is the title of the first column."""
     rows = [[name, spread(run["free"]), spread(run["held"])] for name, run in done.items()]
-    return markdown([first, "test accuracy, norms free", "norms held"], rows)
+    return markdown([first, "test accuracy, norms free", "norms held constant"], rows)
 
 
 def errors(reading: Reading) -> dict[str, float]:
-    """Median over neurons of predicted over measured r^2 at the end, less one."""
+    """Return for each kind the relative error of the predicted r^2 at the end, median over neurons."""
     last = reading.charge.square[-1]
     return {kind: float(np.median(reading.predict_norm(kind)[-1] / last - 1)) for kind in KINDS}
 
 
 def norm_runs(seeds: int) -> dict[str, Any]:
-    """Setting -> what is predicted of the norms of the first layer, and the angle, of each seed."""
+    """Return for each setting of `NORMS` and each seed the errors of the norms of layer 1, and the angle."""
     done: dict[str, Any] = {}
     for batch, eta, beta, steps in NORMS:
         name = f"{f'batches of {batch}' if batch else 'all 4000'}, eta {eta:g}, beta {beta:g}, {steps} steps"
@@ -145,13 +182,14 @@ def norm_runs(seeds: int) -> dict[str, Any]:
 
 
 def of_norms(done: dict[str, Any]) -> str:
+    """Return the table of norms."""
     names = {
         "bernoulli": "equation 17",
         "white": "R = 1",
         "autocorrelated": "R measured",
         "exact": "recursion",
     }
-    header = ["", "memories", *names.values(), "angle over theory", "largest residual"]
+    header = ["", "memories of the norms", *names.values(), "angle relative to theory", "largest residual"]
     rows = []
     for name, runs in done.items():
         told = [f"{100 * np.median([run[kind] for run in runs]):+.2g} %" for kind in names]
@@ -161,7 +199,7 @@ def of_norms(done: dict[str, Any]) -> str:
 
 
 def pictures(folder: Any) -> None:
-    """Charges and norms of one training."""
+    """Draw charges and norms of one training into files of a folder."""
     report = tracked(1, STEPS, BATCH, ETA, BETA, DECAY)
     steps = next(iter(report.readings.values())).steps
     terms = {
@@ -197,7 +235,7 @@ def main() -> None:
         f"Momentum (learning rate {ETA:g}, decay {DECAY:g}, {STEPS} steps)\n\n"
         + of_accuracies("beta", by_beta),
         f"Decay (learning rate {ETA:g}, momentum {BETA:g}, {LONG} steps)\n\n" + of_accuracies("k", by_decay),
-        f"Norms of the first layer (decay {DECAY:g}): predicted over measured r^2 at the end, less one, "
+        f"Norms of the first layer (decay {DECAY:g}): relative error of the predicted r^2 at the end, "
         "median over neurons and seeds\n\n" + of_norms(by_norm),
     ]
     write(

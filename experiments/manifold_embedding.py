@@ -1,8 +1,8 @@
-"""Variational manifold embedding: what is unbounded, what cures it, and how it compares.
+"""Variational manifold embedding: the unbounded objective, its restrictions, and a comparison of methods.
 
-Run as `python -m experiments.manifold_embedding`. Wiggles about PCA; a line, a circle and a sinusoid of 100
-normal densities; an open arc and handwritten digits with PCA and Isomap beside; folds that are told and that
-there are.
+Run as `python -m experiments.manifold_embedding`. It measures wiggles around PCA, and fits of a line, a
+circle and a sinusoid of 100 normal densities. It compares fits of an open arc and of handwritten digits with
+PCA and Isomap. For an arc, a saddle and an S it compares reported folds with true folds.
 """
 
 from __future__ import annotations
@@ -28,27 +28,39 @@ from experiments.tables import markdown, parser, spread, write
 from noethers_razor.cli import host
 from noethers_razor.manifold_embedding import VariationalManifoldEmbedding, functional
 
-WIGGLES, HEIGHT, VARIANCES = (0, 10, 100, 1000, 10_000), 0.1, (1.0, 0.05)
+WIGGLES = (0, 10, 100, 1000, 10_000)
+"""Numbers n of the wiggles HEIGHT sin(n z)."""
+HEIGHT = 0.1
+"""Amplitude of the wiggles."""
+VARIANCES = (1.0, 0.05)
+"""Variances of the normal density along and across the principal axis."""
 CURVES: dict[str, dict[str, Any]] = {
     "line": {"degree": 9},
     "circle": {"latent": "circle", "basis": "fourier", "degree": 3},
     "sinusoid": {"degree": 9},
 }
-"""Name -> settings of the fit."""
+"""Name of the curve -> settings of the fit."""
 KINDS: dict[str, dict[str, Any]] = {
     "embedding": {},
     "normal latent": {"latent": "normal"},
     "without annealing": {"anneal": ()},
     "without bending": {"bending": 0.0},
 }
-"""Name -> settings that leave a cure out."""
-SIGMA, POINTS, ARC, FEATURES = 0.1, 1000, 1.5 * np.pi, (3, 20)
+"""Name of the variant -> settings; each but the first changes one default."""
+SIGMA = 0.1
+"""Standard deviation of the noise of curves and arcs; saddles and S have half of it."""
+POINTS = 1000
+"""Number of points of an arc, a saddle or an S."""
+ARC = 1.5 * np.pi
+"""Angle of the arc, radians."""
+FEATURES = (3, 20)
+"""Numbers of features. Features that a curve or surface does not use contain only noise."""
 DIGITS_COMPONENTS = 20
-"""Principal components of the digits that all methods get: 1797 images do not give a density of 61 pixels."""
+"""Number of principal components of the digits for all methods; 1797 images are too few for 61 pixels."""
 
 
 def wiggle_rows() -> list[dict[str, float]]:
-    """Objective and bending of the principal axis of a normal density with wiggles of a height."""
+    """Return objective and bending of the principal axis of a normal density, for each number of wiggles."""
     with jax.enable_x64(True):
         variances = jnp.asarray(VARIANCES)
         z = jnp.asarray(np.random.default_rng(4).normal(size=(20_000, 1)))
@@ -73,7 +85,7 @@ def wiggle_rows() -> list[dict[str, float]]:
 
 
 def curve(name: str, t: np.ndarray) -> np.ndarray:
-    """Points of a curve at 0 to 1."""
+    """Return points (N, 2) of a curve at parameters t (N,) from 0 to 1."""
     return {
         "line": np.stack([2 * t - 1, 0.5 * (2 * t - 1)], axis=-1),
         "circle": np.stack([np.cos(2 * np.pi * t), np.sin(2 * np.pi * t)], axis=-1),
@@ -82,7 +94,11 @@ def curve(name: str, t: np.ndarray) -> np.ndarray:
 
 
 def along(name: str, seed: int, count: int = 400) -> tuple[GaussianMixture, np.ndarray, np.ndarray]:
-    """(100 normal densities along a curve as a fitted mixture, places on it, points drawn there)."""
+    """Return 100 normal densities along a curve as a mixture, and a sample of it.
+
+    Returns:
+        Fitted mixture, curve parameters of the sample (N,), and points of the sample (N, 2).
+    """
     mixture = GaussianMixture(100, covariance_type="spherical")
     mixture.means_ = curve(name, (np.arange(100) + 0.5) / 100)
     mixture.covariances_, mixture.weights_ = np.full(100, SIGMA**2), np.full(100, 0.01)
@@ -92,7 +108,7 @@ def along(name: str, seed: int, count: int = 400) -> tuple[GaussianMixture, np.n
 
 
 def on_a_curve(name: str, seed: int) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-    """(What a fit is like, its data, its image) for the density of a curve, given as it is."""
+    """Fit the given density of a curve; return measured numbers, data (N, 2) and image (K, 2) of the fit."""
     mixture, t, x = along(name, seed)
     fitted = VariationalManifoldEmbedding(1, density=mixture, random_state=seed, **CURVES[name]).fit(x)
     image = fitted.inverse_transform(_latents(fitted, 400)[:, None])
@@ -109,28 +125,29 @@ def on_a_curve(name: str, seed: int) -> tuple[dict[str, float], np.ndarray, np.n
 
 
 def arc(seed: int, features: int = 3, count: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Angles and points of an open arc in a plane, with noise in all features."""
+    """Return angles (N,) and points (N, D) of an open arc in a plane, with noise in all features."""
     draw = np.random.default_rng(seed)
     t = draw.uniform(0, ARC, count)
     return t, _among(_on_an_arc(t), features) + SIGMA * draw.normal(size=(count, features))
 
 
 def _on_an_arc(t: np.ndarray) -> np.ndarray:
+    """Return points (N, 2) of the unit circle at angles (N,)."""
     return np.stack([np.cos(t), np.sin(t)], axis=1)
 
 
 def _among(x: np.ndarray, features: int) -> np.ndarray:
-    """Points (N, D) among so many features, the others zero."""
+    """Return points (N, D) with zeros appended, up to a number of features."""
     return np.pad(x, ((0, 0), (0, features - x.shape[1])))
 
 
 def off_the_arc(x: np.ndarray) -> float:
-    """Mean distance to it."""
+    """Return the mean distance of points (N, D) from the arc."""
     return float(cdist(x, _among(_on_an_arc(np.linspace(0, ARC, 2000)), x.shape[1])).min(axis=1).mean())
 
 
 def _latents(fitted: VariationalManifoldEmbedding, count: int) -> np.ndarray:
-    """Values of a latent coordinate of equal probability."""
+    """Return quantiles (K,) of a latent coordinate at equal steps of probability."""
     share = (np.arange(count) + 0.5) / count
     if fitted.latent == "circle":
         return 2 * np.pi * share
@@ -138,7 +155,7 @@ def _latents(fitted: VariationalManifoldEmbedding, count: int) -> np.ndarray:
 
 
 def folds_of_an_arc(fitted: VariationalManifoldEmbedding) -> float:
-    """Share of the latent line whose angle on the arc is that of another part of it too."""
+    """Return the share of the latent line whose angle on the arc also belongs to another part of the line."""
     image = fitted.inverse_transform(_latents(fitted, 1001)[:, None])
     angle = np.unwrap(np.arctan2(image[:, 1], image[:, 0]))
     above = np.sign(angle[None] - angle[:, None] + 1e-12)
@@ -146,7 +163,7 @@ def folds_of_an_arc(fitted: VariationalManifoldEmbedding) -> float:
 
 
 def saddle(seed: int, features: int = 3, count: int = POINTS) -> np.ndarray:
-    """Points of a surface x_3 = x_1 x_2, with noise in all features."""
+    """Return points (N, D) of the surface x_3 = x_1 x_2, with noise in all features."""
     draw = np.random.default_rng(seed)
     u = draw.uniform(-1, 1, (count, 2))
     on = _among(np.concatenate([u, u[:, :1] * u[:, 1:]], axis=1), features)
@@ -154,13 +171,13 @@ def saddle(seed: int, features: int = 3, count: int = POINTS) -> np.ndarray:
 
 
 def s_curve(seed: int, features: int = 3, count: int = POINTS) -> np.ndarray:
-    """Points of a sheet two wide that is bent into an S three pi long, with noise in all features."""
+    """Return points (N, D) of a surface bent into an S, 3 pi long and 2 wide, with noise in all features."""
     on = _among(make_s_curve(count, random_state=seed)[0], features)
     return on + SIGMA / 2 * np.random.default_rng(seed).normal(size=on.shape)
 
 
 def place_on_an_s(x: np.ndarray) -> np.ndarray:
-    """(Along, across) of the places of an S nearest to points (N, D)."""
+    """Return coordinates (N, 2), along and across the S, of its places nearest to points (N, D)."""
     t = np.linspace(-1.5 * np.pi, 1.5 * np.pi, 2000)
     bent = np.stack([np.sin(t), np.sign(t) * (np.cos(t) - 1)], axis=1)
     return np.stack([t[cdist(x[:, [0, 2]], bent).argmin(axis=1)], x[:, 1]], axis=1)
@@ -169,10 +186,10 @@ def place_on_an_s(x: np.ndarray) -> np.ndarray:
 def folds_of_a_sheet(
     fitted: VariationalManifoldEmbedding, chart: Callable[[np.ndarray], np.ndarray]
 ) -> float:
-    """Twice the share of the latent square that lies on a sheet the other way around.
+    """Return twice the share of the latent square that has the rarer of the two orientations, 0 to 1.
 
     Args:
-        chart: coordinates on the sheet (N, 2) of points (N, D).
+        chart: points (N, D) -> coordinates on the surface (N, 2).
     """
     axis = _latents(fitted, 80)
     z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
@@ -187,11 +204,11 @@ SHEETS: dict[str, tuple[Callable[..., np.ndarray], Callable[[np.ndarray], np.nda
     "saddle": (saddle, lambda x: x[:, :2]),
     "S": (s_curve, place_on_an_s),
 }
-"""Name -> points of a seed and features, chart."""
+"""Name of the surface -> function of seed and features that draws points, chart."""
 
 
 def on_sheets(seed: int) -> dict[str, dict[str, float]]:
-    """Case -> share of the latent square that the report calls folded, and that is."""
+    """Return for each case the share of the latent square that is folded, as reported and as measured."""
     found = {}
     for name, (drawn, chart) in SHEETS.items():
         for features in FEATURES:
@@ -206,7 +223,12 @@ def on_sheets(seed: int) -> dict[str, dict[str, float]]:
 def tried(
     method: Any, train: np.ndarray, fresh: np.ndarray
 ) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
-    """(Seconds and folds, latent points of fresh data, what they decode to) of a fitted method."""
+    """Fit a method of scikit-learn to data (N, D), and apply it to fresh data (M, D).
+
+    Returns:
+        Seconds and reported folds, latent points (M, d) of the fresh data, and their decoded points (M, D).
+        Without a decoder, the decoded points are None.
+    """
     start = time.perf_counter()
     method.fit(train)
     own = {"seconds": time.perf_counter() - start}
@@ -217,7 +239,11 @@ def tried(
 
 
 def on_the_arc(seed: int, features: int) -> tuple[dict[str, dict[str, float]], np.ndarray, np.ndarray]:
-    """(Method -> what it finds on fresh data, the data, the image of the fit)."""
+    """Fit all methods to an arc with D features.
+
+    Returns:
+        Method -> numbers for fresh data, the data (N, D), and the image of the embedding (K, D).
+    """
     _, x = arc(seed, features)
     t, fresh = arc(1000 + seed, features)
     methods: dict[str, Any] = {
@@ -239,7 +265,7 @@ def on_the_arc(seed: int, features: int) -> tuple[dict[str, dict[str, float]], n
 
 
 def on_digits(seed: int) -> dict[str, dict[str, float]]:
-    """Method -> held-out reconstruction, as a share of the variance, and trustworthiness, of the digits."""
+    """Return for each method the share of the variance lost and the trustworthiness, for held-out digits."""
     pixels = load_digits().data
     train, test = train_test_split(pixels, test_size=0.3, random_state=seed)
     first = PCA(DIGITS_COMPONENTS).fit(train)
@@ -260,7 +286,7 @@ def on_digits(seed: int) -> dict[str, dict[str, float]]:
 
 
 def many(seed: int) -> float:
-    """Seconds of a fit on 10,000 points of 50 features."""
+    """Return the seconds of a fit of 10,000 points of 50 features."""
     draw = np.random.default_rng(seed)
     angle = draw.uniform(0, 2 * np.pi, (10_000, 2))
     bent = np.concatenate([np.cos(angle), np.sin(2 * angle), angle], axis=1)
@@ -271,7 +297,7 @@ def many(seed: int) -> float:
 
 
 def of_methods(runs: list[dict[str, dict[str, float]]], columns: dict[str, str]) -> str:
-    """A row for each method."""
+    """Return a table with one row for each method; `columns` are titles and keys of the numbers."""
     rows = [
         [name, *(spread([run[name].get(key) for run in runs]) for key in columns.values())]
         for name in runs[0]
@@ -280,7 +306,7 @@ def of_methods(runs: list[dict[str, dict[str, float]]], columns: dict[str, str])
 
 
 def picture(path: Path, panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Data and the image of the fit, the first two coordinates."""
+    """Draw the first two coordinates of data and image, one panel for each name, into a file."""
     figure = Figure(figsize=(3.2 * len(panels), 3.2), layout="constrained")
     for ax, (name, (x, image)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         ax.plot(x[:, 0], x[:, 1], ".", color="0.7", ms=3)
@@ -312,38 +338,43 @@ def main() -> None:
     digit_runs = [on_digits(seed) for seed in seeds]
     print(digit_runs, flush=True)
     seconds = [many(seed) for seed in seeds]
-    told = {"told folded": "folded", "folded": "there"}
+    told = {"folded, reported": "folded", "folded, measured": "there"}
     number = "{:.4g}".format
     wiggle_table = markdown(
-        ["n", "J", "mean bending", "J less its share"],
+        ["n", "J", "mean bending", "J minus penalty"],
         [[f"{row['n']}", *(number(row[key]) for key in ("J", "bending", "penalised"))] for row in wiggles],
     )
     tables = [
-        f"Wiggles {HEIGHT:g} sin(n z) on the principal axis of a normal density, variances 1 and .05 "
-        "(nats); last column with lambda_2 / (2 lambda_1^2) of the bending off\n\n" + wiggle_table,
-        f"Curves of 100 normal densities, deviation {SIGMA:g}\n\n"
+        f"Wiggles {HEIGHT:g} sin(n z) on the principal axis of a normal density, variances 1 and .05, in "
+        "nats. The penalty is lambda_2 / (2 lambda_1^2) times the mean bending.\n\n" + wiggle_table,
+        f"Curves of 100 normal densities with standard deviation {SIGMA:g}.\n\n"
         + of_methods(
-            curve_runs, {"mean distance to it": "off", "of it to the fit": "missed", "told folded": "folded"}
+            curve_runs,
+            {
+                "mean distance, fit to curve": "off",
+                "curve to fit": "missed",
+                "folded, reported": "folded",
+            },
         ),
         *(
-            f"An arc of 270 degrees in {features} features, noise {SIGMA:g}, {POINTS} points, fresh data to "
-            "test\n\n"
+            f"An arc of 270 degrees in {features} features, noise {SIGMA:g}, {POINTS} points, tested with "
+            "fresh data.\n\n"
             + of_methods(runs, {"Spearman": "spearman", "error": "error", **told, "fit (s)": "seconds"})
             for features, runs in arc_runs.items()
         ),
-        f"A saddle and an S, noise {SIGMA / 2:g}, {POINTS} points: share of the latent square that folds, as "
-        "the report tells it and as it is\n\n" + of_methods(sheet_runs, told),
-        f"Digits in two dimensions, {DIGITS_COMPONENTS} principal components of them, 30 % held out\n\n"
+        f"A saddle and an S, noise {SIGMA / 2:g}, {POINTS} points: share of the latent square that is "
+        "folded, as reported and as measured from the known surface.\n\n" + of_methods(sheet_runs, told),
+        f"Digits in two dimensions, from {DIGITS_COMPONENTS} principal components, 30 % held out.\n\n"
         + of_methods(
             digit_runs,
             {
                 "variance lost": "lost",
                 "trustworthiness": "trust",
-                "told folded": "folded",
+                "folded, reported": "folded",
                 "fit (s)": "seconds",
             },
         ),
-        f"10,000 points of 50 features in two dimensions: {spread(seconds)} s\n",
+        f"Fit of 10,000 points of 50 features in two dimensions: {spread(seconds)} s.\n",
     ]
     write(
         arguments.out,

@@ -5,6 +5,7 @@ integers and floats. The lower rooms ask for it with ``pytestmark``.
 """
 
 import os
+from pathlib import Path
 
 # Before JAX is loaded, which reads it then: programs of tests take longer to compile than to run.
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
@@ -28,9 +29,9 @@ LONG = (
     "expansion",
     "functions",
     "views",
-    "model",
-    "judgement",
-    "page",
+    "elbo",
+    "selection",
+    "html_report",
     "learning_dynamics",
     "manifold_embedding",
 )
@@ -42,11 +43,17 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
+COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+"""Programs that tests have compiled, shared by workers and by runs."""
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _compiled_once(tmp_path_factory):
-    """Programs that tests share are compiled once a session, through JAX's cache on disk."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+def _compiled_once():
+    """Each program is compiled once, through JAX's cache on disk."""
+    jax.config.update("jax_compilation_cache_dir", str(COMPILED))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    # With a size limit JAX locks the cache, so that no worker reads what another one is still writing.
+    jax.config.update("jax_compilation_cache_max_size", 2**31)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command class of `fit`: few flags in its help, all of them with `--help-all`, old names with a warning."""
+"""The command class of `fit`: few flags in `--help`, all of them in `--help-all`, a warning for old names."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class FitCommand(click.Command):
         return f"{_OLD_FLAGS[flag]}{separator}{value}"
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the flags of the command, of the configuration and, unless help is asked for, of families."""
+        """Return the flags of the command, of the configuration and, except for `--help`, of families."""
         return [option for _, options in self._sections(ctx) for option in options]
 
     def _sections(self, ctx: click.Context) -> Iterator[tuple[str, list[click.Parameter]]]:

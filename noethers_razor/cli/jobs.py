@@ -41,7 +41,8 @@ def _save(result: FitResult, folder: Path, documents: dict[str, Any]) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(
-            f"{folder}: the fit is finished but cannot be saved ({reason}): free some space, then pass --resume"
+            f"{folder}: the fit is finished but cannot be saved ({reason}): free some space, then pass "
+            "--resume"
         ) from None
 
 

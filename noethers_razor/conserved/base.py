@@ -1,7 +1,7 @@
 """Families of conserved quantities. A family is a sequence of blocks; a block has one kind of flow.
 
-Everything that treats quantities differently by their flow (masks, step sizes, principal directions, orbits) asks
-the block. The order of the K quantities of a family is the order of its blocks.
+Masks, step sizes, principal directions and orbits depend on the kind of flow, so they are properties of a block.
+The order of the K quantities of a family is the order of its blocks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ def flagged(default: Any, flag: str, text: str, **details: Any) -> Any:
         details: ``metavar``, or ``choices`` of a text.
     """
     return dataclasses.field(default=default, metadata={"flag": flag, "help": text, **details})
-
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +207,7 @@ class Family(ABC):
         return values[0] if len(values) == 1 else jnp.concatenate(values, axis=-1)
 
     def orbit(self, params: Params, tau: Array) -> Orbit:
-        """Return the flows at times tau (..., S, K): the flow of the last block first, then those before it."""
+        """Return the flows at times tau (..., S, K): that of the last block first, then those before it."""
         used = [(block, tau[..., part]) for block, part in self.parts if block.count]
         if not used:
             return lambda x: x[None]

@@ -44,12 +44,12 @@ class Expansion(Family):
     """Learnable quadratic quantities, and non-quadratic ones C = W phi with features phi of a subclass.
 
     Args:
-        count: largest number of quadratic quantities, see `offered`, and of non-quadratic ones, of which there
-            are 2 n - 2 at most. In a phase space: the sum K of both.
+        count: largest number of quadratic quantities, see `offered`, and of non-quadratic ones, at most 2 n - 2.
+            In a phase space: the sum K of both.
         start: ``proposal`` (what is constant along trajectories) or ``random``.
         quadratic: whether the family has quadratic quantities.
-        non_quadratic: largest number of non-quadratic quantities, if it differs. In a phase space: how many of
-            the K, the last ones, are not quadratic.
+        non_quadratic: largest number of non-quadratic quantities, if it differs. In a phase space: number of
+            the last of the K that are not quadratic.
         reach: flow times of non-quadratic quantities relative to those of quadratic ones; set by a proposal.
     Raises:
         ValueError: for a count below 1 or an unknown start.
@@ -115,8 +115,8 @@ class Expansion(Family):
         others = dim - 2 if most == AUTOMATIC else min(most, dim - 2)
         if not quadratic and not others:
             raise UsageError(
-                f"family {self.name} without quadratic quantities in one degree of freedom, where H is the only "
-                "integral; allow quadratic quantities, or choose family none"
+                f"family {self.name} without quadratic quantities in one degree of freedom, where H is the "
+                "only integral; allow quadratic quantities, or choose family none"
             )
         return dataclasses.replace(self, count=quadratic + others, non_quadratic=others)
 
@@ -195,7 +195,7 @@ class Expansion(Family):
         )
 
     def _known(self, data: FrameTrajectories, params: Params, length: np.ndarray) -> np.ndarray:
-        """Gradients (N, J, M), of unit size, of H where it is known and of the selected quadratic quantities."""
+        """Gradients (N, J, M), of unit size, of H if it is known and of the selected quadratic quantities."""
         symmetric = self._quadratics.symmetric(params)
         form, linear = (np.asarray(part, np.float64)[length >= CREDIBLE] for part in symmetric)
         gradients = np.einsum("kij,nj->nki", form, data.states) + linear
@@ -206,7 +206,7 @@ class Expansion(Family):
     def _proposed(
         self, data: FrameTrajectories, known: np.ndarray, key: Key
     ) -> tuple[np.ndarray, np.ndarray, Params]:
-        """Weights (k, D) of quantities independent of known ones, their defects, and the shared parameters."""
+        """Weights (k, D) of quantities independent of known ones, their defects, and shared parameters."""
         unit_key, noise_key = jax.random.split(key)
         dim = data.states.shape[1]
         if independent_rank(thinned(known, _STATES)) >= dim - 1:

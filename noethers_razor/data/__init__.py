@@ -1,1 +1,1 @@
-"""Trajectory data: schema, checks, readers, and the frame in which training takes place."""
+"""Trajectory data: schema, checks, readers of files, and the frame in which training takes place."""

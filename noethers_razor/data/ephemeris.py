@@ -1,7 +1,7 @@
-"""Planets from an ephemeris of the Jet Propulsion Laboratory, with the extra ``ephemeris``.
+"""Orbits of planets from an ephemeris of the Jet Propulsion Laboratory. Needs the extra ``ephemeris``.
 
-DE421 (Folkner, Williams, Boggs 2009): positions fitted to a century of observations. Every planet is one
-trajectory of the same system, a body about the Sun, in units of its own orbit.
+The ephemeris is DE421 (Folkner, Williams, Boggs 2009), a fit to a century of observations. Every planet gives
+one trajectory of the same system, a body that moves about the Sun. Its units are the units of its own orbit.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import UsageError
 
 PLANETS = ("mercury", "venus", "earthmoon", "mars", "jupiter", "saturn", "uranus", "neptune", "pluto")
+"""Names of the planets in DE421. ``earthmoon`` is the barycentre of the Earth and the Moon."""
 _CONSTANTS = dict(zip(PLANETS, ("GM1", "GM2", "GMB", "GM4", "GM5", "GM6", "GM7", "GM8", "GM9"), strict=True))
+"""Planet -> name of its gravitational constant in DE421."""
 _OBLIQUITY = math.radians(84381.448 / 3600)
-"""Of the ecliptic of J2000."""
+"""Obliquity of the ecliptic of J2000, radian."""
 
 
 def _ecliptic(vectors: np.ndarray) -> np.ndarray:
-    """Equatorial vectors (..., 3) in the plane of the Earth's orbit."""
+    """Return equatorial vectors (..., 3) in ecliptic coordinates."""
     x, y, z = np.moveaxis(vectors, -1, 0)
     cos, sin = math.cos(_OBLIQUITY), math.sin(_OBLIQUITY)
     return np.stack([x, cos * y + sin * z, cos * z - sin * y], axis=-1)
@@ -32,22 +34,24 @@ def _ecliptic(vectors: np.ndarray) -> np.ndarray:
 def planets(
     names: Sequence[str] = PLANETS, *, steps_per_orbit: int = 32, most: int = 200, dim: int = 3
 ) -> Trajectories:
-    """Heliocentric orbits of planets as trajectories of one Kepler problem of unit mass.
+    """Return heliocentric orbits of planets as trajectories of one Kepler problem of unit mass.
 
-    Lengths are in units of each planet's semi-major axis, times in those of its mean motion, so that all
-    have period 2 pi and H = p^2/2 - 1/|q| but for the pull of the other planets.
+    The unit of length is the semi-major axis of each planet, the unit of time the inverse of its mean motion.
+    All periods are then 2 pi, and H = p^2/2 - 1/|q| except for the attraction of the other planets.
 
     Args:
-        names: of planets.
-        steps_per_orbit: states per revolution.
-        most: largest number of states of a planet; slow ones have fewer.
+        names: names of planets, see `PLANETS`.
+        steps_per_orbit: number of states in a revolution.
+        most: largest number of states of a planet. Slow planets have fewer.
         dim: 3, or 2 for the projection on the ecliptic.
+    Returns:
+        One trajectory for each planet, with dim degrees of freedom.
     Raises:
-        UsageError: for names that are no planets, another dimension, or without the packages.
+        UsageError: for an unknown planet, another dimension, or a missing package.
     """
     unknown = [name for name in names if name not in PLANETS]
     if unknown or not names:
-        raise UsageError(f"planets {', '.join(unknown) or 'none'}; expected some of {', '.join(PLANETS)}")
+        raise UsageError(f"planets {', '.join(unknown) or 'none'}; expected names from {', '.join(PLANETS)}")
     if dim not in (2, 3):
         raise UsageError(f"dim = {dim}; expected 2 or 3")
     library = extra("jplephem.ephem", "ephemeris", "an ephemeris")
@@ -69,8 +73,8 @@ def planets(
 def _orbit(
     ephemeris: Any, name: str, steps_per_orbit: int, most: int, dim: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times (T,), positions and momenta (T, dim) of a planet in its own units."""
-    # Days and astronomical units.
+    """Return times (T,), positions and momenta (T, dim) of a planet in its own units."""
+    # The ephemeris has days and astronomical units.
     strength = float(ephemeris.GMS) + float(getattr(ephemeris, _CONSTANTS[name]))
 
     def states(days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

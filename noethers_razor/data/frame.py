@@ -1,7 +1,8 @@
-"""Canonical coordinates in which training takes place: centred, scaled, squeezed to equal spread.
+"""The frame: canonical coordinates in which training takes place.
 
-z = W (x - centre), s = t / time with W J W' = action^-1 J: a conformal symplectic map, so Hamiltonian
-dynamics stay Hamiltonian and quadratic observables stay quadratic. Users see data units everywhere.
+Data in the frame are centred, and positions and momenta have equal standard deviations. The map is
+z = W (x - centre), s = t / time with W J W' = action^-1 J. It is conformal symplectic: Hamiltonian dynamics
+stay Hamiltonian, and quadratic observables stay quadratic. Results that users see are always in data units.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from noethers_razor.data.trajectories import Transitions
 from noethers_razor.mechanics.phase_space import symplectic_form, symplectic_normaliser
 
 _COVARIANCE_FLOOR = 1e-4
-"""Share of its own variance added to each coordinate: bounds the squeeze of nearly flat data."""
+"""Share of its own variance that is added to each coordinate. It bounds the squeeze of nearly flat data."""
 _RESTING_FLOOR = 1e-6
-"""Share of the mean variance added to each coordinate, so that one that never moves is not blown up."""
+"""Share of the mean variance that is added to each coordinate. It bounds the scale of one at rest."""
 
 _RATE_PER_STEP = 0.45
-"""Largest |dz/ds| ds, relative to |z|, that one step of a fourth-order integrator takes well."""
+"""Largest |dz/ds| ds, relative to |z|, that one step of a fourth-order integrator resolves well."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +28,10 @@ class Frame:
     """A conformal symplectic change of coordinates and of the unit of time.
 
     Args:
-        centre: (M,), data units.
-        matrix: W, (M, M), frame units per data unit.
+        centre: origin of the frame (M,), data units.
+        matrix: W (M, M), frame units per data unit.
         time: data time per unit of frame time.
-        noise_scale: (M,), data units in which measurement noise is isotropic.
+        noise_scale: units (M,) in which measurement noise is isotropic, data units.
     """
 
     centre: np.ndarray
@@ -45,7 +46,7 @@ class Frame:
 
     @property
     def inverse(self) -> np.ndarray:
-        """W^-1, (M, M)."""
+        """Inverse W^-1 (M, M), data units per frame unit."""
         return np.linalg.inv(self.matrix)
 
     @property
@@ -61,38 +62,52 @@ class Frame:
 
     @property
     def residual_matrix(self) -> np.ndarray:
-        """(M, M): residuals in the frame -> residuals in units of the noise scale."""
+        """Matrix (M, M) from residuals in the frame to residuals in units of the noise scale."""
         return self.inverse / self.noise_scale[:, None]
 
     @property
     def log_density(self) -> float:
-        """Change of log density from noise units to data units, nats per state."""
+        """Change of the log density from noise units to data units, nats per state."""
         return -float(np.sum(np.log(self.noise_scale)))
 
     def into(self, x: np.ndarray) -> np.ndarray:
-        """States (..., M) from data units into the frame."""
+        """Return states (..., M) in the frame, from states in data units."""
         return (x - self.centre) @ self.matrix.T
 
     def out_of(self, z: np.ndarray) -> np.ndarray:
-        """States (..., M) from the frame back to data units."""
+        """Return states (..., M) in data units, from states in the frame."""
         return z @ self.inverse.T + self.centre
 
     def quadratic_into(self, form: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A quadratic observable x'Ax/2 + b'x (..., M, M), (..., M), up to a constant, in the frame."""
+        """Return quadratic observables x'Ax/2 + b'x in the frame, up to a constant, from data units.
+
+        Args:
+            form: A (..., M, M).
+            linear: b (..., M).
+        Returns:
+            A and b in the frame, of the same shapes.
+        """
         back = self.inverse
         shifted = linear + form @ self.centre
         return back.T @ form @ back, shifted @ back
 
     def quadratic_out_of(self, form: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A quadratic observable of the frame, up to a constant, in data units."""
+        """Return quadratic observables z'Az/2 + b'z in data units, up to a constant, from the frame.
+
+        Args:
+            form: A (..., M, M).
+            linear: b (..., M).
+        Returns:
+            A and b in data units, of the same shapes.
+        """
         moved = self.matrix.T @ form @ self.matrix
         return moved, linear @ self.matrix - moved @ self.centre
 
 
 def _canonical_units(spread: np.ndarray) -> np.ndarray:
-    """Units (M,) that give q and p of each mode the same spread, q_i p_i in one unit of action.
+    """Return units (M,): equal standard deviations of q_i and p_i, and one unit of action for all modes.
 
-    A coordinate that rests takes the mean spread of its half; any positive unit will do there.
+    A coordinate at rest takes the mean standard deviation of its half. Any positive unit would do there.
     """
     halves = []
     for half in np.split(spread, 2):
@@ -106,17 +121,18 @@ def _canonical_units(spread: np.ndarray) -> np.ndarray:
 
 
 def fit_frame(observed: np.ndarray, transitions: Transitions, noise_scale: np.ndarray | None = None) -> Frame:
-    """The frame in which data have zero mean, spread about 1, equal in q and p, and speed about 1.
+    """Fit the frame: zero mean, standard deviation about 1 and equal in q and p, and speed about 1.
 
     Args:
         observed: states (count, M), data units.
-        transitions: the pairs that set the unit of time.
-        noise_scale: (M,) data units; by default the spread of each coordinate.
+        transitions: transitions of the data. Their speed sets the unit of time.
+        noise_scale: units of measurement noise (M,), data units; by default the standard deviation of each
+            coordinate.
     """
     dim = observed.shape[1]
     centre = observed.mean(axis=0)
     spread = observed.std(axis=0)
-    # A coordinate that never moves has the rounding of its mean for a spread.
+    # The standard deviation of a coordinate that never moves is the rounding error of its mean.
     spread[spread <= 1e-12 * np.abs(centre)] = 0.0
     units = _canonical_units(spread)
     scaled = (observed - centre) / units
@@ -135,7 +151,10 @@ def fit_frame(observed: np.ndarray, transitions: Transitions, noise_scale: np.nd
 
 
 def suggested_substeps(frame: Frame, transitions: Transitions) -> int:
-    """Integrator steps per transition so that the longest takes about half a radian of motion a step."""
+    """Return the number of integrator steps per transition, 1 to 16.
+
+    One step takes about half a radian of motion in the longest transition.
+    """
     z = frame.into(transitions.start)
     size = np.sqrt(np.mean(z**2)) or 1.0
     velocity = (transitions.end - transitions.start) / transitions.duration @ frame.matrix.T

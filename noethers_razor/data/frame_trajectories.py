@@ -1,4 +1,4 @@
-"""Trajectories in the frame, as one list of states: what proposal, selection and report read."""
+"""Trajectories in the frame, as one list of states. Proposal, selection and report use them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class FrameTrajectories(NamedTuple):
     """States of all trajectories in the frame. A conserved quantity is constant along each, up to noise.
 
     Args:
-        states: (N, M), float64. States of one trajectory are adjacent and in order of time.
-        trajectory: (N,) number of the trajectory of each state.
-        noise: (M, M) covariance of the measurement noise of a state, or an estimate of it.
-        gradients: (N, M) gradient of a first Hamiltonian at the states, where a family needs it.
-        time: (N,) time of each state, in the frame.
+        states: states (N, M), float64. States of one trajectory are adjacent and in order of time.
+        trajectory: number of the trajectory of each state (N,).
+        noise: covariance (M, M) of the measurement noise of a state, or an estimate of it.
+        gradients: gradients (N, M) of a first Hamiltonian at the states, if a family needs them.
+        time: time of each state (N,), in the frame.
     """
 
     states: np.ndarray
@@ -36,19 +36,19 @@ class FrameTrajectories(NamedTuple):
 
     @property
     def deviation(self) -> float:
-        """Root-mean-square noise of a coordinate, relative to the spread of the data."""
+        """Root-mean-square standard deviation of the noise of a coordinate, relative to that of the data."""
         return float(np.sqrt(np.trace(self.noise) / len(self.noise)))
 
     @property
     def noise_root(self) -> np.ndarray:
-        """Factor L (M, M) of the noise at deviation 1: L' grad C is a gradient where noise is isotropic."""
+        """Factor L (M, M) of the noise at deviation 1: L' grad C is a gradient in isotropic noise units."""
         return np.linalg.cholesky(self.noise) / self.deviation
 
     def where(self, chosen: np.ndarray) -> FrameTrajectories:
-        """Return some of the states.
+        """Return a part of the states.
 
         Args:
-            chosen: (N,) bool.
+            chosen: True for each state of the part (N,).
         """
         gradients, time = (None if part is None else part[chosen] for part in (self.gradients, self.time))
         return self._replace(
@@ -61,7 +61,7 @@ class FrameTrajectories(NamedTuple):
         return self.states + draw @ np.linalg.cholesky(self.noise).T
 
     def sample(self, most: int) -> FrameTrajectories:
-        """Return whole trajectories, evenly spaced, of at most so many states; the start of a longer one."""
+        """Return evenly spaced whole trajectories of at most `most` states; cut one that is longer."""
         labels, count = np.unique(self.trajectory, return_counts=True)
         chosen = thinned(labels, max(int(most / count.mean()), 1))
         kept = np.isin(self.trajectory, chosen)
@@ -69,5 +69,5 @@ class FrameTrajectories(NamedTuple):
 
 
 def thinned(states: Any, most: int) -> Any:
-    """Return at most so many of the rows (N, ...) of an array, evenly spaced."""
+    """Return at most `most` rows of an array (N, ...), evenly spaced."""
     return states[np.linspace(0, len(states) - 1, min(len(states), most)).astype(int)]

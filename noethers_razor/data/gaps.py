@@ -1,4 +1,4 @@
-"""Trajectories of unequal lengths: put side by side, and cut where states are missing or far apart."""
+"""Trajectories of unequal lengths: padding, and cuts where states are missing or far apart in time."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 GAP = 5.0
-"""Times the usual step from which on the time between two states is a gap."""
+"""Default length of a gap, in units of the median time step of a trajectory."""
 ALONE = "states_alone"
-"""In metadata: how many states a cut has left alone, and out."""
+"""Key in the metadata: number of single states that cuts have removed."""
 
 
 def alone_in(metadata: Mapping[str, Any]) -> int:
-    """How many states cuts have left alone, and out, as metadata say."""
+    """Return the number of single states that cuts have removed, from metadata."""
     count = metadata.get(ALONE)
     return count if isinstance(count, int) else 0
 
 
 class Arrays(NamedTuple):
-    """Positions and momenta (trajectory, time, dof), times, mask."""
+    """Arrays of trajectories: q and p (trajectory, time, dof), t (time,) or (trajectory, time), and mask."""
 
     q: np.ndarray
     p: np.ndarray
@@ -29,7 +29,11 @@ class Arrays(NamedTuple):
 
 
 def padded(pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Arrays:
-    """Trajectories (t, q, p) of unequal lengths side by side, places without a state masked."""
+    """Return trajectories of unequal lengths as arrays. The mask is False where no state exists.
+
+    Args:
+        pieces: times (T,), positions (T, dof) and momenta (T, dof) of each trajectory.
+    """
     lengths = np.array([len(t) for t, _, _ in pieces])
     longest, dof = int(lengths.max()), pieces[0][1].shape[-1]
     q, p = (np.zeros((len(pieces), longest, dof)) for _ in range(2))
@@ -37,7 +41,7 @@ def padded(pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Array
     for row, (time, position, momentum) in enumerate(pieces):
         count = len(time)
         q[row, :count], p[row, :count], t[row, :count] = position, momentum, time
-        # Times of places without a state have only to increase.
+        # Times without a state only have to increase.
         t[row, count:] = (time[-1] if count else 0.0) + 1.0 + np.arange(longest - count)
     mask = np.arange(longest) < lengths[:, None]
     if mask.all():
@@ -48,10 +52,16 @@ def padded(pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Array
 def split_arrays(
     q: np.ndarray, p: np.ndarray, t: np.ndarray, mask: np.ndarray | None, gap: float = GAP
 ) -> tuple[Arrays, int]:
-    """Trajectories cut where states are missing, time decreases, or a step is ``gap`` times the usual one.
+    """Cut trajectories where states are missing, time does not increase, or a time step is a gap.
 
-    The usual step is the median of a trajectory's. States that then stand alone are left out, and counted.
-    Arrays that do not fit each other are returned as they are, for the checks to say so.
+    Args:
+        q, p: positions and momenta (trajectory, time, dof).
+        t: times (time,) or (trajectory, time).
+        mask: (trajectory, time), True where a state exists; None if all exist.
+        gap: length of a gap, in units of the median time step of a trajectory.
+    Returns:
+        Arrays of the pieces, and the number of single states between cuts. These states are removed.
+        Arrays of shapes that do not match are returned unchanged, so that the checks report them.
     """
     fits = q.ndim == 3 and q.shape == p.shape and t.shape in (q.shape[1:2], q.shape[:2])
     if not fits or t.dtype.kind not in "fiu" or (mask is not None and mask.shape != q.shape[:2]):

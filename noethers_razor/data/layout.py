@@ -1,4 +1,4 @@
-"""Where the fields of trajectories are in a file: names, order of axes, masses; and putting them in place."""
+"""Layout of a file: names of fields, order of axes, masses. Trajectories from the arrays of a file."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError, UsageError
 
 FIELDS = ("q", "p", "v", "t", "mass", "mask", "trajectory")
-"""What a file may hold: positions, momenta, velocities, times, masses, which states exist, and, in a table,
-which trajectory a row is of."""
+"""Fields of a file: positions, momenta, velocities, times, masses, mask, and trajectories of table rows."""
 AXES = ("trajectory", "time", "dof")
+"""Default order of the axes of positions, momenta and velocities."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where things are in a file.
+    """Names, axes and masses of the arrays of a file.
 
     Args:
-        names: field -> its name in the file, or several for a field whose degrees of freedom lie apart; one
-            that is left out has its own name.
-        axes: order of the axes of positions, momenta and velocities: ``trajectory`` (may be missing: there is
-            one), ``time``, and any others, which together are the degrees of freedom (``dof``, or ``body``
-            and ``dim``).
-        mass: of each degree of freedom, or of each body, or one for all; instead of those in the file.
-        split: cut trajectories where the time between states is so many times the usual one, or decreases;
-            None leaves them whole.
+        names: field -> its name in the file, or several names if each degree of freedom has its own array.
+            The default name of a field is the field itself.
+        axes: order of the axes of positions, momenta and velocities. ``time`` is required. Without
+            ``trajectory`` the file has one trajectory. All other axes (``dof``, or ``body`` and ``dim``)
+            together are the degrees of freedom.
+        mass: masses that replace those of the file: one for each degree of freedom, one for each body, or
+            one for all.
+        split: cut trajectories where a time step is this many times the median step, where time does not
+            increase, and where states are missing. None leaves trajectories whole.
     Raises:
-        UsageError: for fields and axes that do not exist, and masses that are none.
+        UsageError: for an unknown field, impossible axes, two names of a field that has one, or a bad split.
     """
 
     names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
@@ -46,61 +47,79 @@ class Layout:
         object.__setattr__(self, "names", names)
         for field in self.names:
             if field not in FIELDS:
-                raise UsageError(f"field {field!r}; expected one of {', '.join(FIELDS)}")
+                raise UsageError(f"unknown field {field!r}; expected one of {', '.join(FIELDS)}")
         if len(set(self.axes)) < len(self.axes) or "time" not in self.axes:
             raise UsageError(
-                f"axes {','.join(self.axes)}; expected each once, time among them, such as {','.join(AXES)}"
+                f"axes {','.join(self.axes)}; expected different names that include time, such as "
+                f"{','.join(AXES)}"
             )
         for field in ("t", "mask", "trajectory"):
             if len(self.of(field)) > 1:
-                raise UsageError(f"{field} = {', '.join(self.of(field))}; expected one name")
+                raise UsageError(
+                    f"field {field} has the names {', '.join(self.of(field))}; expected one name"
+                )
         if {"p", "v"} <= set(self.names):
-            raise UsageError("both p and v are named; momenta are either given or made of velocities")
+            raise UsageError("p and v are both named; name momenta p, or velocities v with masses")
         if self.split is not None and not 1 < self.split < math.inf:
-            raise UsageError(f"split at gaps of {self.split} usual steps; expected more than 1")
+            raise UsageError(f"split at gaps of {self.split} time steps; expected a finite number above 1")
 
     def of(self, field: str) -> tuple[str, ...]:
-        """Names of a field in the file."""
+        """Return the names of a field in the file."""
         return tuple(self.names.get(field, (field,)))
 
     @property
     def wanted(self) -> set[str]:
-        """All names that may be read from a file."""
+        """Names of all arrays that may be read from the file."""
         return {name for field in FIELDS for name in self.of(field)}
 
 
 def parsed_names(entries: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """``q=x,y`` and the like as names of fields.
+    """Return the names of fields from entries such as ``q=x,y``, the values of the flag --map.
 
+    Args:
+        entries: texts FIELD=NAME or FIELD=NAME,NAME,...
+    Returns:
+        Field -> names, as for `Layout`.
     Raises:
-        UsageError: for what is no such entry.
+        UsageError: for a text of another form.
     """
     found: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         field, separator, names = entry.partition("=")
         given = tuple(name.strip() for name in names.split(",") if name.strip())
         if not separator or not given:
-            raise UsageError(f"{entry!r}; expected FIELD=NAME or FIELD=NAME,NAME,..., such as p=px,py")
-        # A field may be named in one entry or in several.
+            raise UsageError(f"--map {entry!r}; expected FIELD=NAME or FIELD=NAME,NAME,..., such as p=px,py")
+        # Several entries may name the arrays of one field.
         found[field.strip()] = found.get(field.strip(), ()) + given
     return found
 
 
 def masses_of(given: np.ndarray, shape: tuple[int, ...], source: str) -> np.ndarray:
-    """Masses (dof,) of degrees of freedom from one, one each, or one for each body of (body, dim).
+    """Return the masses of all degrees of freedom.
 
     Args:
-        shape: of the degrees of freedom, before they are made one axis.
+        given: one mass for all, one for each degree of freedom, or one for each body.
+        shape: shape of the degrees of freedom in the file, (dof,) or (body, dim).
+        source: name of the file, for messages.
+    Returns:
+        Masses (dof,), float64.
     Raises:
-        DataError: for another number, and for what is no mass.
+        DataError: for a wrong number of masses, or one that is not a positive number.
     """
     mass, dof = np.atleast_1d(np.asarray(given)), int(np.prod(shape))
     if mass.dtype.kind not in "fiu" or mass.ndim != 1:
-        raise DataError("NR112", f"{source}: mass is {mass.dtype} of shape {mass.shape}; expected (dof,)")
+        raise DataError(
+            "NR112",
+            f"{source}: mass holds {mass.dtype} of shape {mass.shape}; expected real numbers of shape "
+            "(dof,): correct it, or give --mass",
+        )
     bad = ~((mass > 0) & np.isfinite(mass))
     if bad.any():
         i = int(np.argmax(bad))
-        raise DataError("NR112", f"{source}: mass[{i}] = {mass[i]}; expected a positive number")
+        raise DataError(
+            "NR112",
+            f"{source}: mass[{i}] = {mass[i]}; expected a positive number: correct it, or give --mass",
+        )
     if len(mass) == 1:
         return np.full(dof, float(mass[0]))
     if len(mass) == dof:
@@ -109,22 +128,23 @@ def masses_of(given: np.ndarray, shape: tuple[int, ...], source: str) -> np.ndar
         return np.repeat(mass.astype(np.float64), shape[1])
     raise DataError(
         "NR112",
-        f"{source}: {len(mass)} masses for {dof} degrees of freedom; give one for each, or name the axes so "
-        "that bodies are known: trajectory,time,body,dim",
+        f"{source}: {len(mass)} masses for {dof} degrees of freedom; expected one for each: give one for "
+        "each, or, for arrays of bodies, name the axes, such as --axes trajectory,time,body,dim",
     )
 
 
 def _missing(raw: Mapping[str, Any], layout: Layout, field: str) -> list[str]:
+    """Return the names of a field that the file does not have."""
     return [name for name in layout.of(field) if name not in raw]
 
 
 def _required(raw: Mapping[str, Any], layout: Layout, source: str, others: Sequence[str]) -> str:
-    """The field that says how fast: p or v.
+    """Return the field of momenta or velocities, p or v.
 
     Raises:
-        DataError: when positions, times or both of these are missing.
+        DataError: if positions, times, or both momenta and velocities are missing.
     """
-    # What was named goes before what happens to be there.
+    # A name in the layout has priority over an array of the default name.
     order = ("v", "p") if "v" in layout.names else ("p", "v")
     fast = next((field for field in order if not _missing(raw, layout, field)), None)
     fast = None if "v" in layout.names and fast == "p" else fast
@@ -135,22 +155,29 @@ def _required(raw: Mapping[str, Any], layout: Layout, source: str, others: Seque
         raise DataError(
             "NR107",
             f"{source}: no array {', '.join(missing)} among "
-            f"{', '.join(sorted(map(str, [*raw, *others]))) or 'none'}; expected q, p and t (momenta p, not "
-            "velocities; or velocities v with masses): name them, such as --map p=momenta",
+            f"{', '.join(sorted(map(str, [*raw, *others]))) or 'none'}; expected positions q, times t "
+            "and momenta p (or velocities v with masses): name the arrays, such as --map p=momenta",
         )
     return fast
 
 
-def _placed(raw: Mapping[str, np.ndarray], layout: Layout, field: str) -> tuple[np.ndarray, tuple[int, ...]]:
-    """A field as (trajectory, time, dof), where its axes are as said, and the shape of its dof."""
+def _placed(
+    raw: Mapping[str, np.ndarray], layout: Layout, field: str, source: str
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return a field as (trajectory, time, dof), and the shape of its degrees of freedom in the file.
+
+    An array with another number of axes than the layout is returned unchanged, so that the checks report it.
+    """
     parts = [np.asarray(raw[name]) for name in layout.of(field)]
     axes = layout.axes
     if len(parts) > 1:
-        # Degrees of freedom that lie apart: the last axis is made of them.
+        # Each degree of freedom has its own array: stack them along the last axis.
         same = {part.shape for part in parts}
         if len(same) > 1:
             raise DataError(
-                "NR102", f"{', '.join(layout.of(field))} have shapes {sorted(same)}; expected one"
+                "NR102",
+                f"{source}: {', '.join(layout.of(field))} have shapes {sorted(same)}; expected equal shapes: "
+                "check the names in --map",
             )
         array = np.stack(parts, axis=-1)
         axes = (*(axis for axis in axes if axis in ("trajectory", "time")), "dof")
@@ -167,7 +194,7 @@ def _placed(raw: Mapping[str, np.ndarray], layout: Layout, field: str) -> tuple[
 
 
 def _by_time(array: np.ndarray, layout: Layout) -> np.ndarray:
-    """Times or mask with trajectories first; of one trajectory that has no axis, with one."""
+    """Return times or mask with the axis of trajectories first."""
     array = np.asarray(array)
     outer = [axis for axis in layout.axes if axis in ("trajectory", "time")]
     return array.T if array.ndim == 2 and outer == ["time", "trajectory"] else array
@@ -180,18 +207,26 @@ def assembled(
     source: str,
     others: Sequence[str] = (),
 ) -> Trajectories:
-    """Trajectories from named arrays of a file.
+    """Return trajectories from the arrays of a file.
 
     Args:
-        others: names of what the file holds besides, for messages.
+        raw: name in the file -> array.
+        layout: names, axes and masses of the arrays.
+        metadata: notes of the file, see `Trajectories`.
+        source: name of the file, for messages.
+        others: names of further contents of the file, for messages.
     Raises:
-        DataError: when arrays are missing, velocities have no masses, or the data cannot be used.
+        DataError: if arrays are missing, velocities have no masses, or the data cannot be used.
     """
     fast = _required(raw, layout, source, others)
-    q, shape = _placed(raw, layout, "q")
-    p, other = _placed(raw, layout, fast)
+    q, shape = _placed(raw, layout, "q", source)
+    p, other = _placed(raw, layout, fast, source)
     if other != shape and q.shape == p.shape:
-        raise DataError("NR102", f"{source}: q has inner axes {shape} but {fast} {other}; expected the same")
+        raise DataError(
+            "NR102",
+            f"{source}: q has inner axes {shape} but {fast} has {other}; expected the same: transpose one of "
+            "the arrays",
+        )
     given = np.asarray(layout.mass) if layout.mass else None
     if given is None and not _missing(raw, layout, "mass"):
         given = np.concatenate([np.atleast_1d(raw[name]) for name in layout.of("mass")])
@@ -200,8 +235,8 @@ def assembled(
         if mass is None:
             raise DataError(
                 "NR111",
-                f"{source}: velocities {', '.join(layout.of('v'))} without masses; momenta are p = m v: give "
-                "--mass (1 where they are equal), or momenta",
+                f"{source}: velocities {', '.join(layout.of('v'))} have no masses; momenta are p = m v: give "
+                "masses, such as --mass 1,1,2 (--mass 1 if all are equal), or give momenta",
             )
         p = p * mass if p.shape[-1:] == mass.shape and p.dtype.kind in "fiu" else p
     if mass is not None:

@@ -1,4 +1,4 @@
-"""What trajectories are like: numbers, lengths, steps, spreads, and what to keep in mind."""
+"""Summary of trajectories: counts, lengths, time steps, statistics of coordinates, and warnings."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ from noethers_razor.data.gaps import GAP, alone_in
 from noethers_razor.plot import markup
 
 UNUSED = "unused_columns"
-"""In metadata: columns of numbers of the table that are no coordinate."""
+"""Key in the metadata: columns of a table that hold numbers and are not used."""
 _FEW = 200
+"""Number of transitions below which a warning is given. Data with many coordinates need more."""
 _FLAT = 1e-9
+"""Standard deviation, relative to the mean, at which a coordinate counts as constant."""
 _ROUNDED = 1e-5
+"""Standard deviation, relative to the mean, below which 32-bit numbers (resolution 1e-7) are too coarse."""
 _TURN = 1.0
-"""Radians of motion in a step from which on it is long."""
+"""Root-mean-square motion in a time step, in standard deviations, above which a warning is given."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Numbers of a data set.
+    """Summary of a data set.
 
     Args:
-        trajectories, states, transitions: how many.
-        lengths: (2,) fewest and most states of a trajectory.
-        step: (3,) shortest, median and longest time between neighbouring states.
-        span: (2,) first and last time.
-        coordinates: names.
-        mean, spread: (M,) over all states.
-        warnings: what to keep in mind.
+        trajectories, states, transitions: their numbers.
+        lengths: smallest and largest number of states of a trajectory.
+        step: shortest, median and longest time between neighbouring states.
+        span: first and last time.
+        coordinates: names of the M coordinates, positions first.
+        mean, spread: mean and standard deviation of each coordinate over all states (M,).
+        warnings: messages about properties of the data that make results worse.
     """
 
     trajectories: int
@@ -46,7 +49,7 @@ class Summary:
     warnings: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the summary as plain JSON values."""
         found = dataclasses.asdict(self)
         return {**found, "mean": self.mean.tolist(), "spread": self.spread.tolist()}
 
@@ -68,7 +71,7 @@ class Summary:
             [name, f"{mean:.4g}", f"{spread:.4g}"]
             for name, mean, spread in zip(self.coordinates, self.mean, self.spread, strict=True)
         ]
-        shown = markup.table(["coordinate", "mean", "spread"], rows)
+        shown = markup.table(["coordinate", "mean", "standard deviation"], rows)
         return markup.block(first, [f"<p>{second}</p>", shown], self.warnings)
 
     def __str__(self) -> str:
@@ -76,7 +79,7 @@ class Summary:
         lines = [
             *self._headlines(),
             *(
-                f"{name:<{width}}  mean {mean:.4g}, spread {spread:.4g}"
+                f"{name:<{width}}  mean {mean:.4g}, standard deviation {spread:.4g}"
                 for name, mean, spread in zip(self.coordinates, self.mean, self.spread, strict=True)
             ),
         ]
@@ -90,7 +93,15 @@ def summary_of(
     coordinates: list[str],
     metadata: Mapping[str, Any],
 ) -> Summary:
-    """Of times (trajectory, time), states (trajectory, time, M), which exist, and what a reader noted."""
+    """Return the summary of trajectories.
+
+    Args:
+        times: (trajectory, time).
+        states: (trajectory, time, M).
+        present: (trajectory, time), True where a state exists.
+        coordinates: names of the M coordinates.
+        metadata: notes on the data. Readers add notes about removed states and unused columns.
+    """
     both = present[:, 1:] & present[:, :-1]
     steps = np.diff(times, axis=1)[both]
     observed, lengths = states[present], present.sum(axis=1)
@@ -123,7 +134,7 @@ def _about_size(transitions: int, dim: int) -> list[str]:
     enough = max(_FEW, 10 * dim)
     if transitions >= enough:
         return []
-    return [f"{transitions} transitions; with fewer than {enough} little can be told"]
+    return [f"{transitions} transitions; fewer than {enough} give little information: add trajectories"]
 
 
 def _about_coordinates(
@@ -133,15 +144,17 @@ def _about_coordinates(
     size = np.maximum(np.abs(mean), np.finfo(float).tiny)
     for name, own, average, deviation in zip(names, size, mean, spread, strict=True):
         if deviation <= _FLAT * own:
-            found.append(f"{name} does not move: nothing can be told of how H depends on it")
+            found.append(f"{name} does not move: the data do not show how H depends on it")
         elif deviation < _ROUNDED * own:
             found.append(
-                f"{name} is {average:.6g} and varies by {deviation:.2g}: numbers of 32 bits round that away; "
-                "store 64, or subtract the mean"
+                f"{name} has mean {average:.6g} and standard deviation {deviation:.2g}: 32-bit numbers lose "
+                "this variation; store 64-bit numbers, or subtract the mean"
             )
     still = np.mean(np.all(moved == 0, axis=1))
     if still > 0:
-        found.append(f"{100 * still:.2g} % of the transitions are between equal states: held values?")
+        found.append(
+            f"{100 * still:.2g} % of the transitions are between equal states: check for repeated values"
+        )
     return found
 
 
@@ -150,37 +163,39 @@ def _about_steps(steps: np.ndarray, moved: np.ndarray, spread: np.ndarray) -> li
     median = float(np.median(steps))
     if steps.max() > GAP * median:
         found.append(
-            f"steps of up to {steps.max():.4g}, the usual one is {median:.4g}: the longest sets the number "
-            "of integrator steps of all; split at gaps (split_at_gaps, --split-at-gaps)"
+            f"the longest time step is {steps.max():.4g}, the median is {median:.4g}: the longest one sets "
+            "the number of integrator steps of all; cut trajectories at gaps (--split-at-gaps, in Python "
+            "split_at_gaps())"
         )
     turned = np.sqrt(np.mean((moved / np.where(spread > 0, spread, 1.0)) ** 2))
     if turned > _TURN:
-        found.append(
-            f"states move by {turned:.2g} spreads in a step: much happens between them; sample more often"
-        )
+        found.append(f"states change by {turned:.2g} standard deviations in a time step: sample more often")
     return found
 
 
 def _about_mask(present: np.ndarray) -> list[str]:
-    # Places behind the end of a shorter trajectory are not missing.
+    # States after the end of a shorter trajectory do not count as missing.
     inside = np.flip(np.maximum.accumulate(np.flip(present, axis=1), axis=1), axis=1)
     share = 1.0 - present.sum() / max(inside.sum(), 1)
     if share <= 0.5:
         return []
-    return [f"{100 * share:.0f} % of the states are masked: is True where they are there?"]
+    return [f"{100 * share:.0f} % of the states are masked: check that mask is True where a state exists"]
 
 
 def _about_alone(alone: int, kept: int) -> list[str]:
     if not alone:
         return []
-    return [f"{alone} of {alone + kept} states stood alone between gaps and were left out"]
+    return [f"{alone} of {alone + kept} states were single states between gaps and were removed"]
 
 
 def _about_unused(metadata: Mapping[str, Any]) -> list[str]:
     unused = metadata.get(UNUSED)
     if not isinstance(unused, list) or not unused:
         return []
-    return [f"numbers in columns {', '.join(map(str, unused))} of the table are not used"]
+    return [
+        f"columns {', '.join(map(str, unused))} of the table hold numbers that are not used; if they are "
+        "needed, name them with --map"
+    ]
 
 
 def _about_copies(states: np.ndarray, present: np.ndarray) -> list[str]:
@@ -188,4 +203,7 @@ def _about_copies(states: np.ndarray, present: np.ndarray) -> list[str]:
     copies = len(states) - len(np.unique(filled, axis=0))
     if not copies:
         return []
-    return [f"{copies} trajectories are copies of others: intervals take them for independent; remove them"]
+    return [
+        f"{copies} trajectories are copies of others: uncertainties treat them as independent; remove the "
+        "copies"
+    ]

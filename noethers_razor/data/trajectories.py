@@ -1,4 +1,4 @@
-"""Trajectories of a phase-space system, and the transitions that training sees."""
+"""Trajectories of a system in phase space, and the transitions that training uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from noethers_razor.errors import DataError, UsageError
 
 
 class Transitions(NamedTuple):
-    """Pairs of states a time dt apart: start (N, M), duration (N, 1), end (N, M)."""
+    """Pairs of neighbouring states: start (N, M), duration (N, 1), end (N, M)."""
 
     start: np.ndarray
     duration: np.ndarray
@@ -33,7 +33,7 @@ class Transitions(NamedTuple):
 
 
 def coordinate_names(metadata: dict[str, Any], dof: int) -> list[str]:
-    """Names of the 2 dof coordinates, positions first, as metadata give them or q1, ..., p1, ..."""
+    """Return the names of the 2 dof coordinates, positions first: from the metadata, or q1, ..., p1, ..."""
     names = metadata.get("coordinates")
     if isinstance(names, list) and len(names) == 2 * dof:
         return [str(name) for name in names]
@@ -41,7 +41,7 @@ def coordinate_names(metadata: dict[str, Any], dof: int) -> list[str]:
 
 
 def coordinate_labels(metadata: dict[str, Any], dof: int) -> list[str]:
-    """Names of the coordinates with units, where metadata have a list ``units`` of one for each."""
+    """Return the names of the coordinates, with units if the metadata have a list ``units``."""
     names, units = coordinate_names(metadata, dof), metadata.get("units")
     if not isinstance(units, list) or len(units) != len(names):
         return names
@@ -50,18 +50,18 @@ def coordinate_labels(metadata: dict[str, Any], dof: int) -> list[str]:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Trajectories:
-    """Positions, momenta and times of trajectories; refuses what cannot be trained on.
+    """Positions, momenta and times of trajectories. The arrays are checked when the object is created.
 
     Args:
         q: positions (trajectory, time, dof).
         p: canonical momenta (trajectory, time, dof), not velocities.
         t: times (time,) or (trajectory, time), strictly increasing.
-        mask: optional (trajectory, time) booleans, False where a state is missing.
-        metadata: JSON-serialisable notes: ``coordinates`` and ``units``, lists of 2 dof texts, q first;
-            ``mass`` (dof,); whatever else.
-        source: where the arrays came from, for messages.
+        mask: booleans (trajectory, time), False where a state is missing; None if all states exist.
+        metadata: notes that can be written as JSON. These keys are used: ``coordinates`` and ``units``, lists
+            of 2 dof texts, positions first; ``mass``, a list of dof numbers.
+        source: origin of the arrays, such as a file, for messages.
     Raises:
-        DataError: for shapes, values or times that cannot be used; all problems in one message.
+        DataError: for shapes, values or times that cannot be used. The message lists all problems.
     """
 
     q: np.ndarray
@@ -77,7 +77,7 @@ class Trajectories:
             (code, text), *others = found
             raise DataError(code, f"{self.source}: {text}", others)
         for name in ("q", "p", "t"):
-            # One precision and order, so that the same numbers are the same data wherever they came from.
+            # One precision and memory order, so that the digest does not depend on the origin of the arrays.
             object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
         if self.mask is not None:
             object.__setattr__(self, "mask", np.asarray(self.mask).astype(bool))
@@ -90,7 +90,13 @@ class Trajectories:
         mask: np.ndarray | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> list[Problem]:
-        """Everything that arrays would be refused for, as codes and sentences; empty when they are usable."""
+        """Return all problems of arrays, without raising an error.
+
+        Args:
+            q, p, t, mask, metadata: as for `Trajectories`.
+        Returns:
+            Pairs (code, text); an empty list if the arrays are usable.
+        """
         there = None if mask is None else np.asarray(mask)
         return problems(np.asarray(q), np.asarray(p), np.asarray(t), there, metadata or {})
 
@@ -101,12 +107,13 @@ class Trajectories:
         metadata: dict[str, Any] | None = None,
         source: str = "trajectories",
     ) -> Trajectories:
-        """Trajectories of unequal lengths.
+        """Return trajectories of unequal lengths.
 
         Args:
-            pieces: times (T,), positions (T, dof) and momenta (T, dof) of each.
+            pieces: times (T,), positions (T, dof) and momenta (T, dof) of each trajectory.
+            metadata, source: as for `Trajectories`.
         Raises:
-            DataError: as `Trajectories`, and where pieces do not fit each other.
+            DataError: for pieces of shapes that do not match, and for data that cannot be used.
         """
         arrays = [(np.asarray(t), np.asarray(q), np.asarray(p)) for t, q, p in pieces]
         for i, (t, q, p) in enumerate(arrays):
@@ -115,10 +122,10 @@ class Trajectories:
                 raise DataError(
                     "NR102",
                     f"{source}: piece {i} has t {t.shape}, q {q.shape}, p {p.shape}; expected (T,), "
-                    "(T, dof), (T, dof), of the same dof in all",
+                    "(T, dof) and (T, dof), with the same dof in all pieces",
                 )
         if not arrays:
-            raise DataError("NR103", f"{source}: no piece; expected at least one trajectory")
+            raise DataError("NR103", f"{source}: no pieces; expected at least one trajectory")
         return cls(*padded(arrays), metadata=metadata or {}, source=source)
 
     @property
@@ -133,13 +140,13 @@ class Trajectories:
 
     @property
     def mass(self) -> np.ndarray | None:
-        """Masses (dof,) where the metadata say them."""
+        """Masses (dof,) from the metadata, or None."""
         mass = self.metadata.get("mass")
         return None if mass is None else np.asarray(mass, np.float64)
 
     @property
     def alone(self) -> int:
-        """How many states cuts at gaps have left alone, and out, as the metadata say."""
+        """Number of single states that cuts at gaps have removed, from the metadata."""
         return alone_in(self.metadata)
 
     @property
@@ -154,7 +161,7 @@ class Trajectories:
 
     @property
     def present(self) -> np.ndarray:
-        """Which states exist, (trajectory, time) booleans."""
+        """Booleans (trajectory, time), True where a state exists."""
         return np.ones(self.q.shape[:2], dtype=bool) if self.mask is None else self.mask
 
     @property
@@ -164,10 +171,10 @@ class Trajectories:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the states that exist and their times, to tell data sets apart.
+        """SHA-256 of the states that exist and their times. It identifies a data set.
 
-        It does not depend on how they are stored: places without a state, and times given once or for each
-        trajectory, are the same.
+        It does not depend on how the data are stored: padding of short trajectories changes nothing, nor do
+        times that are stored once or for each trajectory.
         """
         total = hashlib.sha256()
         present = self.present
@@ -178,38 +185,50 @@ class Trajectories:
         return total.hexdigest()
 
     def observed(self) -> np.ndarray:
-        """The states that exist, (count, M), float64."""
+        """Return the states that exist (count, M), float64."""
         return self.states[self.present]
 
     def transitions(self) -> Transitions:
-        """All pairs of neighbouring states that both exist."""
+        """Return all pairs of neighbouring states that both exist."""
         states, times, present = self.states, self.times, self.present
         both = present[:, :-1] & present[:, 1:]
         duration = (times[:, 1:] - times[:, :-1])[both]
         return Transitions(states[:, :-1][both], duration[:, None], states[:, 1:][both])
 
     def select(self, index: np.ndarray | slice) -> Trajectories:
-        """The trajectories at some indices, with the same metadata but for states that were left out."""
+        """Return the trajectories at given indices.
+
+        The metadata are the same, except that the number of removed single states is dropped.
+
+        Args:
+            index: indices of trajectories, booleans (trajectory,), or a slice.
+        """
         metadata = {name: value for name, value in self.metadata.items() if name != ALONE}
         t = self.t if self.t.ndim == 1 else self.t[index]
         mask = None if self.mask is None else self.mask[index]
         return type(self)(self.q[index], self.p[index], t, mask, metadata, self.source)
 
     def split_at_gaps(self, gap: float = GAP) -> Trajectories:
-        """Cut where states are missing, or a step is ``gap`` times the usual one of its trajectory."""
+        """Return trajectories that are cut where states are missing or a time step is a gap.
+
+        Args:
+            gap: length of a gap, in units of the median time step of a trajectory, above 1.
+        """
         arrays, alone = split_arrays(self.q, self.p, self.t, self.mask, gap)
         metadata = {**self.metadata, ALONE: self.alone + alone}
         return type(self)(*arrays, metadata=metadata, source=self.source)
 
     def summary(self) -> Summary:
-        """What the data are like, and what to keep in mind when fitting them."""
+        """Return a summary of the data: counts, time steps, statistics of coordinates, and warnings."""
         return summary_of(self.times, self.states, self.present, self.coordinates, self.metadata)
 
     def to_xarray(self) -> Any:
-        """An xarray data set with variables q, p, t and mask, which `load_trajectories` reads as netCDF.
+        """Return an xarray data set with variables q, p, t and mask.
+
+        Its method ``to_netcdf`` writes a file that `load_trajectories` reads.
 
         Raises:
-            UsageError: without xarray.
+            UsageError: if xarray is not installed.
         """
         xarray = extra("xarray", "netcdf", "to_xarray")
         axes = ("trajectory", "time", "dof")
@@ -225,16 +244,21 @@ class Trajectories:
         return f"Trajectories({self.count} x {self.q.shape[1]} states, {self.dof} degrees of freedom)"
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write a .npz file that `load_trajectories` reads back.
+        """Write a .npz file that `load_trajectories` reads.
 
+        Args:
+            path: file to write. The suffix .npz is added if it is missing.
+            overwrite: replace the file if it exists.
+        Returns:
+            Path of the file.
         Raises:
-            UsageError: when the file exists and ``overwrite`` is False, or its folder is missing.
+            UsageError: if the file exists and ``overwrite`` is False, or if its folder is missing.
         """
         target = Path(path)
         if target.suffix != ".npz":
             target = target.with_name(target.name + ".npz")
         if target.exists() and not overwrite:
-            raise UsageError(f"{target} exists; choose another name or ask for overwriting")
+            raise UsageError(f"{target} exists; choose another name or pass overwrite=True")
         if not target.parent.is_dir():
             raise UsageError(f"folder {target.parent} does not exist; create it first")
         arrays = {"q": self.q, "p": self.p, "t": self.t}

@@ -60,7 +60,7 @@ class Directions(NamedTuple):
 def directions_of(
     family: Family, params: Params, values: np.ndarray, trajectories: FrameTrajectories
 ) -> Directions:
-    """Return the directions of parameters in principal form with singular values (K,), of which r are in use."""
+    """Return the r directions in use of parameters in principal form with singular values (K,)."""
     used, sizes = active(values), values[active(values)]
     if not len(sizes):
         return Directions(np.zeros((0, *thinned(trajectories.states, _STATES).shape)), np.zeros((0, 0)), 0)
@@ -93,7 +93,7 @@ def size_of(family: Family, params: Params, values: np.ndarray, data: FrameTraje
 
 
 def active_gradients(problem: Problem, state: State) -> np.ndarray:
-    """Return gradients (rank, B M) of a fit's quantities in use, at the same states in every fit of its data."""
+    """Return gradients (rank, B M) of the quantities in use, at the same states in every fit of the data."""
     values, params = problem.spectrum(state.family, state.params)
     gradients = gradients_at(state.family, conserved_of(params), state.trajectories)[active(values)]
     return gradients.reshape(len(gradients), state.trajectories.states.shape[1] * gradients.shape[1])

@@ -34,7 +34,7 @@ from noethers_razor.storage.run_folder import versions
 _STATES_SAVED = 20_000
 """States of trajectories that a result keeps."""
 _REFINE = 0.00005
-"""Step size of conserved quantities after a proposal, which is right to a degree: larger steps only blur it."""
+"""Step size of conserved quantities after a proposal. It is right to a degree, and larger steps blur it."""
 _GROW = 0.003
 """Step size of conserved quantities from a random start, which has to turn and to grow."""
 _FIRST_STAGE = 0.6
@@ -93,8 +93,8 @@ def fit(
         config: settings. The defaults suit noise from 0 to a twentieth of the spread.
         stages: of the fit, those of `plan` by default.
         watch: called after each chunk of steps, for progress.
-        journal: a folder for checkpoints. An interrupted fit resumes from those that are there, and ends as it
-            would have ended.
+        journal: a folder for checkpoints. An interrupted fit resumes from them, and ends as it would have
+            ended without the interruption.
     Raises:
         TrainingDiverged: when the bound is not finite, in every one of several fits.
         UsageError: when the family does not fit the phase space, the journal is of another fit, or a seed is

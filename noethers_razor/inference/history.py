@@ -18,7 +18,7 @@ FlatParams = dict[str, Array]
 
 
 class Estimate(NamedTuple):
-    """An estimate of the bound per transition, in nats: -ELBO, its standard error, its two terms, all draws."""
+    """An estimate of the bound per transition, nats: -ELBO, its standard error, its two terms, all draws."""
 
     negative_elbo: float
     error: float
@@ -88,7 +88,7 @@ class Clock:
 
 
 class Checkpoint(NamedTuple):
-    """A point of training to resume from: finished chunks, parameters, state of the optimiser, rows so far."""
+    """A point of training: finished chunks, parameters, state of the optimiser, rows so far."""
 
     done: int
     params: FlatParams
@@ -106,7 +106,7 @@ class Checkpoint(NamedTuple):
     def of_record(
         cls, arrays: Mapping[str, np.ndarray], own: Mapping[str, Any], optimiser: optax.OptState
     ) -> Checkpoint:
-        """Return the point of a record, the inverse of `as_record`, for this structure of the optimiser's state."""
+        """Return the point of a record, the inverse of `as_record`, for an optimiser state of this structure."""
         params = {
             name.removeprefix("params/"): jnp.asarray(value)
             for name, value in arrays.items()

@@ -62,7 +62,7 @@ def with_noise(
     keys = jax.random.split(problem.stream("residuals"), _DRAWS)
     back = np.asarray(likelihood.residual, np.float64)
     missed = np.asarray(pairs.end - predictions(params, keys, pairs), np.float64) @ back.T
-    # The middle half separates noise from the few transitions that the network does not follow. The noise of a
+    # The median separates noise from the few transitions that the network does not follow. The noise of a
     # transition is that of two states.
     deviation = np.median(np.abs(missed), axis=0) / _MEDIAN_OF_NORMAL / 2**0.5
     floor = likelihood.floor if likelihood.noise is None else _LEAST_NOISE

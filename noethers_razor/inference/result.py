@@ -167,7 +167,7 @@ class FitResult:
             return np.asarray(self.model.family.value(conserved_of(self.params), self._into(x)), np.float64)
 
     def conserved_gradients(self, states: np.ndarray) -> np.ndarray:
-        """Return gradients (K, B, M), in the frame, of the learned quantities at states (B, M) of data units."""
+        """Return gradients (K, B, M), in the frame, of learned quantities at states (B, M) of data units."""
         with precision(self.config.dtype):
             inner = np.asarray(self._into(states))
             return gradients_of(self.model.family, conserved_of(self.params), inner)
@@ -194,7 +194,7 @@ class FitResult:
         return self.frame.out_of(paths)
 
     def to_arviz(self, draws: int = 200) -> Any:
-        """Return posterior draws of the weights as ArviZ InferenceData, and the other parameters as constant data.
+        """Return posterior draws of the weights as ArviZ InferenceData; other parameters are constant data.
 
         Args:
             draws: number of draws; each layer has shape (1, draws, out, in + 1): [W b], the last without b.

@@ -1,8 +1,8 @@
 """Model selection by the bound: which of the learned directions stay, and whether one was missed.
 
-A false direction worsens the bound and a redundant true one does not, so the largest set that the evidence does
-not reject stays. The spectrum and the trajectories say which sets to compare: conserved quantities are constant
-along trajectories, whatever the orbits have made of the network.
+A false direction worsens the bound and a redundant true one does not, so the largest set that the evidence
+does not reject stays. The spectrum and the trajectories say which sets to compare: conserved quantities are
+constant along trajectories, even where orbits have degraded the network.
 """
 
 from __future__ import annotations

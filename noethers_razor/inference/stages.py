@@ -87,7 +87,7 @@ class Propose:
 
 
 def _reach(problem: Problem, state: State, found: Proposal) -> float:
-    """Flow times at which the energy along proposed paths begins to change, by a share of its change by noise.
+    """Flow times up to which the energy along proposed paths changes by a small share of its change by noise.
 
     A quantity is known where there are data, and its flow may lead away from them. Longer orbits would worsen
     the bound, although the quantity is conserved.
@@ -118,8 +118,8 @@ def _reach(problem: Problem, state: State, found: Proposal) -> float:
 class ShortenOrbits:
     """Let the bound choose the length of integrated orbits, after a short joint training with each length.
 
-    Orbits of Kepler's quantities pass through places without trajectories, those of Toda's do not. The energies
-    along both look alike.
+    Orbits of Kepler's quantities pass through places without trajectories, and those of Toda's do not. The
+    energies along both look alike.
     """
 
     steps: int

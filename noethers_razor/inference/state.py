@@ -94,7 +94,7 @@ class State:
 
 
 def exact_part(family: Family, params: FlatParams) -> tuple[Family, FlatParams]:
-    """Return the blocks of a family with exact flows, which cost less, and flat parameters without the others."""
+    """Return the blocks of a family with exact flows, and flat parameters without those of other blocks."""
     exact = family.exact_part()
     kept = {f"conserved/{name}" for block in exact.blocks for name in block.leaves}
     return exact, {k: v for k, v in params.items() if not k.startswith("conserved/") or k in kept}

@@ -91,7 +91,7 @@ def processors(batch: int, rows: int) -> NamedSharding | None:
 
 
 def _with_settings_of_this_thread(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Return the function under the JAX settings of this thread, for another thread: settings are per thread."""
+    """Return the function for another thread, under the JAX settings of this one: settings are per thread."""
     # JAX declares these attributes where type checkers do not look.
     settings: Any = jax.config
     wide, device = settings.jax_enable_x64, settings.jax_default_device
@@ -291,7 +291,7 @@ class Trainer:
             yield at
 
     def gathered(self, params: FlatParams) -> FlatParams:
-        """Return parameters on one device: what follows a stage is small, and runs where everything else does."""
+        """Return parameters on one device, where the small computations after a stage run."""
         return params if self._parts is None else jax.device_put(params, jax.local_devices()[0])
 
     def _is_slow(self, rows: list[Row]) -> bool:

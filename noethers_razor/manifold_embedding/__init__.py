@@ -1,4 +1,4 @@
-"""Variational manifold embedding: a smooth manifold through data, as the optimum of a functional of the density."""
+"""Variational manifold embedding: fit a smooth manifold through data by a functional of their density."""
 
 from noethers_razor._optional import extra
 

@@ -110,8 +110,8 @@ def fitted_mixture(x: np.ndarray, components: int, seed: int) -> Mixture:
     """Return a mixture of normal densities with one common covariance, fitted to data with scikit-learn.
 
     The covariance is common because an embedding moves to the highest density. With separate covariances, the
-    log density of the narrowest component would exceed the others, and more so with each feature. The manifold
-    would then cover only this component.
+    log density of the narrowest component would exceed the others, and more so with each feature. The
+    manifold would then cover only this component.
 
     Args:
         x: data (N, D), standard units.
@@ -187,8 +187,8 @@ def density_of(
     """Return the density of data in standard units.
 
     Args:
-        kind: ``gaussian``, ``mixture``, ``kde``, a fitted ``GaussianMixture`` of scikit-learn, or a JAX function
-            that maps a point (D,) in data units to its log density.
+        kind: ``gaussian``, ``mixture``, ``kde``, a fitted ``GaussianMixture`` of scikit-learn, or a JAX
+            function that maps a point (D,) in data units to its log density.
         x: data (N, D), standard units.
         components: largest number of components of ``mixture``.
         seed: seed of ``mixture`` and ``kde``.
@@ -205,8 +205,8 @@ def density_of(
         return given_mixture(mixture, mean, scale)
     if hasattr(mixture, "fit"):
         raise UsageError(
-            f"density {type(mixture).__name__} is not fitted or is not a GaussianMixture; fit a GaussianMixture "
-            "first, and wrap it in a FrozenEstimator if it is cloned"
+            f"density {type(mixture).__name__} is not fitted or is not a GaussianMixture; fit a "
+            "GaussianMixture first, and wrap it in a FrozenEstimator if it is cloned"
         )
     if callable(kind):
         try:

@@ -1,4 +1,4 @@
-"""A scikit-learn estimator: fit, transform to the nearest point of the manifold, decode."""
+"""Scikit-learn estimator of a manifold embedding: fit, transform to the nearest point, decode."""
 
 from __future__ import annotations
 
@@ -27,39 +27,47 @@ _NUMBERS = (
     ("degree", 1, numbers.Integral),
     ("mixture_components", 1, numbers.Integral),
 )
-"""Setting, least value, kind."""
+"""Name, smallest value and type of each numerical setting."""
 
 
 class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """A smooth manifold through data, as the decoder phi that maximises a functional of a density.
+    """A smooth manifold through data: the decoder phi that maximises a functional of the density.
 
-    The functional has no maximum among all functions: `basis`, `bending` and `anneal` are what makes a fit
-    one that can be trusted, and `noether_report` says whether it is (Vastola, Gershman, Rajan 2025).
+    The functional has no maximum among all functions. `basis`, `bending` and `anneal` restrict the fit, and
+    `noether_report` shows whether they are sufficient. Source: Vastola, Gershman, Rajan (2025), arXiv
+    2511.22128.
 
     Args:
-        n_components: d, latent dimensions, below the number of features.
-        density: of the data: ``gaussian``, ``mixture`` (of normal densities of one covariance), ``kde``, a
-            fitted ``GaussianMixture`` of scikit-learn (in a ``FrozenEstimator`` where it is to be cloned), or
-            a function of a point (D,), its log density, by jax, which is not annealed.
-        latent: ``normal``, ``uniform`` on (-1, 1)^d, or ``circle``.
-        basis: ``affine``, ``chebyshev``, ``fourier`` (with a circle), or a flax module (d,) -> (D,).
-        degree: of polynomials in all variables together; the highest frequency.
-        bending: factor of the mean squared second derivative of phi, data in units of `scale_`, latent
-            coordinates in units of their deviation; zero lets a fit fold. It leaves affine maps alone, and b
-            keeps them from wiggling in noise of sqrt(2 b); a blurred density has more of it.
-        anneal: deviations of noise that the density is blurred with before it is taken as it is, one after
-            the other, in units of `scale_`.
-        init: ``pca``, or an array (D, d) of first derivatives of phi, (D, 2) on a circle.
-        mixture_components: of the mixture, at most.
-        max_iter: of each blur.
-        tol: of the gradient, nats.
-        random_state: of the mixture and of a module's first parameters.
+        n_components: number d of latent dimensions, from 1 to D - 1 for D features.
+        density: density of the data. ``gaussian``; ``mixture`` of normal densities with one common
+            covariance; ``kde``; a fitted ``GaussianMixture`` of scikit-learn; or a JAX function from a point
+            (D,) to its log density, which is not annealed. Wrap a ``GaussianMixture`` in a
+            ``FrozenEstimator`` if the estimator is cloned.
+        latent: latent density: ``normal``, ``uniform`` on (-1, 1)^d, or ``circle``.
+        basis: ``affine``, ``chebyshev``, ``fourier`` (with latent ``circle``), or a flax module (d,) -> (D,).
+        degree: total degree of the polynomials, or highest frequency; 1 or more.
+        bending: weight of the mean squared second derivative of phi, 0 or more. Data are in units of
+            `scale_`, latent coordinates in units of their standard deviation. Affine maps do not bend. A
+            weight b prevents wiggles in noise of standard deviation sqrt(2 b). While the density is blurred,
+            the weight is at least half the squared blur. With 0 it is always 0, and a fit can fold.
+        anneal: standard deviations of the noise that blurs the density, in units of `scale_`. The fit uses
+            them in this order, then the density without blur.
+        init: ``pca``, or first derivatives (D, d) of phi at the start, data units. For ``circle`` they are
+            the derivatives (D, 2) with respect to the cosine and the sine of the angle.
+        mixture_components: largest number of components of ``mixture``, 1 or more.
+        max_iter: largest number of iterations for each blur, 1 or more.
+        tol: limit of the gradient at which an optimisation ends, nats, 0 or more.
+        random_state: seed or generator for ``mixture``, ``kde`` and the first parameters of a module.
 
     Attributes:
-        scale_: root mean square of the d + 1 largest principal deviations: what noise in further features
-            leaves as it is.
-        mean_, density_, params_, n_iter_, converged_: of the fit, in units of `scale_` about `mean_`.
-        distance_: root mean square distance of the data to the manifold, data units.
+        mean_: mean of the data (D,), data units.
+        scale_: root mean square of the d + 1 largest principal standard deviations, data units. Noise in
+            further features hardly changes it.
+        density_: density of the data in standard units: points minus `mean_`, divided by `scale_`.
+        params_: parameters of the decoder, standard units.
+        n_iter_: number of iterations for all blurs together.
+        converged_: True if the optimisation without blur has converged.
+        distance_: root mean square distance of the data from the manifold, data units.
     """
 
     def __init__(
@@ -92,12 +100,15 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> VariationalManifoldEmbedding:
-        """Fits the density, then the decoder.
+        """Fit the density, then the decoder.
 
         Args:
-            X: (N, D), two samples or more.
+            X: data (N, D), N at least 2.
+            y: ignored.
+        Returns:
+            The estimator itself.
         Raises:
-            ValueError: for data or settings that cannot be used, in one line.
+            ValueError: if the data or the settings cannot be used.
         """
         x = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -123,22 +134,22 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         if not done.converged:
             told = f"the fit has not converged ({done.message}): raise max_iter or tol"
             warnings.warn(told, ConvergenceWarning, stacklevel=2)
-            self._remarks.append("the climb had not ended: raise max_iter or tol")
+            self._remarks.append("the optimisation has not converged: raise max_iter or tol")
         named = isinstance(self.density, str) and self.density == "mixture" and self.mixture_components > 1
         if named and isinstance(self.density_, Mixture) and len(self.density_.weights) == 1:
             self._remarks.append(
-                f"{x.shape[0]} samples of {x.shape[1]} features give a mixture of 1 component: a normal "
-                "density, which has no more to show than PCA"
+                f"{x.shape[0]} samples of {x.shape[1]} features give a mixture of 1 component, a normal "
+                "density: the embedding shows no more than PCA; give more samples or fewer features"
             )
         self.distance_ = float(np.sqrt(np.mean(np.sum((x - self._decoded(self._nearest(x))) ** 2, axis=1))))
         self._n_features_out = self.n_components
         return self
 
     def _check(self, x: np.ndarray) -> None:
-        """Settings against data.
+        """Check data (N, D) and settings.
 
         Raises:
-            ValueError: naming the first that does not fit.
+            ValueError: for the first problem found.
         """
         count, features = x.shape
         whole = isinstance(self.n_components, (int, np.integer)) and not isinstance(self.n_components, bool)
@@ -149,17 +160,17 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
             )
         spread = x.std(axis=0)
         if not np.any(spread > 0):
-            raise ValueError(f"all {count} samples are the same point; nothing to embed")
+            raise ValueError(f"all {count} samples are the same point; give samples that differ")
         flat = np.flatnonzero(spread <= 1e-12 * np.max(np.abs(x), axis=0))
         if len(flat):
             raise ValueError(
-                f"feature {flat[0]} is constant ({x[0, flat[0]]:g}): the data have no density; leave it out"
+                f"feature {flat[0]} is constant ({x[0, flat[0]]:g}), so the data have no density; remove it"
             )
         rank = int(np.linalg.matrix_rank(x - x.mean(axis=0)))
         if rank < features:
             raise ValueError(
-                f"{features} features of rank {rank} in {count} samples: the data have no density; give more "
-                "samples, or fewer features (PCA)"
+                f"{features} features of rank {rank} in {count} samples, so the data have no density; give "
+                "more samples, or reduce the features, for example with PCA"
             )
         for name, least, kind in _NUMBERS:
             value = getattr(self, name)
@@ -172,30 +183,32 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         except (TypeError, ValueError):
             blurs = np.full(1, np.nan)
         if blurs.ndim > 1 or not np.all((blurs >= 0) & (blurs < np.inf)):
-            raise ValueError(f"anneal = {self.anneal!r}; expected deviations of 0 or more")
+            raise ValueError(f"anneal = {self.anneal!r}; expected standard deviations of 0 or more")
 
     def _first(self, standard: np.ndarray) -> np.ndarray:
-        """First derivatives of the start (D, d), on a circle those of both axes (D, 2)."""
+        """Return first derivatives of phi at the start, (D, d) or, on a circle, (D, 2)."""
         columns = 2 if self.latent == "circle" else self.n_components
         if not isinstance(self.init, str):
             axes, shape = np.asarray(self.init, np.float64), (standard.shape[1], columns)
             if axes.shape != shape or not np.all(np.isfinite(axes)):
-                raise ValueError(f"init of shape {axes.shape}; expected finite numbers of {shape}")
+                raise ValueError(f"init of shape {axes.shape}; expected finite numbers of shape {shape}")
             if np.linalg.matrix_rank(axes) < columns:
-                raise ValueError(f"init of rank {np.linalg.matrix_rank(axes)}; expected {columns} directions")
+                raise ValueError(f"init of rank {np.linalg.matrix_rank(axes)}; expected rank {columns}")
             return axes / self.scale_
         if self.init != "pca":
-            raise ValueError(f"init = {self.init!r}; expected pca or an array")
+            raise ValueError(f"init = {self.init!r}; expected 'pca' or an array")
         variances, axes = np.linalg.eigh(np.cov(standard.T, bias=True))
-        # What makes the latent coordinates' spread that of the data.
+        # Scale the axes so that the image has the variances of the data.
         unit = np.sqrt(np.maximum(variances, 0.0) / latents.VARIANCE[self.latent])
         return (axes * unit)[:, ::-1][:, :columns]
 
     def transform(self, X: Any) -> np.ndarray:
-        """Latent points (N, d) of the nearest points of the manifold.
+        """Return the latent points of the nearest points of the manifold.
 
         Args:
-            X: (N, D).
+            X: data (N, D).
+        Returns:
+            Latent points (N, d).
         """
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
@@ -209,11 +222,19 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
             )
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """phi (N, D) at latent points (N, d)."""
+        """Return the points of the manifold at latent points.
+
+        Args:
+            X: latent points (N, d).
+        Returns:
+            Points phi(z) (N, D), data units.
+        Raises:
+            ValueError: if the number of latent coordinates differs from d.
+        """
         check_is_fitted(self)
         z = check_array(X, dtype=np.float64)
         if z.shape[1] != self._n_features_out:
-            raise ValueError(f"latent points of {z.shape[1]} coordinates; expected {self._n_features_out}")
+            raise ValueError(f"latent points with {z.shape[1]} coordinates; expected {self._n_features_out}")
         return self._decoded(z)
 
     def _decoded(self, z: np.ndarray) -> np.ndarray:
@@ -221,19 +242,28 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
             return decoded(self._family, self.params_, z) * self.scale_ + self.mean_
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Minus the mean squared distance of samples to the manifold, data units squared.
+        """Return minus the mean squared distance of samples from the manifold.
 
-        The objective itself does not rank fits: a manifold that folds has more of it.
+        The objective itself does not rank fits, because folds increase it.
+
+        Args:
+            X: data (N, D).
+            y: ignored.
+        Returns:
+            Score of 0 or less, squared data units.
         """
         x = np.asarray(X, np.float64)
         return -float(np.mean(np.sum((x - self.inverse_transform(self.transform(X))) ** 2, axis=1)))
 
     def noether_report(self, fields: Any = None) -> EmbeddingReport:
-        """Whether the fit can be trusted: above all whether it folds, and how far it is from stationary.
+        """Return a report that shows whether the fit folds and how far it is from stationary.
 
         Args:
-            fields: name -> vector field on data points (D,) -> (D,), by jax: symmetries of the density that
-                you declare, whose currents are then free of divergence.
+            fields: name -> vector field on data points, a JAX function (D,) -> (D,), data units. The report
+                contains the divergence of the current of each field. In a stationary fit it is zero for a
+                translation or a rotation under which the density is symmetric.
+        Returns:
+            The report.
         """
         check_is_fitted(self)
         with jax.enable_x64(True):

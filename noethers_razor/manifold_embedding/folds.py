@@ -1,4 +1,7 @@
-"""Whether a manifold comes back to data that another part of it holds already."""
+"""Folds of a manifold: parts that cover the same data as another part.
+
+Two points of the manifold form a fold if they are far apart along the manifold and one place of the data.
+"""
 
 from __future__ import annotations
 
@@ -16,52 +19,69 @@ from noethers_razor.manifold_embedding.latent import Nodes
 from noethers_razor.manifold_embedding.training import Family, decoded, descended
 
 _POINTS = 576
-"""Latent points that are asked, at most: their pairs are looked at."""
+"""Largest number of latent points that are tested. The cost grows as its square, since pairs are compared."""
 _APART = 3.0
-"""Times their straight distance that two points are apart along the manifold, where it folds between them."""
-_PIECES, _FINE = 8, 64
-"""Pieces of a path along the manifold, in a first look and in the last."""
+"""Ratio of the distance along the manifold to the straight distance, above which two points form a fold."""
+_PIECES = 8
+"""Straight pieces of a path along the manifold in the comparison of all pairs, where speed matters."""
+_FINE = 64
+"""Straight pieces of a path along the manifold in the final test, where accuracy matters."""
 _RARE = 0.01
-"""Share of data where the density is less than at what counts as a place of them."""
+"""Quantile of the log density of the data, below which a point counts as a place without data."""
 _BATCH = 1024
-"""Paths that are walked at once."""
+"""Paths whose lengths are computed at once; this limits the memory."""
 _VALLEY = 0.1
-"""Nats that the density has to fall by between two sheets for the data to tell them apart."""
+"""Decrease of log p between two points, nats, above which the data distinguish the two places."""
 
 
 def least_of(density: Density, x: np.ndarray) -> float:
-    """log p that nearly all of data (N, D) have, standard units."""
+    """Return the log density that 99 % of the data exceed.
+
+    Args:
+        density: density of the data, standard units.
+        x: data (N, D), standard units.
+    Returns:
+        Log density, nats.
+    """
     return float(np.quantile(np.asarray(_heights(density, x)), _RARE))
 
 
 @jax.jit
 def _heights(density: Density, x: Array) -> Array:
+    """Return log p (N,) at points (N, D)."""
     return jax.lax.map(density.log_density, x, batch_size=_BATCH // 4)
 
 
 def share(family: Family, params: Any, density: Density, nodes: Nodes, least: float) -> float:
-    """Share of the latent space whose image lies on another sheet of the manifold, by the data.
+    """Return the share of the latent space whose image covers the same data as another part of the manifold.
 
-    From each image a search goes down to a nearest point elsewhere on the manifold, from where it is nearest
-    for its distance along the manifold. That is another sheet where it is far along, and one place of the
-    data with it where data are at both and the density has no valley on the way. Of no use is the distance
-    itself, since noise in many features keeps data far from any manifold.
+    For each image, a search descends to a nearest point elsewhere on the manifold. It starts at the point
+    with the smallest ratio of straight distance to distance along the manifold. The point found belongs to
+    another part if its distance along the manifold exceeds 3 times the straight distance. The two points are
+    one place of the data under two conditions. Data are at both points, and the density has no valley between
+    them. The straight distance alone is no criterion: noise in many features keeps data far from every
+    manifold.
 
     Args:
-        params: of the family, standard units.
-        least: log p that places of data have, at least.
+        family: family of decoders.
+        params: parameters of the decoder, standard units.
+        density: density of the data, standard units.
+        nodes: latent points and weights. The first 576 are tested.
+        least: smallest log density of a place with data, nats; see `least_of`.
+    Returns:
+        Share from 0 to 1, weighted with the latent density.
     """
     z = nodes.z[:_POINTS]
     weights = nodes.weights[:_POINTS] / nodes.weights[:_POINTS].sum()
     image = decoded(family, params, z)
     along = _between_all(family, params, z)
     nearness = cdist(image, image) / np.where(along > 0, along, np.inf) + np.diag(np.full(len(z), np.inf))
-    # No farther out than what the latent density fills: in its tails a polynomial goes anywhere.
+    # Search only where the latent density has points: beyond them a polynomial is arbitrary.
     ends = (-np.inf, np.inf) if family.latent == "circle" else (float(z.min()), float(z.max()))
     other = descended(family, params, image, z[np.argmin(nearness, axis=1)], ends)
     there = decoded(family, params, other)
     gap = np.linalg.norm(there - image, axis=1)
-    # A rounding error beside a distance of zero is no sheet.
+    # The constant keeps rounding errors at distance zero from counting as a fold.
     sheets = _along(family, params, z, other, _FINE) > _APART * gap + 1e-6
     way = image + np.linspace(0.0, 1.0, 5)[:, None, None] * (there - image)
     heights = np.asarray(_heights(density, way.reshape(-1, image.shape[1]))).reshape(5, -1)
@@ -71,7 +91,7 @@ def share(family: Family, params: Any, density: Density, nodes: Nodes, least: fl
 
 
 def _between_all(family: Family, params: Any, z: np.ndarray) -> np.ndarray:
-    """Lengths (K, K) of paths along the manifold between latent points (K, d)."""
+    """Return lengths (K, K) of paths along the manifold between all pairs of latent points (K, d)."""
     first, second = np.triu_indices(len(z), 1)
     lengths = np.zeros((len(z), len(z)))
     lengths[first, second] = _along(family, params, z[first], z[second], _PIECES)
@@ -79,7 +99,7 @@ def _between_all(family: Family, params: Any, z: np.ndarray) -> np.ndarray:
 
 
 def _along(family: Family, params: Any, z: np.ndarray, other: np.ndarray, pieces: int) -> np.ndarray:
-    """Lengths (P,) of images of straight latent paths, on a circle of the shorter way around."""
+    """Return lengths (P,) of images of straight latent paths; on a circle, the shorter way counts."""
     ways = [other - z]
     if family.latent == "circle":
         forward = np.mod(other - z, 2 * np.pi)
@@ -89,7 +109,7 @@ def _along(family: Family, params: Any, z: np.ndarray, other: np.ndarray, pieces
 
 @functools.partial(jax.jit, static_argnames=("family", "pieces"))
 def _lengths(family: Family, params: Any, z: Array, way: Array, pieces: int) -> Array:
-    """Lengths (P,) of images of paths from z (P, d) along ways (P, d), in so many straight pieces."""
+    """Return lengths (P,) of images of latent paths from z (P, d) to z + way (P, d), in straight pieces."""
 
     def one(path: tuple[Array, Array]) -> Array:
         start, way = path
@@ -98,5 +118,5 @@ def _lengths(family: Family, params: Any, z: Array, way: Array, pieces: int) -> 
         )
         return jnp.sum(jnp.linalg.norm(jnp.diff(image, axis=0), axis=1))
 
-    # In batches: all images of all pairs at once would fill memory.
+    # Compute in batches: the images of all pairs at once would fill the memory.
     return jax.lax.map(one, (z, way), batch_size=_BATCH)

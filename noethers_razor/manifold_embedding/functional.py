@@ -1,16 +1,22 @@
-"""The objective of a variational manifold embedding, and what is exact of it.
+"""Objective of a variational manifold embedding, and its exact identities.
 
-    J[phi] = E_q [ e(z) ],   e = log det(G) / 2 + log p(phi(z)) - log q(z),   G = D' D, D the Jacobian of phi
+The objective (Vastola, Gershman, Rajan 2025) is
 
-(Vastola, Gershman, Rajan 2025). With Z = E_q exp e, the area of the manifold weighted by p, J = log Z - KL:
-the manifold makes Z large, the parametrisation makes e constant. With the pseudoinverse P+ = G^-1 D' the
-functional gradient of J, per q, is the residual of the Euler-Lagrange equations
+    J[phi] = E_q [ e(z) ],   e = log det(G) / 2 + log p(phi(z)) - log q(z),   G = D' D,
 
-    R_i = d log p / d phi_i - sum_j [ d_j P+_ji + P+_ji d_j log q ]
+where D is the Jacobian of phi. Let Z = E_q exp e be the area of the manifold weighted by p. Then
+J = log Z - KL. The manifold makes Z large, and its parametrisation makes e constant.
 
-and a vector field xi(x) has the current j = q P+ xi(phi), of which exactly
+Let P+ = G^-1 D' be the pseudoinverse of D. The functional gradient of J, divided by q, is the residual of the
+Euler-Lagrange equations:
 
-    div j / q = <xi, grad log p> + tr(D P+ D xi) - <R, xi>.
+    R_i = d log p / d phi_i - sum_j [ d_j P+_ji + P+_ji d_j log q ].
+
+A vector field xi(x) has the current j = q P+ xi(phi). Its divergence is exactly
+
+    div j / q = <xi, grad log p> + tr(D P+ D xi) - <R, xi>,
+
+where D xi is the Jacobian of xi.
 """
 
 from __future__ import annotations
@@ -25,44 +31,80 @@ from noethers_razor.numerics.budget import Budget
 from noethers_razor.numerics.linear_algebra import inverted
 
 Map = Callable[[Array], Array]
-"""A decoder, latent point (d,) -> (D,), a log density, or a vector field on data points (D,) -> (D,)."""
-POTENTIAL, KINETIC, OFF_SHELL = "density", "kinetic", "off shell"
+"""A decoder (d,) -> (D,), a log density (D,) -> (), or a vector field on data points (D,) -> (D,)."""
+POTENTIAL = "density"
+"""Name of the term <xi, grad log p>, the change of log p along the field."""
+KINETIC = "kinetic"
+"""Name of the term tr(D P+ D xi), the change of log det(G) / 2 along the field."""
+OFF_SHELL = "off shell"
+"""Name of the term -<R, xi>, which is zero at a stationary phi."""
 
 
 def energy(value: Array, first: Array, log_p: Map, log_q: Array) -> Array:
-    """e at a point, nats.
+    """Return e at a latent point.
 
     Args:
-        value, first: phi (D,) and its Jacobian (D, d).
-        log_q: log latent density there.
+        value: phi (D,) at the point.
+        first: Jacobian of phi (D, d) at the point.
+        log_p: log density of the data, nats.
+        log_q: log latent density () at the point, nats.
+    Returns:
+        e (), nats.
     """
     return inverted(first.T @ first)[1] / 2 + log_p(value) - log_q
 
 
 def second(phi: Map, z: Array) -> Array:
-    """Second derivatives (D, d, d) of a map at z (d,)."""
+    """Return second derivatives (D, d, d) of a map at a latent point z (d,)."""
     return jax.jacfwd(jax.jacfwd(phi))(z)
 
 
 def inverse(phi: Map, z: Array) -> Array:
-    """P+ (d, D), the pseudoinverse of the Jacobian."""
+    """Return P+ (d, D), the pseudoinverse of the Jacobian of phi at a latent point z (d,)."""
     jacobian = jax.jacfwd(phi)(z)
     return inverted(jacobian.T @ jacobian)[0] @ jacobian.T
 
 
 def residual(phi: Map, log_p: Map, log_q: Map, z: Array) -> Array:
-    """R (D,): zero where phi is stationary among all functions."""
+    """Return R, the residual of the Euler-Lagrange equations.
+
+    Args:
+        phi: decoder (d,) -> (D,).
+        log_p: log density of the data.
+        log_q: log latent density.
+        z: latent point (d,).
+    Returns:
+        R (D,). It is zero everywhere if phi is stationary among all functions.
+    """
     push = jnp.einsum("jij->i", jax.jacfwd(lambda u: inverse(phi, u))(z))
     return jax.grad(log_p)(phi(z)) - push - jax.grad(log_q)(z) @ inverse(phi, z)
 
 
 def current(phi: Map, field: Map, z: Array) -> Array:
-    """j / q (d,) of a vector field on data points."""
+    """Return the current of a vector field, divided by the latent density.
+
+    Args:
+        phi: decoder (d,) -> (D,).
+        field: vector field on data points (D,) -> (D,).
+        z: latent point (d,).
+    Returns:
+        j / q (d,).
+    """
     return inverse(phi, z) @ field(phi(z))
 
 
 def budget(phi: Map, log_p: Map, log_q: Map, field: Map, z: Array) -> Budget:
-    """The divergence of a current per q at z, and the terms that it is the sum of."""
+    """Return div j / q of a vector field, and the terms whose sum it equals.
+
+    Args:
+        phi: decoder (d,) -> (D,).
+        log_p: log density of the data.
+        log_q: log latent density.
+        field: vector field on data points (D,) -> (D,).
+        z: latent point (d,).
+    Returns:
+        Rate, the divergence () from the current itself, and the terms `POTENTIAL`, `KINETIC` and `OFF_SHELL`.
+    """
     flow = current(phi, field, z)
     rate = jnp.trace(jax.jacfwd(lambda u: current(phi, field, u))(z)) + flow @ jax.grad(log_q)(z)
     x, slope = phi(z), jax.grad(log_p)(phi(z))

@@ -1,4 +1,4 @@
-"""Whether an embedding is one: its functional, the identities of a stationary one, and folds."""
+"""Report of an embedding: its objective, the identities that a stationary embedding obeys, and folds."""
 
 from __future__ import annotations
 
@@ -20,31 +20,30 @@ from noethers_razor.manifold_embedding.training import Family, decoded, energies
 from noethers_razor.plot import markup
 
 _BATCH = 256
-"""Latent points that are worked on at once."""
+"""Latent points that are evaluated at once; this limits the memory for second derivatives."""
 _UNEVEN = 1.0
-"""Spread of the energy, nats, from which on latent density and data differ."""
+"""Standard deviation of the energy, nats, above which the report warns of a wrong parametrisation."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingReport:
-    """What is exact of a stationary embedding, and how far this one is from it.
+    """Identities that a stationary embedding obeys, and the deviation of a fit from them.
 
     Args:
-        objective: J, nats, data units.
-        log_area: log Z, of the area of the manifold weighted by the density, nats.
-        divergence: KL = log Z - J, nats: how far the latent density is from that of the data along the
+        objective: J for data units, nats.
+        log_area: log Z for data units, nats. Z is the area of the manifold weighted by the density.
+        divergence: KL = log Z - J, nats, 0 or more: the divergence of the latent density from the density of
+            the data along the manifold.
+        energy_spread: standard deviation of the energy e over q, nats; 0 at the optimal parametrisation.
+        residual: root mean square of R, in units of 1 / `scale_`; 0 if J is stationary among all functions.
+        virial: E[<phi - centre, grad log p>] + d. It is 0 at an optimum without bending, even at a fold. It
+            measures the effect of bending and of an unfinished optimisation.
+        stein: |E[grad log p]| in units of 1 / `scale_`. It measures the same for translations.
+        currents: name of a vector field -> root mean square of div j / q.
+        folded: share of the latent space, 0 to 1, whose image covers the same data as another part of the
             manifold.
-        energy_spread: standard deviation over q of what is constant at best, nats.
-        residual: root mean square of R times the spread of the data: 0 where J is stationary among all
-            functions.
-        virial: E[<phi - centre, grad log p>] + d: what bending, and an unfinished climb, leave of it. It is 0
-            of a fold too.
-        stein: |E[grad log p]| times the spread of the data, the same of translations.
-        currents: name of a declared field -> root mean square of div j / q.
-        folded: share of the latent space whose image lies on another sheet of the manifold, with no valley
-            of the density between.
-        distance: root mean square distance of the data to it.
-        warnings: what to keep in mind.
+        distance: root mean square distance of the data from the manifold, data units.
+        warnings: sentences about limits of the fit; empty if there are none.
     """
 
     objective: float
@@ -63,12 +62,12 @@ class EmbeddingReport:
         lines = [
             f"J                {self.objective:.4g} nats = log Z {self.log_area:.4g} - KL "
             f"{self.divergence:.3g}",
-            f"energy           constant to {self.energy_spread:.3g} nats",
+            f"energy           constant up to {self.energy_spread:.3g} nats",
             f"residual         {self.residual:.3g}",
             f"virial, Stein    {self.virial:.3g}, {self.stein:.3g}",
             *(f"div j, {name:<9} {value:.3g}" for name, value in self.currents.items()),
             f"folded           {100 * self.folded:.2g} % of the latent space",
-            f"distance         {self.distance:.3g}, root mean square, of the data to the manifold",
+            f"distance         {self.distance:.3g}, root mean square, of the data from the manifold",
         ]
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
@@ -89,14 +88,21 @@ def report_of(
     scale: float,
     fields: Mapping[str, Callable[[Array], Array]] | None,
 ) -> EmbeddingReport:
-    """The report of a fit in standard units.
+    """Return the report of a fit.
 
     Args:
-        least: log p that places of data have, at least.
-        distance: root mean square distance of the data to the manifold, data units.
-        remarks: of the fit, for the warnings.
-        mean, scale: data are mean + scale times standard units.
-        fields: name -> vector field on data points, data units.
+        family: family of decoders.
+        params: parameters of the decoder, standard units.
+        density: density of the data, standard units.
+        nodes: weighted latent points.
+        least: smallest log density of a place with data, nats; see `folds.least_of`.
+        distance: root mean square distance of the data from the manifold, data units.
+        remarks: warnings of the fit, put before the warnings of the report.
+        mean: origin (D,) of the standard units, data units.
+        scale: length of one standard unit, data units.
+        fields: name -> vector field on data points, data units; None for no field.
+    Returns:
+        The report.
     """
     dim, features = nodes.z.shape[1], len(mean)
     energy = np.asarray(energies(family, params, density, nodes))
@@ -105,7 +111,7 @@ def report_of(
     area = float(logsumexp(energy, b=weights))
     off, slope = (np.asarray(part) for part in _at_nodes(family, params, density, z))
     image = decoded(family, params, nodes.z)
-    # Data units: lengths are scale times as large, and the density is per volume.
+    # Convert to data units: lengths grow by scale, and the density is per volume.
     units = -(features - dim) * float(np.log(scale))
     centre = weights @ image
     folded = folds.share(family, params, density, nodes, least)
@@ -130,13 +136,13 @@ def report_of(
 
 @functools.partial(jax.jit, static_argnames="family")
 def _at_nodes(family: Family, params: Any, density: Density, z: Array) -> tuple[Array, Array]:
-    """Residual and gradient of log p, each (K, D), at latent points (K, d)."""
+    """Return residual R and gradient of log p, each (K, D), at latent points (K, d)."""
     phi, log_p, log_q = maps(family, params, density)
 
     def one(z: Array) -> tuple[Array, Array]:
         return functional.residual(phi, log_p, log_q, z), jax.grad(log_p)(phi(z))
 
-    # So many at once that second derivatives of large decoders fit into memory.
+    # Compute in batches: second derivatives of a large decoder would fill the memory.
     return jax.lax.map(one, z, batch_size=_BATCH)
 
 
@@ -147,10 +153,14 @@ def _divergence(
     mean: np.ndarray,
     scale: float,
 ) -> float:
-    """Root mean square of div j / q of a field that is given in data units.
+    """Return the root mean square over q of div j / q of a vector field in data units.
 
     Args:
-        parts: phi, log p, log q.
+        parts: phi, log p and log q in standard units.
+        field: vector field (D,) -> (D,), data units.
+        nodes: weighted latent points.
+        mean: origin (D,) of the standard units, data units.
+        scale: length of one standard unit, data units.
     """
 
     def standard(x: Array) -> Array:
@@ -164,18 +174,19 @@ def _divergence(
 
 
 def _warnings(family: Family, folded: float, spread: float, value: float) -> list[str]:
+    """Return warnings about an infinite objective, about folds, and about the spread of the energy."""
     found = []
     if not np.isfinite(value):
-        found.append("the objective is not finite: the fit tells nothing")
+        found.append("the objective is not finite: do not use this fit")
     if folded > 0:
         way = " or lower degree" if isinstance(family.basis, str) and family.degree > 1 else ""
         found.append(
-            f"the manifold folds: {100 * folded:.2g} % of the latent space lies on another sheet; raise "
-            f"bending{way}"
+            f"the manifold folds: {100 * folded:.2g} % of the latent space covers the same data as another "
+            f"part; raise bending{way}"
         )
     if spread > _UNEVEN:
         found.append(
-            f"energy varies by {spread:.2g} nats: latent points are not spread along the manifold as the "
-            "data are"
+            f"the energy varies by {spread:.2g} nats: the latent density differs from the density of the "
+            "data along the manifold"
         )
     return found

@@ -1,4 +1,7 @@
-"""Climbing the objective: compiled once for each family, from a blurred density to the sharp one."""
+"""Maximisation of the objective by L-BFGS, from a blurred density to the density of the data.
+
+Programs are compiled once for each family of decoders.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,18 @@ from noethers_razor.manifold_embedding.latent import VARIANCE, Nodes, log_densit
 from noethers_razor.numerics.linear_algebra import inverted
 
 _ROUGH = 1e-7
-"""Relative gain of an iteration below which a climb at a blur ends."""
+"""Relative gain of an iteration, below which the optimisation with a blurred density ends."""
 _STEPS = 30
-"""Of a descent to the nearest point."""
+"""Iterations of the search for the nearest point."""
 
 
 class Family(NamedTuple):
-    """What a decoder is, without its parameters; hashable, so that programs are compiled once.
+    """A family of decoders without parameters. It has a hash, so that programs are compiled once.
 
     Args:
-        basis: see `decoder_of`.
-        latent: see `latent.VARIANCE`.
-        degree: of polynomials, or the highest frequency.
+        basis: name of the basis, or a module; see `decoder_of`.
+        latent: name of the latent density, a key of `latent.VARIANCE`.
+        degree: total degree of the polynomials, or highest frequency.
     """
 
     basis: Any
@@ -40,20 +43,27 @@ class Family(NamedTuple):
     degree: int
 
     def decoder(self) -> Decoder:
-        """What it does with parameters."""
+        """Return the functions of the family."""
         return decoder_of(self.basis, self.latent, self.degree)
 
     def value(self, params: Any, z: Array) -> Array:
-        """phi(z): (d,) -> (D,)."""
+        """Return phi(z) (D,) at a latent point z (d,)."""
         return self.decoder().value(params, z)
 
     def log_q(self, z: Array) -> Array:
-        """Log latent density of a point (d,)."""
+        """Return the log latent density () at a latent point z (d,), nats."""
         return log_density(self.latent, z)
 
 
 def maps(family: Family, params: Any, density: Density, blur: Any = 0.0) -> tuple[Any, Any, Any]:
-    """phi, log p, log q, as `functional` takes them."""
+    """Return phi, log p and log q, as the functions of `functional` take them.
+
+    Args:
+        family: family of decoders.
+        params: parameters of the decoder.
+        density: density of the data, standard units.
+        blur: standard deviation of the noise that blurs the density, standard units.
+    """
     return (
         functools.partial(family.value, params),
         functools.partial(density.log_density, blur=blur),
@@ -62,11 +72,13 @@ def maps(family: Family, params: Any, density: Density, blur: Any = 0.0) -> tupl
 
 
 class Features(NamedTuple):
-    """What a decoder that is linear in its parameters is made of, at nodes.
+    """Features of a decoder that is linear in its parameters, at K nodes.
 
     Args:
-        value, first: (K, n) and (K, n, d), features and their derivatives.
-        bent: (n, n) mean products of their second derivatives: bending is quadratic in parameters.
+        value: features (K, n).
+        first: derivatives of the features (K, n, d).
+        bent: means (n, n) of products of second derivatives. Bending is a quadratic form of the weights with
+            this matrix.
     """
 
     value: Array
@@ -76,6 +88,7 @@ class Features(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="family")
 def _at(family: Family, nodes: Nodes) -> Features:
+    """Return the features of a family at nodes."""
     features: Any = family.decoder().features
     z = jnp.asarray(nodes.z)
 
@@ -83,7 +96,7 @@ def _at(family: Family, nodes: Nodes) -> Features:
         flat = functional.second(features, node[0]).reshape(total.shape[0], -1)
         return total + node[1] * flat @ flat.T, None
 
-    # One node after the other: second derivatives of all would fill memory.
+    # Add node by node: the second derivatives at all nodes would fill the memory.
     count = jax.eval_shape(features, z[0]).shape[0]
     bent, _ = jax.lax.scan(add, jnp.zeros((count, count)), (z, jnp.asarray(nodes.weights)))
     return Features(jax.vmap(features)(z), jax.vmap(jax.jacfwd(features))(z), bent)
@@ -100,11 +113,16 @@ def _cost(
     blur: Any,
     stiff: Any,
 ) -> Array:
-    """Minus J, with the penalty, and its gradient.
+    """Return minus J plus the bending penalty, and the gradient with respect to the parameters.
 
     Args:
-        known: where decoders are linear in features.
-        stiff: factor of the mean bending.
+        family: family of decoders.
+        params: parameters of the decoder.
+        known: features at the nodes, or None if the decoder is not linear in its parameters.
+        density: density of the data, standard units.
+        nodes: K weighted latent points.
+        blur: standard deviation of the noise that blurs the density, standard units.
+        stiff: weight of the mean bending.
     """
     phi, log_p, log_q = maps(family, params, density, blur)
     if known is None:
@@ -116,19 +134,33 @@ def _cost(
         first = jnp.einsum("knj,in->kij", known.first, params["weights"])
         bent = jnp.sum((params["weights"] @ known.bent) * params["weights"])
     energy = jax.vmap(lambda x, slope, z: functional.energy(x, slope, log_p, log_q(z)))(value, first, nodes.z)
-    # Latent coordinates of variance 1, so that the factor means the same for each latent density.
+    # Scale latent coordinates to variance 1, so that the weight means the same for each latent density.
     return stiff * VARIANCE[family.latent] ** 2 * bent - nodes.weights @ energy
 
 
 @functools.partial(jax.jit, static_argnames="family")
 def energies(family: Family, params: Any, density: Density, nodes: Nodes) -> Array:
-    """e (K,) at nodes, nats."""
+    """Return energies e (K,) at K nodes, nats.
+
+    Args:
+        family: family of decoders.
+        params: parameters of the decoder.
+        density: density of the data, standard units.
+        nodes: K weighted latent points.
+    """
     phi, log_p, log_q = maps(family, params, density)
     return jax.vmap(lambda z: functional.energy(phi(z), jax.jacfwd(phi)(z), log_p, log_q(z)))(nodes.z)
 
 
 class Climbed(NamedTuple):
-    """Parameters, iterations of all levels, and why the last one ended."""
+    """The result of an optimisation.
+
+    Args:
+        params: parameters of the decoder.
+        iterations: number of iterations for all blurs together.
+        converged: True if the last optimisation, without blur, has converged.
+        message: reason why the last optimisation ended.
+    """
 
     params: Any
     iterations: int
@@ -137,10 +169,11 @@ class Climbed(NamedTuple):
 
 
 def _stiffness(bending: float, blur: float) -> float:
-    """Factor of the bending at a blur: more in a blurred density, whose folds stay when it is sharpened.
+    """Return the weight of bending at a blur; 0 if `bending` is 0.
 
-    lambda_2 / (2 lambda_1^2), what keeps an affine map from wiggling, with the variance of the noise for
-    lambda_2 and lambda_1 of 1 in standard units.
+    A fold that appears in a blurred density remains when the blur decreases. The weight is therefore at least
+    lambda_2 / (2 lambda_1^2), which prevents wiggles of an affine map. Here lambda_2 is the variance of the
+    noise, blur^2, and lambda_1 is 1 in standard units.
     """
     return max(bending, blur**2 / 2) if bending else 0.0
 
@@ -155,18 +188,28 @@ def climb(
     most: int,
     tolerance: float,
 ) -> Climbed:
-    """Maximises the objective less the penalty, by L-BFGS, for one blur after the other.
+    """Maximise the objective minus the bending penalty by L-BFGS, for each blur in the given order.
 
     Args:
-        most: iterations for each blur.
-        tolerance: of the gradient, relative to nothing: the objective is in nats.
+        family: family of decoders.
+        start: parameters at the start.
+        density: density of the data, standard units.
+        nodes: weighted latent points.
+        blurs: standard deviations of the noise that blurs the density, standard units; the last is 0.
+        bending: weight of the mean bending, 0 or more.
+        most: largest number of iterations for each blur.
+        tolerance: absolute limit of the gradient at which an optimisation ends, nats.
+    Returns:
+        Parameters after the last blur, and how the optimisation ended.
+    Raises:
+        UsageError: if the objective or its gradient is not finite at the start.
     """
     known = _at(family, nodes) if family.decoder().features else None
     first = _cost(family, start, known, density, nodes, blurs[0], _stiffness(bending, blurs[0]))
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(first)):
         raise UsageError(
-            "the objective or its gradient is not finite at the start: a density that is zero or not smooth "
-            "near the data, or an init of less rank than latent coordinates"
+            "the objective or its gradient is not finite at the start; give a density that is positive and "
+            "smooth near the data, and an init with linearly independent columns"
         )
     flat, unravel = ravel_pytree(start)
     x, total = np.asarray(flat), 0
@@ -177,10 +220,10 @@ def climb(
             stiff = _stiffness(bending, blur)
             cost, slope = _cost(family, unravel(jnp.asarray(x)), known, density, nodes, blur, stiff)
             gradient = np.asarray(ravel_pytree(slope)[0])
-            # A step into a singular map is a step too far: the line search takes a shorter one.
+            # A singular map has no finite cost. With a huge one, the line search takes a shorter step.
             return (float(cost), gradient) if np.isfinite(cost) else (1e300, np.zeros_like(gradient))
 
-        # A blurred optimum is only where the next climb starts.
+        # The optimum of a blurred density only starts the next optimisation, so it may be rough.
         exact = 1e-15 if blur == blurs[-1] else _ROUGH
         options = {"maxiter": most, "gtol": tolerance, "ftol": exact, "maxcor": 20}
         done = minimize(value, x, jac=True, method="L-BFGS-B", options=options)
@@ -192,6 +235,7 @@ def climb(
 
 @functools.partial(jax.jit, static_argnames=("family", "low", "high"))
 def _descended(family: Family, params: Any, x: Array, start: Array, low: float, high: float) -> Array:
+    """Return the latent points (N, d) of `descended`."""
     phi = functools.partial(family.value, params)
 
     def one(x: Array, z: Array) -> Array:
@@ -199,7 +243,7 @@ def _descended(family: Family, params: Any, x: Array, start: Array, low: float, 
             z, damping = carry
             off, jacobian = x - phi(z), jax.jacfwd(phi)(z)
             slope = jacobian.T @ off
-            # Coordinates that a bound holds stay there, and leave the step to the others.
+            # Keep coordinates at a bound if the step would cross it, and move only the others.
             free = ~(((z <= low) & (slope < 0)) | ((z >= high) & (slope > 0)))
             metric = jnp.where(free[:, None] & free[None, :], jacobian.T @ jacobian, 0.0)
             size = jnp.maximum(jnp.trace(metric) / len(z), jnp.finfo(metric.dtype).tiny)
@@ -216,22 +260,38 @@ def _descended(family: Family, params: Any, x: Array, start: Array, low: float, 
 def descended(
     family: Family, params: Any, x: np.ndarray, start: np.ndarray, bounds: tuple[float, float]
 ) -> np.ndarray:
-    """Latent points (N, d) of a least distance to x (N, D), by damped Gauss-Newton steps from others."""
+    """Return latent points whose images are locally nearest to given points, by damped Gauss-Newton steps.
+
+    Args:
+        family: family of decoders.
+        params: parameters of the decoder.
+        x: points (N, D), standard units.
+        start: latent points (N, d) at which the search starts.
+        bounds: lower and upper bound of the latent coordinates.
+    Returns:
+        Latent points (N, d).
+    """
     return np.asarray(_descended(family, params, x, start, *bounds))
 
 
 def nearest(
     family: Family, params: Any, x: np.ndarray, grid: np.ndarray, bounds: tuple[float, float]
 ) -> np.ndarray:
-    """Latent points (N, d) of the points of the manifold nearest to x (N, D).
+    """Return the latent points of the points of the manifold nearest to given points.
 
     Args:
-        grid: (K, d) latent points that the search starts from: the nearest of them.
+        family: family of decoders.
+        params: parameters of the decoder.
+        x: points (N, D), standard units.
+        grid: latent points (K, d). The search for each point starts at the nearest image of the grid.
+        bounds: lower and upper bound of the latent coordinates.
+    Returns:
+        Latent points (N, d).
     """
     image = decoded(family, params, grid)
     found = []
     for part in np.array_split(x, max(1, len(x) // 2048)):
-        # All pairs of a part: squares of differences by a product.
+        # Squared distances of all pairs of a part, from one matrix product; |part|^2 does not matter.
         square = np.sum(image**2, axis=1) - 2 * part @ image.T
         found.append(descended(family, params, part, grid[np.argmin(square, axis=1)], bounds))
     return np.concatenate(found)
@@ -239,9 +299,10 @@ def nearest(
 
 @functools.partial(jax.jit, static_argnames="family")
 def _decoded(family: Family, params: Any, z: Array) -> Array:
+    """Return phi at latent points, as `decoded`."""
     return jax.vmap(functools.partial(family.value, params))(z)
 
 
 def decoded(family: Family, params: Any, z: np.ndarray) -> np.ndarray:
-    """phi at latent points (N, d): (N, D)."""
+    """Return the images (N, D) of latent points (N, d) under phi, standard units."""
     return np.asarray(_decoded(family, params, jnp.asarray(z)))

@@ -250,7 +250,7 @@ def conserved_of(params: Params) -> Params:
 
 
 def prefixed(conserved: Params, dtype: jnp.dtype) -> dict[str, Array]:
-    """Return the parameters of the family as entries of the flat dictionary, the inverse of `conserved_of`."""
+    """Return the parameters of the family as entries of the flat dictionary: inverse of `conserved_of`."""
     return {f"conserved/{k}": jnp.asarray(v, dtype) for k, v in conserved.items()}
 
 

@@ -66,7 +66,7 @@ class Fitted(Protocol):
         ...
 
     def conserved_gradients(self, states: np.ndarray) -> np.ndarray:
-        """Return gradients (K, B, M), in the frame, of the learned quantities at states (B, M) of data units."""
+        """Return gradients (K, B, M), in the frame, of learned quantities at states (B, M) of data units."""
         ...
 
     def quadratic_forms(self) -> tuple[np.ndarray, np.ndarray]:

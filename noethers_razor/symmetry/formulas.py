@@ -1,4 +1,4 @@
-"""Readable formulas: a sparse basis of the span, coefficients rounded where the evidence allows it."""
+"""Readable formulas of quadratic quantities: a sparse basis of the span with rounded coefficients."""
 
 from __future__ import annotations
 
@@ -11,21 +11,29 @@ import numpy as np
 from noethers_razor.numerics.expressions import require_sympy, symbols
 
 _LARGEST_DENOMINATOR = 4
+"""Largest denominator of a rounded coefficient."""
 _ROUNDING = 0.03
-"""A term this close to one with a rational coefficient, relative to the largest, may be rounded to it."""
+"""Largest change of a term by rounding, relative to the largest term."""
 _NEGLIGIBLE = 0.02
-"""A term below this share of the largest may be dropped."""
+"""Size below which a term may be dropped, relative to the largest term."""
 
 
 def coefficients(form: np.ndarray, linear: np.ndarray) -> np.ndarray:
-    """Monomial coefficients of x'Ax/2 + b'x: x_i x_j for i <= j row by row, then x_i; (K, D)."""
+    """Return the monomial coefficients of x'Ax/2 + b'x.
+
+    Args:
+        form: symmetric matrices A (K, M, M).
+        linear: vectors b (K, M).
+    Returns:
+        Coefficients (K, D) of x_i x_j for i <= j, row by row, then of x_i. D = M (M + 1) / 2 + M.
+    """
     rows, columns = np.triu_indices(form.shape[-1])
     factor = np.where(rows == columns, 0.5, 1.0)
     return np.concatenate([form[:, rows, columns] * factor, linear], axis=1)
 
 
 def form_of(row: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """A (M, M) and b (M,) of monomial coefficients (D,), the inverse of `coefficients`."""
+    """Return A (dim, dim) and b (dim,) of monomial coefficients (D,), the inverse of `coefficients`."""
     rows, columns = np.triu_indices(dim)
     half = np.zeros((dim, dim))
     half[rows, columns] = row[: len(rows)]
@@ -33,7 +41,7 @@ def form_of(row: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def monomials(names: Sequence[str]) -> list[str]:
-    """Names of the monomials in the order of `coefficients`."""
+    """Return the names (D,) of the monomials of M named coordinates, in the order of `coefficients`."""
     rows, columns = np.triu_indices(len(names))
     pairs = [
         f"{names[i]}^2" if i == j else f"{names[i]}*{names[j]}"
@@ -43,7 +51,10 @@ def monomials(names: Sequence[str]) -> list[str]:
 
 
 def monomial_weights(states: np.ndarray) -> np.ndarray:
-    """Standard deviation (D,) of each monomial over states (B, M): what a coefficient of 1 is worth."""
+    """Return the standard deviation (D,) of each monomial over states (B, M), at least 1e-12 of the largest.
+
+    It is the typical size of a term with coefficient 1.
+    """
     rows, columns = np.triu_indices(states.shape[-1])
     values = np.concatenate([states[:, rows] * states[:, columns], states], axis=1)
     weights = values.std(axis=0)
@@ -53,9 +64,17 @@ def monomial_weights(states: np.ndarray) -> np.ndarray:
 def shifted(
     linear: np.ndarray, form: np.ndarray, states: np.ndarray, names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The same quantities about a far-off centre: linear parts (r, M), the shift (M,), names.
+    """Express quantities x'Ax/2 + b'x in coordinates relative to the mean of the states.
 
-    Coordinates whose mean is within two spreads of zero are left alone.
+    A coordinate is shifted only if its mean is more than two standard deviations away from zero.
+
+    Args:
+        linear: vectors b (r, M).
+        form: symmetric matrices A (r, M, M).
+        states: states (B, M).
+        names: names of the M coordinates.
+    Returns:
+        Linear parts (r, M) in the shifted coordinates, the shift (M,), and the names of these coordinates.
     """
     centre, spread = states.mean(axis=0), states.std(axis=0)
     shift = np.array([float(f"{c:.3g}") for c in centre]) * (np.abs(centre) > 2 * spread)
@@ -67,7 +86,10 @@ def shifted(
 
 
 def sparse_basis(rows: np.ndarray) -> np.ndarray:
-    """Reduced row echelon form of (r, D) with the largest pivots first: the same span, many zeros."""
+    """Return a basis with many zeros of the span of rows (r, D).
+
+    It is the reduced row echelon form with the largest pivots first.
+    """
     matrix = rows / np.abs(rows).max() if rows.size else rows.copy()
     for r in range(len(matrix)):
         rest = np.abs(matrix[r:])
@@ -80,7 +102,7 @@ def sparse_basis(rows: np.ndarray) -> np.ndarray:
 
 
 def _rounded(row: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Coefficients near small rationals made equal to them; the largest term is 1 already."""
+    """Round coefficients (D,) to nearby rational numbers; the coefficient of the largest term is 1."""
     out = row.copy()
     largest = np.max(np.abs(row) * weights)
     for i, value in enumerate(row):
@@ -96,7 +118,7 @@ def _simplest(
     defect: Callable[[np.ndarray], float],
     is_open: Callable[[np.ndarray], bool],
 ) -> np.ndarray:
-    """Rounded, small terms dropped, as far as the data leave it open and the defect stays what it was."""
+    """Round coefficients and drop small terms, if the data and the bracket defect permit it."""
     size = np.abs(row) * weights
     short = np.where(size < _NEGLIGIBLE * size.max(), 0.0, row)
     limit = 1.5 * defect(row) + 1e-3
@@ -107,7 +129,7 @@ def _simplest(
 
 
 def text_of(row: np.ndarray, names: Sequence[str]) -> str:
-    """A sum of coefficients (D,) times named terms."""
+    """Return the sum of coefficients (D,) times named terms as text, without zero terms."""
     parts: list[str] = []
     for value, name in zip(row, names, strict=True):
         if value == 0:
@@ -120,7 +142,7 @@ def text_of(row: np.ndarray, names: Sequence[str]) -> str:
 
 
 def _number(value: float) -> Any:
-    """For SymPy: rational where rounding made it a small fraction."""
+    """Return a SymPy number, rational if rounding made it a small fraction."""
     sympy = require_sympy()
     near = Fraction(float(value)).limit_denominator(_LARGEST_DENOMINATOR)
     exact = abs(float(near) - value) <= 1e-9 * abs(value)
@@ -128,15 +150,24 @@ def _number(value: float) -> Any:
 
 
 def symbolic_sum(row: np.ndarray, terms: Sequence[Any]) -> Any:
-    """The SymPy sum of coefficients (D,) times terms."""
+    """Return the SymPy sum of coefficients (D,) times terms.
+
+    Raises:
+        UsageError: if SymPy is not installed.
+    """
     return require_sympy().Add(*(_number(c) * term for c, term in zip(row, terms, strict=True) if c))
 
 
 def symbolic_form(form: np.ndarray, linear: np.ndarray, names: Sequence[str], centre: np.ndarray) -> Any:
-    """The SymPy expression of x'Ax/2 + b'x about a centre (M,), in symbols of these names.
+    """Return the SymPy expression of (x - c)'A(x - c)/2 + b'(x - c).
 
+    Args:
+        form: symmetric matrix A (M, M).
+        linear: vector b (M,).
+        names: names of the symbols x.
+        centre: centre c (M,).
     Raises:
-        UsageError: without SymPy.
+        UsageError: if SymPy is not installed.
     """
     moved = [symbol - _number(c) for symbol, c in zip(symbols(names), centre, strict=True)]
     rows, columns = np.triu_indices(len(names))
@@ -145,7 +176,7 @@ def symbolic_form(form: np.ndarray, linear: np.ndarray, names: Sequence[str], ce
 
 
 def latex(expressions: Sequence[Any]) -> str | None:
-    """Named lines for a notebook; None without an expression."""
+    """Return SymPy expressions as LaTeX lines C_1, C_2, ... for a notebook; None without an expression."""
     written = require_sympy().latex
     lines = [f"C_{{{i + 1}}} &= {written(e)}" for i, e in enumerate(expressions)]
     return "$$\\begin{aligned}" + r" \\ ".join(lines) + "\\end{aligned}$$" if lines else None
@@ -159,16 +190,20 @@ def readable(
     defect: Callable[[np.ndarray], float],
     is_open: Callable[[np.ndarray], bool],
 ) -> list[tuple[str, np.ndarray]]:
-    """Formulas of a basis of the span of (r, M, M), (r, M), with their coefficients.
+    """Return formulas of a basis of the span of quadratic quantities.
 
-    What is printed is what was tested: coefficients are rounded and terms dropped only where the
-    conservation defect stays what it was, and the data leave open whether that is so.
+    Coefficients are rounded and terms are dropped only under two conditions. The bracket defect grows by at
+    most half plus 1e-3, and the data permit the simpler quantity. The tested coefficients are printed.
 
     Args:
-        names: of the M coordinates.
-        weights: (D,), see `monomial_weights`; a span does not depend on units, so neither do pivots.
-        defect: of monomial coefficients (D,), the conservation defect on held-out states.
-        is_open: whether monomial coefficients (D,) are as near to the span as it is known.
+        form: symmetric matrices A (r, M, M) of independent quantities x'Ax/2 + b'x.
+        linear: vectors b (r, M).
+        names: names of the M coordinates.
+        weights: typical sizes (D,) of monomials, see `monomial_weights`; pivots must not depend on units.
+        defect: function of coefficients (D,) that returns the bracket defect on held-out states.
+        is_open: function of coefficients (D,) that returns whether the data permit this quantity.
+    Returns:
+        Text and coefficients (D,) of each formula. Formulas with fewer operations come first.
     """
     if len(form) == 0:
         return []

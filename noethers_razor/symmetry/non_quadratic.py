@@ -1,4 +1,4 @@
-"""The report of quantities that are not all quadratic: independence, bracket defects, formulas, uncertainty."""
+"""The report of quantities that are not all quadratic: independence, defects, formulas, uncertainty."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STATES = 512
 
 
 def independent_count(gradients: np.ndarray, energy: np.ndarray) -> int:
-    """Return how many quantities with gradients (B, K, M) are independent of those before them and of H (B, M)."""
+    """Return how many gradients (B, K, M) are independent of those before them and of that of H (B, M)."""
     every = np.concatenate([energy[:, None], gradients], axis=1)
     size = np.sqrt(np.mean(np.sum(every**2, axis=-1), axis=0))[:, None]
     return independent_rank(every / np.maximum(size, 1e-300)) - 1
@@ -44,7 +44,7 @@ def _angles(gradients: np.ndarray, span: np.ndarray) -> list[float]:
 
 
 def _integrals(truth: Any) -> dict[str, Observable]:
-    """Named functions of one state, from a system, its method, or a mapping of functions or quadratic forms."""
+    """Named functions of one state, from a system, its method, or a mapping of functions or forms."""
     owner = getattr(truth, "__self__", truth)
     if hasattr(owner, "integrals"):
         return dict(owner.integrals())
@@ -81,7 +81,7 @@ def true_gradients(truth: Any, states: np.ndarray, back: np.ndarray) -> dict[str
 
 
 def _unsure(result: Fitted, directions: np.ndarray) -> Uncertainty | None:
-    """Uncertainty of combinations (K, r) of the learned quantities, whose gradients are orthonormal in the mean."""
+    """Uncertainty of combinations (K, r) of learned quantities with gradients orthonormal in the mean."""
     trajectories = result.trajectories
     if trajectories is None or not directions.shape[1]:
         return None
@@ -149,7 +149,7 @@ def _spanned(principal: np.ndarray, energy: np.ndarray) -> np.ndarray:
     """Gradients (B, j, M) that span those of learned quantities (B, K, M) and of H (B, M)."""
     size = np.sqrt(np.mean(np.sum(energy**2, axis=-1)))
     spanned = np.concatenate([principal, energy[:, None] / max(float(size), 1e-300)], axis=1)
-    # There are 2 n - 1 integrals at most. Where dependent quantities were learned, the last direction is error.
+    # There are 2 n - 1 integrals at most. If dependent quantities were learned, the last direction is error.
     _, lengths, directions = np.linalg.svd(spanned, full_matrices=False)
     return (lengths[..., None] * directions)[:, : spanned.shape[2] - 1]
 

@@ -46,8 +46,8 @@ class TruthComparison:
     """A comparison with known conserved quantities.
 
     Args:
-        angles: degrees of each true quantity to the learned span; for non-quadratic quantities the median over
-            states of the angle of its gradient to those of the learned ones and of H.
+        angles: degrees of each true quantity to the learned span. For non-quadratic quantities: median over
+            states of the angle of its gradient to the gradients of the learned ones and of H.
         largest_angle: largest of them, and of the learned quantities to the true span.
         parallelness: (rank,) of the selected quantities (paper, section 5.1); None if not quadratic.
         parallelness_all: (K,) of all learned quantities; None if not quadratic.

@@ -1,1 +1,1 @@
-"""Tests of manifold_embedding."""
+"""Tests of `noethers_razor.manifold_embedding`."""

@@ -1,4 +1,4 @@
-"""Variational manifold embeddings: what is exact, what is unbounded, and what curves give."""
+"""Tests of variational manifold embeddings: exact identities, bounds of the objective, fits of curves, messages."""
 
 import warnings
 from functools import partial
@@ -38,14 +38,14 @@ AFFINE = {"density": "gaussian", "latent": "normal", "basis": "affine", "anneal"
 
 
 def below(value, limit, what):
-    """Prints what was measured, and asserts that it is small."""
+    """Print a measured value, and assert that it is at most the limit."""
     print(f"{what}: {value:.2g} (at most {limit:g})")
     assert value <= limit, what
 
 
 @pytest.fixture(scope="module")
 def digits():
-    """Digits without the pixels that are always white."""
+    """Return the handwritten digits without the pixels that are constant."""
     x = load_digits().data
     return x[:, x.std(axis=0) > 0]
 
@@ -60,7 +60,7 @@ def normal_data(dim, count=500, seed=0):
     [VariationalManifoldEmbedding(max_iter=20, degree=2), VariationalManifoldEmbedding(1, **AFFINE)]
 )
 def test_it_is_an_estimator_of_scikit_learn(estimator, check):
-    # The checks fit few points with many a shape, where a mixture does not converge.
+    # The checks fit few points of many shapes, for which a mixture does not converge.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check(estimator)
@@ -70,7 +70,7 @@ def test_an_affine_decoder_of_a_normal_density_is_pca(digits):
     fitted = VariationalManifoldEmbedding(5, **AFFINE).fit(digits)
     pca = PCA(5).fit(digits)
     axes = fitted.params_["weights"] * fitted.scale_
-    below(subspace_angles(axes, pca.components_.T).max(), 1e-7, "largest angle to the principal space")
+    below(subspace_angles(axes, pca.components_.T).max(), 1e-7, "largest angle to the principal subspace")
     variances = np.linalg.svd(axes, compute_uv=False) ** 2 * len(digits) / (len(digits) - 1)
     below(np.abs(variances / pca.explained_variance_ - 1).max(), 1e-10, "variances, relative")
     back = fitted.inverse_transform(fitted.transform(digits))
@@ -92,7 +92,7 @@ def test_pca_is_stationary_and_its_objective_known():
     np.testing.assert_allclose(report.objective, -0.5 * np.sum(np.log(2 * np.pi * lost)), rtol=1e-10)
     for value, what in (
         (report.residual, "residual"),
-        (report.energy_spread, "spread of the energy"),
+        (report.energy_spread, "standard deviation of the energy"),
         (report.divergence, "KL"),
         (abs(report.virial), "virial"),
         (report.stein, "Stein"),
@@ -109,7 +109,7 @@ def test_ascent_from_anywhere_finds_the_principal_space():
         start = np.random.default_rng(seed).normal(size=(6, 2))
         fitted = VariationalManifoldEmbedding(2, **AFFINE, init=start, max_iter=2000, tol=1e-11).fit(x)
         sine = np.sin(subspace_angles(fitted.params_["weights"], PCA(2).fit(x).components_.T).max())
-        below(sine, 1e-6, f"sine to the principal space, start {seed}")
+        below(sine, 1e-6, f"sine of the angle to the principal subspace, start {seed}")
 
 
 def test_currents_of_any_map_and_density_close(x64):
@@ -136,7 +136,7 @@ def test_currents_of_any_map_and_density_close(x64):
         budget = jax.jit(jax.vmap(partial(functional.budget, phi, log_p, log_q, field)))(
             draw.normal(size=(50, 2))
         )
-        below(float(jnp.max(jnp.abs(budget.residual))), 1e-9, f"div j less its terms, {name}")
+        below(float(jnp.max(jnp.abs(budget.residual))), 1e-9, f"div j minus its terms, {name}")
         assert float(jnp.max(jnp.abs(budget.rate))) > 0.1
         trace = {"translation": 0.0, "rotation": 0.0, "scale": 2.0}.get(name)
         if trace is not None:
@@ -191,17 +191,21 @@ def test_a_ring_has_the_radius_and_the_current_of_theory():
 
         current = jax.vmap(partial(functional.current, phi, turn))(jnp.linspace(0, 6, 50)[:, None])
         current = np.asarray(current) / (2 * np.pi)
-    below(abs(current.mean() + 1 / (2 * np.pi)), 1e-8, "angular current of the fit, from -1/(2 pi)")
-    below(float(np.ptp(current)), 1e-8, "its spread")
+    below(
+        abs(current.mean() + 1 / (2 * np.pi)),
+        1e-8,
+        "difference of the angular current of the fit from -1/(2 pi)",
+    )
+    below(float(np.ptp(current)), 1e-8, "range of the angular current")
 
 
 def test_wiggles_have_no_bound_and_bending_is_one():
-    # phi = (z, eps sin n z) of a normal density: J grows with n at a fixed width, the penalty faster.
+    # phi = (z, eps sin n z) with a normal density: J grows with n at fixed eps, and the penalty grows faster.
     rows = wiggle_rows()
     for row in rows:
         print({name: f"{value:.4g}" for name, value in row.items()})
     assert np.all(np.diff([row["J"] for row in rows[1:]]) > 1.5)
-    # lambda_2 / (2 lambda_1^2) is enough for PCA to win.
+    # With the weight lambda_2 / (2 lambda_1^2), the map without wiggles, PCA, has the largest value.
     assert np.argmax([row["penalised"] for row in rows]) == 0
 
 
@@ -209,9 +213,9 @@ def test_wiggles_have_no_bound_and_bending_is_one():
 @pytest.mark.parametrize(("name", "limit"), [("line", 0.02), ("circle", 0.02), ("sinusoid", 0.05)])
 def test_curves_of_the_paper_are_covered_once(name, limit):
     found, _, _ = on_a_curve(name, 5)
-    below(found["off"], limit, f"mean distance to the {name}")
-    # All of the curve is reached, and nothing twice.
-    below(found["missed"], 3 * limit, f"mean distance of the {name} to it")
+    below(found["off"], limit, f"mean distance of the fit from the {name}")
+    # The fit reaches all of the curve, and covers nothing twice.
+    below(found["missed"], 3 * limit, f"mean distance of the {name} from the fit")
     assert found["folded"] == 0.0
     if name != "circle":
         assert found["spearman"] > 0.97
@@ -225,11 +229,11 @@ def test_an_arc_is_unrolled(features, seed):
     angle, fresh = arc(100 + seed, features)
     latent = fitted.transform(fresh)
     below(1 - abs(spearmanr(angle, latent[:, 0])[0]), 0.01, "1 - Spearman with the angle, fresh data")
-    # In more features more noise is left in what is fitted.
+    # With more features, the fit contains more noise.
     below(
         off_the_arc(fitted.inverse_transform(latent)),
         0.03 if features == 3 else 0.06,
-        "mean distance to the arc",
+        "mean distance from the arc",
     )
     assert fitted.noether_report().folded == folds_of_an_arc(fitted) == 0.0
 
@@ -239,13 +243,13 @@ def test_a_fit_that_folds_says_so(features):
     _, x = arc(1, features)
     fitted = VariationalManifoldEmbedding(1, degree=8, bending=0.0, anneal=(), random_state=1).fit(x)
     report, there = fitted.noether_report(), folds_of_an_arc(fitted)
-    print(f"folded: {report.folded:.2f} told, {there:.2f} there")
+    print(f"folded: {report.folded:.2f} reported, {there:.2f} measured")
     assert min(report.folded, there) > 0.1
     assert "the manifold folds" in str(report)
 
 
 def by_hand(fitted, image):
-    """An embedding whose decoder is a polynomial of the images (K, D) of its latent points."""
+    """Return the embedding with the decoder that fits given images (K, D) of its nodes best."""
     features = jax.vmap(fitted._family.decoder().features)(jnp.asarray(fitted._nodes.z))
     powers = np.concatenate([np.ones((len(features), 1)), features], axis=1)
     found = np.linalg.lstsq(powers, (image - fitted.mean_) / fitted.scale_)[0]
@@ -256,15 +260,15 @@ def by_hand(fitted, image):
 @pytest.mark.filterwarnings("ignore:the fit has not converged")
 @pytest.mark.parametrize("dim", [1, 2, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (3, 4, 5))])
 def test_folds_are_seen_in_any_dimension(dim):
-    # A sheet whose first coordinate turns back at two places, and one that is stretched.
+    # Test a surface whose first coordinate turns back at two places, and a stretched surface without folds.
     x = np.random.default_rng(8).normal(size=(600, dim + 1)) * [*[1.0] * dim, 0.1]
     fitted = VariationalManifoldEmbedding(dim, degree=3, density="gaussian", max_iter=1).fit(x)
     z = fitted._nodes.z
     for size, there in ((0.1, 0.37), (0.5, 0.82)):
         first = z[:, :1] ** 3 - size * z[:, :1]
         report = by_hand(fitted, np.concatenate([first, z[:, 1:], 0 * first], axis=1)).noether_report()
-        print(f"folded: {report.folded:.2f} told, {there} there, {dim} dimensions")
-        # Beside a crease, where nothing lies above yet, the crease itself is near.
+        print(f"folded: {report.folded:.2f} reported, {there} expected, {dim} dimensions")
+        # The reported share may be larger: near a crease, points without a part above them count as folded.
         assert there - 0.05 < report.folded < there + 0.15
     stretched = z * np.linspace(10, 1, dim)
     flat = by_hand(fitted, np.concatenate([stretched, 0 * z[:, :1]], axis=1)).noether_report()
@@ -274,7 +278,8 @@ def test_folds_are_seen_in_any_dimension(dim):
 @pytest.mark.filterwarnings("ignore:the fit has not converged")
 @pytest.mark.parametrize("gap", [0.1, 0.8])
 def test_two_sheets_with_a_valley_between_are_no_fold(gap):
-    # An ellipse of two bars in noise of .1: from a distance of .2 on the density tells them apart.
+    # The ellipse covers two bars with noise .1. The density has a valley between them if their distance exceeds
+    # .2.
     def log_p(x):
         return jax.nn.logsumexp(jnp.asarray([-50 * (x[1] - h) ** 2 for h in (-gap / 2, gap / 2)]))
 
@@ -294,7 +299,7 @@ def test_two_sheets_with_a_valley_between_are_no_fold(gap):
 
 @pytest.mark.filterwarnings("ignore:the fit has not converged")
 def test_a_way_through_a_void_is_no_fold():
-    # A Z between two bars: no data are where its stroke is, though nothing but a slope lies between.
+    # The manifold is a Z on two bars. There are no data on its diagonal, and no valley next to it.
     def log_p(x):
         return jax.nn.logsumexp(jnp.asarray([-200 * (x[1] - h) ** 2 for h in (-0.6, 0.6)]))
 
@@ -312,7 +317,7 @@ def test_a_way_through_a_void_is_no_fold():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_saddle_is_covered_once(seed):
-    # In two of these, and without more bending in blurred densities, the sheet folds.
+    # Without the additional bending in blurred densities, the surface folds for two of these seeds.
     x = saddle(seed)
     fitted = VariationalManifoldEmbedding(2, random_state=seed).fit(x)
     assert fitted.noether_report().folded == 0.0
@@ -369,7 +374,7 @@ def test_units_do_not_matter_and_fits_that_end_early_say_so():
     np.testing.assert_allclose(small.transform(x * 1e-6), large.transform(x * 1e6), atol=1e-6)
     with pytest.warns(ConvergenceWarning, match="has not converged"):
         early = VariationalManifoldEmbedding(1, degree=4, max_iter=1, random_state=0).fit(x)
-    assert "the climb had not ended" in str(early.noether_report())
+    assert "the optimisation has not converged" in str(early.noether_report())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         few = VariationalManifoldEmbedding(1, random_state=0).fit(X[:20])
@@ -384,7 +389,7 @@ def test_modules_of_flax_bend_too():
         def __call__(self, z):
             return nn.Dense(3, param_dtype=jnp.float64)(nn.tanh(nn.Dense(16, param_dtype=jnp.float64)(z)))
 
-    # A list of layers makes a module without a hash.
+    # A module with a list of layers has no hash.
     layers = nn.Sequential(
         [nn.Dense(4, param_dtype=jnp.float64), nn.tanh, nn.Dense(3, param_dtype=jnp.float64)]
     )
@@ -427,18 +432,18 @@ WRONG = {
     "latent": ({"latent": "sphere"}, X, "latent 'sphere'; expected one of normal, uniform, circle"),
     "circle": ({"latent": "circle", "basis": "fourier", "n_components": 2}, X, "'circle' has one dimension"),
     "basis": ({"basis": "splines"}, X, "basis 'splines'; expected"),
-    "fourier": ({"basis": "fourier"}, X, "fourier goes with a circle"),
+    "fourier": ({"basis": "fourier"}, X, "if and only if latent is 'circle'"),
     "degree": ({"degree": 0}, X, "degree = 0"),
     "bending": ({"bending": -1.0}, X, "bending = -1"),
     "anneal": ({"anneal": (0.1, -0.1)}, X, "anneal = "),
-    "words": ({"anneal": "slowly"}, X, "anneal = 'slowly'; expected deviations"),
+    "words": ({"anneal": "slowly"}, X, "anneal = 'slowly'; expected standard deviations"),
     "none": ({"max_iter": None}, X, "max_iter = None; expected a whole number of 1 or more"),
     "half": ({"max_iter": 2.5}, X, "max_iter = 2.5"),
     "tolerance": ({"tol": float("nan")}, X, "tol = nan; expected a number of 0 or more"),
     "components": ({"mixture_components": None}, X, "mixture_components = None"),
     "array": ({"density": np.ones(3)}, X, "density ndarray; expected"),
     "array as basis": ({"basis": np.ones(3)}, X, "basis ndarray; expected"),
-    "rank": ({"init": np.zeros((3, 1))}, X, "init of rank 0; expected 1 direction"),
+    "rank": ({"init": np.zeros((3, 1))}, X, "init of rank 0; expected rank 1"),
     "zero": ({"density": lambda x: 1 / 0}, X, "cannot be traced by jax"),
     "init": ({"init": "random"}, X, "init = 'random'"),
     "number": ({"anneal": 0.1, "bending": float("nan")}, X, "bending = nan"),
@@ -447,7 +452,11 @@ WRONG = {
     "numpy": ({"density": lambda x: -float(np.sum(np.asarray(x) ** 2))}, X, "cannot be traced by jax"),
     "unfitted": ({"density": GaussianMixture(2)}, X, "GaussianMixture is not fitted"),
     "not finite": ({"density": lambda x: jnp.log(x[0] - 100)}, X, "not finite at the start"),
-    "many polynomials": ({"n_components": 2, "degree": 60}, X, "has 1888 polynomials; lower it"),
+    "many polynomials": (
+        {"n_components": 2, "degree": 60},
+        X,
+        "has 1888 polynomials, too many; lower degree",
+    ),
     "shape": ({"init": np.ones((2, 2))}, X, r"init of shape \(2, 2\)"),
 }
 

@@ -1,6 +1,6 @@
-"""Marks of the house: sizes of files and functions, rooms, layers, lengths of texts. `make house` prints them.
+"""Marks of the house: sizes of files and functions, rooms, layers, lengths of texts, for `make house`.
 
-Everything is read from the source with `ast`, so that an import inside a function or for type checking counts.
+They are read from the source with `ast`, so that an import inside a function or for type checking counts.
 """
 
 import ast
@@ -32,7 +32,7 @@ LAYERS = {
     "cli": 8,
     "__init__": 9,
 }
-"""Room (a folder, whose files may import each other, or a file of the root) -> layer. Imports go strictly down."""
+"""Room (a folder, whose files may import each other, or a file) -> layer. Imports go strictly down."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 MOST = {
     "modules in the root": 8,

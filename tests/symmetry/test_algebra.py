@@ -1,4 +1,4 @@
-"""Names of Lie algebras: right ones or none, whatever the basis, the coordinates and the noise."""
+"""Names of Lie algebras are right or None in any basis and coordinates, and at any noise."""
 
 import numpy as np
 import pytest
@@ -11,14 +11,14 @@ from noethers_razor.symmetry.span import span_of
 
 
 def named(form, linear):
-    """The algebra of a span in the coordinates it is given in."""
+    """Return the algebra of a span, with a moment that keeps the coordinates."""
     moment = np.eye(form.shape[-1] + 1) / form.shape[-1]
     span = span_of(form, linear, moment)
     return analyse(span.form, span.linear, moment)
 
 
 def embedded(form, linear, dof, first):
-    """Quantities of few degrees of freedom as those of the ones from ``first`` on."""
+    """Return quantities in a larger phase space, on the degrees of freedom that start at ``first``."""
     own = form.shape[-1] // 2
     place = np.concatenate([first + np.arange(own), dof + first + np.arange(own)])
     wide_form, wide_linear = np.zeros((len(form), 2 * dof, 2 * dof)), np.zeros((len(form), 2 * dof))
@@ -28,7 +28,7 @@ def embedded(form, linear, dof, first):
 
 
 def side_by_side(*parts):
-    """Parts (form, linear) on degrees of freedom of their own."""
+    """Return the union of parts (form, linear), each on its own degrees of freedom."""
     dof, first, found = sum(part[0].shape[-1] // 2 for part in parts), 0, []
     for part in parts:
         found.append(embedded(*part, dof, first))
@@ -43,7 +43,7 @@ def test_names_do_not_depend_on_basis_coordinates_or_noise(name, noise, right):
     assert all(one.name in (name, None) for one in found)
     assert sum(one.name == name for one in found) >= right
     if len(found[0].structure) > 1 and noise:
-        # How far a span is from closing tells how wrong its generators are.
+        # The closure defect determines the error of the generators.
         assert all(noise / 2 < one.noise < 2 * noise for one in found)
 
 
@@ -72,7 +72,7 @@ def test_all_quadratic_forms_are_symplectic(n):
 
 
 def test_forms_that_keep_an_indefinite_metric():
-    # q1 p2 + q2 p1 and so on: boosts and a rotation of three coordinates.
+    # Two boosts, such as q1 p3 + q3 p1, and one rotation of three coordinates.
     def moves(i, j, sign):
         form = np.zeros((6, 6))
         form[i, 3 + j] = form[3 + j, i] = 1.0
@@ -86,7 +86,7 @@ def test_forms_that_keep_an_indefinite_metric():
 
 
 def test_what_is_not_in_the_table_is_not_named():
-    # All quadratic observables: symplectic forms and translations, no direct sum.
+    # All quadratic observables: sp(4,R) and translations, which are not a direct sum.
     found = named(*basis(4))
     assert found.name is None and found.invariants.open
     assert found.invariants.radical == 4
@@ -104,7 +104,7 @@ def test_invariants_of_nilpotent_and_soluble_algebras():
 
 def test_an_open_span_is_completed():
     form, linear = unitary(2)
-    # R and F of two oscillators: their bracket, the difference of the energies, is missing.
+    # Two of four quantities of two oscillators. Their bracket, the difference of the energies, is missing.
     pair = np.abs(np.einsum("kii->ki", form)).sum(axis=1) == 0
     found = named(form[pair], linear[pair])
     assert found.name is None and found.closure_defect > 0.9
@@ -124,7 +124,7 @@ def test_one_oscillator_and_nothing():
 
 
 def test_what_commutes_as_a_whole_is_named_though_noise_leaves_its_brackets_open():
-    # Learned actions of three oscillators: their brackets are all noise, but lie mostly along one direction.
+    # Learned actions of three oscillators. Their brackets are noise, but mostly along one direction.
     c = np.zeros((3, 3, 3))
     c[0, 2], c[1, 2] = (5e-4, 4e-4, -3e-4), (4e-4, 3e-4, -3e-4)
     c -= c.transpose(1, 0, 2)
@@ -135,7 +135,7 @@ def test_what_commutes_as_a_whole_is_named_though_noise_leaves_its_brackets_open
 
 @pytest.mark.parametrize("seed", range(5))
 def test_an_error_that_is_not_random_leaves_commuting_quantities_commuting(seed):
-    # Learned energies of three oscillators: what they are in error by is alike for all.
+    # Learned energies of three oscillators. Their quadratic parts have one common error.
     rng = np.random.default_rng(seed)
     forms = np.stack([np.diag(np.tile(np.eye(3)[i], 2)) for i in range(3)])
     error = rng.normal(size=(6, 6))

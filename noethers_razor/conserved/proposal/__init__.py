@@ -1,1 +1,1 @@
-"""Proposals: which quantities are constant along trajectories, independent and sparse."""
+"""Proposals: quantities that are constant along trajectories, independent and sparse."""

@@ -1,9 +1,10 @@
-"""Observables that vary least along the trajectories, by one eigenproblem.
+"""Quadratic observables that vary least along the trajectories, from one eigenproblem.
 
-S c = w N c with S the scatter of phi_i along each trajectory and N = mean grad phi_i . Sigma grad phi_j for
-noise of covariance Sigma. Noise on the states adds the same w to every observable, so that it does not turn
-the conserved ones, and w of a conserved one is the noise itself. No derivative is estimated, and differences
-over whole trajectories show a false quantity long before those over one transition do.
+The problem is S c = w N c. S is the scatter of the features phi along each trajectory. N is the mean of
+grad phi_i . Sigma grad phi_j for noise of covariance Sigma. Noise on the states adds the same w to every
+observable, so it does not rotate the conserved ones. The w of a conserved observable is the noise itself.
+The defect of a candidate is the noise that would make it vary as much as it does. No derivative is estimated.
+Whole trajectories reveal a false quantity better than single transitions.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from noethers_razor.mechanics.quadratic_form import (
     second_moment,
 )
 
-DOUBT, _SHARPNESS = 1.5, 32
-"""A defect this many times the noise halves the initial orbit. The step is sharp: the small step size of a
-proposal would not mend an orbit that a defect near the noise had shortened."""
+DOUBT = 1.5
+"""Defect relative to the noise at which the initial orbit has half its length."""
+_SHARPNESS = 32
+"""Power of the step at `DOUBT`. Training has a small step size and does not restore a shortened orbit."""
 _FOLDS = 5
+"""Number of folds that measure defects on data that did not choose the candidates."""
 
 
 def centred(values: np.ndarray, trajectory: np.ndarray) -> np.ndarray:
-    """Values (N, D) less their mean on each trajectory."""
+    """Return values (N, D) minus their mean on each trajectory, for trajectory numbers (N,)."""
     labels, place, count = np.unique(trajectory, return_inverse=True, return_counts=True)
     sums = np.zeros((len(labels), values.shape[1]))
     np.add.at(sums, place, values)
@@ -39,27 +42,57 @@ def centred(values: np.ndarray, trajectory: np.ndarray) -> np.ndarray:
 
 
 def scatter(values: np.ndarray, trajectory: np.ndarray) -> tuple[np.ndarray, int]:
-    """Squares and products (D, D) of values (N, D) about their mean on each trajectory, and degrees of freedom."""
+    """Return the scatter of values along trajectories.
+
+    Args:
+        values: values (N, D).
+        trajectory: number of the trajectory of each row (N,).
+    Returns:
+        Sums of products (D, D) of deviations from the mean of each trajectory, and the degrees of freedom.
+    """
     off = centred(values, trajectory)
     return off.T @ off, len(values) - len(np.unique(trajectory))
 
 
 def stretches(trajectory: np.ndarray, parts: int) -> np.ndarray:
-    """In which (N,) of so many equal stretches of its trajectory each state is."""
+    """Divide each trajectory into equal stretches.
+
+    Args:
+        trajectory: number of the trajectory of each state (N,).
+        parts: number of stretches of a trajectory.
+    Returns:
+        Number (N,) of the stretch of each state, from 0.
+    """
     _, place, count = np.unique(trajectory, return_inverse=True, return_counts=True)
     first = np.concatenate([[0], np.cumsum(count)[:-1]])
     return np.asarray((np.arange(len(trajectory)) - first[place]) * parts // count[place])
 
 
 def folds(trajectory: np.ndarray) -> np.ndarray:
-    """Parts (N,) of the data, 0 to 4: whole trajectories, or stretches of them where there are few."""
+    """Assign states to five folds.
+
+    A fold consists of whole trajectories. If there are fewer than five, it consists of stretches of them.
+
+    Args:
+        trajectory: number of the trajectory of each state (N,).
+    Returns:
+        Fold (N,) of each state, 0 to 4.
+    """
     labels, place = np.unique(trajectory, return_inverse=True)
     return np.asarray(place % _FOLDS) if len(labels) >= _FOLDS else stretches(trajectory, _FOLDS)
 
 
 def held_out_defects(values: np.ndarray, trajectory: np.ndarray, count: int) -> np.ndarray:
-    """Root-mean-square deviations (count,) along trajectories of the combinations of values (N, D) that vary
-    least, each on the fifth of the data that did not choose it.
+    """Return held-out deviations of the combinations of values that vary least along trajectories.
+
+    Each fold tests the combinations that the other folds choose.
+
+    Args:
+        values: values (N, D) of observables.
+        trajectory: number of the trajectory of each state (N,).
+        count: number of combinations.
+    Returns:
+        Root-mean-square deviations (count,), in the order of the deviations on the data that choose.
     """
     fold = folds(trajectory)
     total, degrees = np.zeros(count), 0
@@ -72,22 +105,29 @@ def held_out_defects(values: np.ndarray, trajectory: np.ndarray, count: int) -> 
 
 
 CREDIBLE = 0.5
-"""Length from which on a candidate counts as credible, see `credible_length`."""
+"""Smallest initial orbit length of a candidate that counts as constant, see `credible_length`."""
 
 
 def credible_length(defect: np.ndarray, expected: float | np.ndarray) -> np.ndarray:
-    """Orbit lengths (K,) between 0 and 1 that defects leave credible: 1/2 at 1.5 times the noise."""
+    """Return the initial orbit lengths of candidates.
+
+    Args:
+        defect: defects (K,) of the candidates.
+        expected: noise of the data.
+    Returns:
+        Lengths (K,) between 0 and 1: 1 for small defects, 1/2 at 1.5 times the noise, 0 for large ones.
+    """
     ratio = defect / (DOUBT * np.maximum(expected, 1e-12))
-    # A ratio above 100 leaves nothing, and its power might overflow.
+    # Above a ratio of 100 the length is zero, and the power may overflow.
     return np.asarray(1.0 / (1.0 + np.minimum(ratio, 100.0) ** _SHARPNESS))
 
 
 class Observables(NamedTuple):
-    """Quadratic observables that move data, the mean product of whose gradients is one in units of noise.
+    """Quadratic observables that move data, orthonormal in the mean product of gradients in units of noise.
 
     Args:
-        weights: (k, D) of the elements of `basis`.
-        rows: (k, E) their embedded vectors.
+        weights: weights (k, D) of the elements of `basis`.
+        rows: embedded vectors (k, E) of the observables.
     """
 
     weights: np.ndarray
@@ -95,11 +135,16 @@ class Observables(NamedTuple):
 
     @classmethod
     def of(cls, trajectories: FrameTrajectories, moment: np.ndarray) -> Observables:
-        """All of them, embedded with a second moment of the states."""
+        """Return all observables that move the data.
+
+        Args:
+            trajectories: trajectories in the frame, with their noise.
+            moment: second moment (M+1, M+1) of the states, see `second_moment`.
+        """
         form, linear = basis(trajectories.states.shape[-1])
         rows = embed(form, linear, moment)
         moving = moving_combinations(rows)
-        # Gradients in coordinates in which noise is isotropic, and of deviation 1 in the mean.
+        # Express gradients in coordinates where the noise is isotropic, with mean standard deviation 1.
         root = trajectories.noise_root.T
         noisy = embed(root @ form, linear @ root.T, moment)
         noisy *= np.sqrt(np.mean(np.sum(trajectories.states**2, axis=-1)))
@@ -108,31 +153,41 @@ class Observables(NamedTuple):
         return cls(weights, weights @ rows)
 
     def values(self, states: np.ndarray) -> np.ndarray:
-        """Of states (N, M): (N, k)."""
+        """Return the values (N, k) of the observables at states (N, M)."""
         return np.asarray(basis_values(states) @ self.weights.T)
 
 
 def as_forms(weights: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Observables from weights (K, D) of the elements of `basis`: (K, M, M), (K, M)."""
+    """Return quadratic observables from weights of the elements of `basis`.
+
+    Args:
+        weights: weights (K, D).
+        dim: dimension M of phase space.
+    Returns:
+        Symmetric matrices A (K, M, M) and linear parts b (K, M).
+    """
     form, linear = basis(dim)
     return np.einsum("kd,dij->kij", weights, form), weights @ linear
 
 
 def candidates(trajectories: FrameTrajectories, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The quadratic observables that vary least along the trajectories, orthogonal and of displacement 1.
+    """Return the quadratic observables that vary least along the trajectories.
+
+    They are orthonormal in displacement, see `embed`.
 
     Args:
-        trajectories: in the frame.
-        count: how many to return, fewer when the states move fewer.
+        trajectories: trajectories in the frame, with their noise.
+        count: number of candidates. There are fewer if fewer observables move the data.
     Returns:
-        forms (k, M, M), linear parts (k, M) and their defects (k,): root-mean-square deviations along trajectories
-        relative to the gradient in units of the noise, on data that did not choose them.
+        Symmetric matrices A (k, M, M), linear parts b (k, M) and defects (k,). A defect is the root mean
+        square of deviations along trajectories, relative to the gradient in units of noise. It is measured on
+        data that did not choose the candidate.
     """
     observables = Observables.of(trajectories, second_moment(trajectories.states))
     values = observables.values(trajectories.states)
     _, turned = np.linalg.eigh(scatter(values, trajectories.trajectory)[0])
     turned = turned[:, :count].T
-    # Orthogonal in displacement, each in the span of those before it and itself.
+    # Orthonormalise in displacement. Each candidate stays in the span of itself and the previous ones.
     triangle = np.asarray(np.linalg.qr((turned @ observables.rows).T, mode="r"))
     weights = np.linalg.solve(triangle.T, turned @ observables.weights)
     defect = held_out_defects(values, trajectories.trajectory, len(weights))
@@ -142,35 +197,43 @@ def candidates(trajectories: FrameTrajectories, count: int) -> tuple[np.ndarray,
 def least_varying(
     values: np.ndarray, gradients: np.ndarray, trajectories: FrameTrajectories
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Combinations (k, k) of observables by how they vary along trajectories, least first, and defects (k,).
+    """Order combinations of observables by their variation along trajectories.
 
     Args:
-        values: (N, k) at the states of the trajectories.
+        values: values (N, k) of the observables at the states of the trajectories.
         gradients: gradients (k, B, M) at some of the states, orthonormal in displacement.
-        trajectories: in the frame.
+        trajectories: trajectories in the frame, with their noise.
+    Returns:
+        Combinations as rows (k, k), the least varying first, and their defects (k,).
     """
     noisy = gradients @ trajectories.noise_root
     rows = noisy.reshape(len(gradients), noisy.shape[1] * noisy.shape[2])
     metric = np.linalg.cholesky(rows @ rows.T / gradients.shape[1])
     total, degrees = scatter(np.linalg.solve(metric, values.T).T, trajectories.trajectory)
     squares, turned = np.linalg.eigh(total / max(degrees, 1))
-    # Rows orthonormal in displacement, each in the span of those before it and itself.
+    # Make rows orthonormal in displacement. Each stays in the span of itself and the previous ones.
     weights, _ = np.linalg.qr(np.linalg.solve(metric.T, turned))
     return weights.T, np.sqrt(np.maximum(squares, 0.0))
 
 
 def proposal(trajectories: FrameTrajectories, count: int) -> Proposal:
-    """The `candidates`, each as long as its defect leaves it credible; count says how many.
+    """Return the proposal of the quadratic `candidates`, with orbit lengths from `credible_length`.
 
-    One quantity alone has the interval as its orbit, and a rotation must close on it: it is given its
-    natural unit of tau instead of displacement 1.
+    The orbit of a single quantity is an interval, on which a rotation must close. Such a quantity therefore
+    gets its natural unit of tau instead of displacement 1.
+
+    Args:
+        trajectories: trajectories in the frame, with their noise.
+        count: number K of quantities.
+    Returns:
+        Parameters, defects and orbit lengths of K quantities.
     """
     form, linear, defect = candidates(trajectories, count)
     length = credible_length(defect, trajectories.deviation)
     if count == 1:
         scale = orbit_scale(form, linear, trajectories.states)
         form, linear = form / scale[:, None, None], linear / scale[:, None]
-    # Observables that move no datum leave their places empty: the bound could not tell them apart.
+    # Fill up with zeros: the bound cannot distinguish observables that move no data.
     empty = count - len(defect)
     params = {
         "form": jnp.asarray(np.pad(form * length[:, None, None], [(0, empty), (0, 0), (0, 0)])),

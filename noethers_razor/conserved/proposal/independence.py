@@ -1,8 +1,8 @@
-"""Functionally independent functions among those that vary least along trajectories.
+"""Functionally independent quantities among the functions that vary least along trajectories.
 
-Products and functions of conserved quantities are conserved too, so what is constant spans many functions of
-few independent ones. Independence is a matter of gradients at each state: a function of others has its
-gradient in their span there.
+Functions of conserved quantities are conserved too. So the constant functions are many, but few of them are
+independent. Gradients decide on independence: a function of other functions has its gradient in the span of
+their gradients at each state.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_lengt
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 
 INDEPENDENT = 0.05
-"""Share of a squared gradient, in the mean, that lies off the gradients of others from which on it is new."""
+"""Smallest share of the mean squared gradient off the gradients of others, for an independent function."""
 _PARALLEL = 0.2
-"""Share of the larger of two gradients by which the other may lie off it for both to count as one direction:
-what is known of a third from their difference is known five times worse."""
+"""Smallest singular value of known gradients, relative to the largest, that counts as a direction.
+
+A direction that follows from the difference of two such gradients has five times their error.
+"""
+# Cubics in exponentials, 100 trajectories: after three rescalings, held-out defects are up to 4 times the
+# noise; after six, at most 1.3 times.
 _BALANCING = 8
-"""Turns of scaling. After three, cubics in exponentials still had held-out defects of up to four times the
-noise on a hundred trajectories; after six of at most 1.3 times."""
+"""Number of rescalings in `balanced`."""
 NOTHING = 1e-3
-"""Share of the noise below which a deviation counts as none."""
+"""Deviation that counts as zero, relative to the noise."""
 _TRIVIAL = 1e-8
-"""Share of the largest squared gradient below which a combination of features moves no datum."""
+"""Threshold relative to the largest squared change by noise; noise does not move combinations below it."""
 
 
 class Features(NamedTuple):
-    """D functions on phase space, sampled.
+    """Samples of D functions on phase space.
 
     Args:
-        values: (N, D) at the states of the trajectories.
-        shaken: (N, D) their changes when noise of the trajectories' law is added to the states.
+        values: values (N, D) at the states of the trajectories.
+        shaken: changes (N, D) of the values by more noise of the same distribution on the states.
         gradients: gradients (B, D, M) at some of the states.
-        curvature: (D, D) mean inner products of second derivatives: the simpler of two functions has less.
+        curvature: mean inner products (D, D) of second derivatives, which are smaller for simpler functions.
         size: root-mean-square length of a state.
     """
 
@@ -48,30 +51,39 @@ class Features(NamedTuple):
 
 
 def off_span(gradients: np.ndarray, others: np.ndarray, least: float = 1e-3) -> np.ndarray:
-    """The parts of gradients (B, k, M) that lie off the span of others (B, j, M) at each state.
+    """Return the parts of gradients orthogonal to the span of other gradients at each state.
 
     Args:
-        least: singular value of the others, relative to typical largest ones, that counts as a direction.
+        gradients: gradients (B, k, M).
+        others: other gradients (B, j, M).
+        least: smallest singular value of the others that counts as a direction, relative to the root mean
+            square over states of the largest one.
+    Returns:
+        Parts (B, k, M).
     """
     if not others.shape[1]:
         return gradients
     _, values, basis = np.linalg.svd(others, full_matrices=False)
-    # A gradient that all but vanishes has no direction.
+    # A nearly vanishing gradient has no direction.
     basis = basis * (values > least * np.sqrt(np.mean(values[:, :1] ** 2)))[..., None]
     return gradients - (gradients @ np.swapaxes(basis, 1, 2)) @ basis
 
 
 def gram(gradients: np.ndarray) -> np.ndarray:
-    """Mean inner products (D, D) of gradients (B, D, M)."""
+    """Return the mean inner products (D, D) of gradients (B, D, M)."""
     flat = np.swapaxes(gradients, 0, 1).reshape(gradients.shape[1], -1)
     return np.asarray(flat @ flat.T / len(gradients))
 
 
 def balanced(features: Features, trajectory: np.ndarray) -> Features:
-    """Values and changes by noise scaled by one number a trajectory, so that no few trajectories outweigh the others.
+    """Return features with values and changes by noise scaled, so that trajectories have about equal weight.
 
-    High powers are largest on the far-off trajectories, of which there are few: what is constant on those alone
-    would pass for constant. Scatter and noise of a trajectory are scaled alike, so that a constant stays one.
+    Otherwise high powers are dominated by a few distant trajectories, and a feature that is constant only on
+    those is accepted. Values and changes on one trajectory get the same factor, so constants stay constant.
+
+    Args:
+        features: features at N states.
+        trajectory: number of the trajectory of each state (N,).
     """
     values, shaken = features.values, features.shaken
     _, place, count = np.unique(trajectory, return_inverse=True, return_counts=True)
@@ -84,22 +96,22 @@ def balanced(features: Features, trajectory: np.ndarray) -> Features:
 
 
 def _whitening(moment: np.ndarray) -> np.ndarray:
-    """Combinations (D, k) in which a second moment (D, D) of changes by noise is one."""
+    """Return combinations (D, k) in which a second moment (D, D) of changes by noise is the identity."""
     values, vectors = np.linalg.eigh(moment)
     moving = values > _TRIVIAL * values[-1]
     return np.asarray(vectors[:, moving] / np.sqrt(values[moving]))
 
 
 class Moments(NamedTuple):
-    """Second moments of features, by the parts of the data that are held out in turn, and of the rest.
+    """Second moments of features on each of P held-out parts of the data and, last, on all data.
 
     Args:
-        along: (P + 1, D, D) scatter along trajectories, the last where nothing is held out.
-        degrees: (P + 1,) their degrees of freedom.
-        shaken: (P + 1, D, D) mean products of changes by noise, over the squared deviation of the noise.
-        gradients: (D, D) of gradients, relative to the size of the data.
-        curvature: (D, D), see `Features`.
-        deviation: of the noise.
+        along: scatter (P + 1, D, D) along trajectories.
+        degrees: degrees of freedom (P + 1,) of the scatter.
+        shaken: mean products (P + 1, D, D) of changes by noise, divided by the variance of the noise.
+        gradients: mean inner products (D, D) of gradients, relative to the size of the data.
+        curvature: mean inner products (D, D) of second derivatives.
+        deviation: standard deviation of the noise.
     """
 
     along: np.ndarray
@@ -110,7 +122,7 @@ class Moments(NamedTuple):
     deviation: float
 
     def of(self, columns: np.ndarray) -> Moments:
-        """Of some of the features."""
+        """Return the moments of the features with these indices (d,)."""
         here = (..., columns[:, None], columns[None])
         return self._replace(
             along=self.along[here],
@@ -120,19 +132,25 @@ class Moments(NamedTuple):
         )
 
     def without(self, part: int) -> tuple[np.ndarray, int]:
-        """Scatter and degrees of freedom of all data but a part."""
+        """Return the scatter (D, D) and degrees of freedom of all data except one part."""
         return self.along[-1] - self.along[part], int(self.degrees[-1] - self.degrees[part])
 
     def defects(self, part: int, columns: np.ndarray) -> np.ndarray:
-        """Defects (k,), squared, of combinations (D, k) on a part of the data."""
+        """Return the squared defects (k,) of combinations (D, k) on a part of the data, or on all with -1."""
         above = np.einsum("dk,de,ek->k", columns, self.along[part], columns)
         below = np.einsum("dk,de,ek->k", columns, self.shaken[part], columns)
-        # Without noise rounding alone is left, of either sign.
+        # Without noise these are rounding errors of either sign.
         return np.asarray(np.maximum(above, 0.0) / max(self.degrees[part], 1) / np.maximum(below, 1e-300))
 
 
 def moments_of(features: Features, trajectories: FrameTrajectories, parts: Sequence[int]) -> Moments:
-    """The moments of features on trajectories; the parts of `folds` must not have made the features."""
+    """Compute the moments of features on trajectories.
+
+    Args:
+        features: features at the states of the trajectories.
+        trajectories: trajectories in the frame, with their noise.
+        parts: numbers of the `folds` to hold out. The features must not be trained on these folds.
+    """
     fold = folds(trajectories.trajectory)
     along, degrees, shaken = [], [], []
     for inside in [*(fold == part for part in parts), np.full(len(fold), True)]:
@@ -152,11 +170,12 @@ def moments_of(features: Features, trajectories: FrameTrajectories, parts: Seque
 
 
 class ConstantSpace(NamedTuple):
-    """Combinations of features that vary along trajectories by no more than noise.
+    """Combinations of features that vary along trajectories by no more than the noise.
 
     Args:
-        rows: (m, D), orthonormal in displacement relative to the size of the data.
-        excess: ratio of held-out to own deviations: what is chosen among many looks more constant than it is.
+        rows: coefficients (m, D), orthonormal in displacement relative to the size of the data.
+        excess: ratio of held-out deviations to deviations on all data, at least 1. The choice among many
+            combinations makes the chosen ones look more constant than they are.
     """
 
     rows: np.ndarray
@@ -164,9 +183,9 @@ class ConstantSpace(NamedTuple):
 
 
 def constant_space(moments: Moments) -> ConstantSpace:
-    """The combinations whose held-out defects the noise makes credible.
+    """Return the combinations whose held-out defects the noise explains.
 
-    In the median over parts: one that holds the trajectory farthest off is extrapolated to.
+    A defect is the median over parts, because the part with the most distant trajectory needs extrapolation.
     """
     deviation = moments.deviation
     whiten = _whitening(moments.shaken[-1])
@@ -179,7 +198,7 @@ def constant_space(moments: Moments) -> ConstantSpace:
     count = int(np.sum(credible_length(np.maximum.accumulate(out), deviation) >= CREDIBLE))
     if not count:
         return ConstantSpace(np.zeros((0, len(columns))), 1.0)
-    # Exact polynomials of clean data vary by nothing, which leaves no ratio.
+    # Exact polynomials do not vary on data without noise: avoid a ratio of zeros.
     least = (NOTHING * deviation) ** 2
     excess = float(np.sqrt(np.mean(out[:count] ** 2 + least) / np.mean(squares[:count] + least)))
     rows = columns[:, :count].T
@@ -188,18 +207,23 @@ def constant_space(moments: Moments) -> ConstantSpace:
 
 
 def _least(along: np.ndarray, degrees: int, whiten: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Squared defects, least first, and combinations as columns, of those that noise moves."""
+    """Return squared defects (k,), the smallest first, and combinations (D, k) that noise moves."""
     squares, turned = np.linalg.eigh(whiten.T @ along @ whiten / max(degrees, 1))
     return np.maximum(squares, 0.0), whiten @ turned
 
 
 def most_independent(space: ConstantSpace, moments: Moments, off: np.ndarray) -> np.ndarray | None:
-    """The combination (D,) of whose gradient most lies off known ones, or None when of none enough does.
+    """Return the combination with the largest part of its gradient off the known gradients.
 
-    Most is relative to the size of the gradient and of the second derivatives: the simplest is taken.
+    The part is relative to the size of the gradient and of the second derivatives. This prefers simple
+    functions.
 
     Args:
-        off: (D, D) as the moments of gradients, of the parts of gradients that lie off known ones.
+        space: constant combinations of D features.
+        moments: moments of the features.
+        off: moments (D, D) of the parts of gradients off the known gradients, see `moments_off`.
+    Returns:
+        Coefficients (D,), or None if no combination is independent, see `INDEPENDENT`.
     """
     rows = space.rows
     if not len(rows):
@@ -213,12 +237,12 @@ def most_independent(space: ConstantSpace, moments: Moments, off: np.ndarray) ->
 
 
 def moments_off(features: Features, known: np.ndarray) -> np.ndarray:
-    """Moments (D, D) of the parts of gradients that lie off known ones (B, J, M) at each state."""
+    """Return the moments (D, D) of the parts of gradients off known gradients (B, J, M) at each state."""
     return gram(off_span(features.gradients, known, _PARALLEL)) / features.size**2
 
 
 def independent_rank(gradients: np.ndarray) -> int:
-    """How many of functions with gradients (B, K, M), of unit size, are independent of those before them."""
+    """Return the number of functions with unit gradients (B, K, M) that are independent of previous ones."""
     kept = gradients[:, :0]
     for k in range(gradients.shape[1]):
         own = gradients[:, k : k + 1]
@@ -228,10 +252,14 @@ def independent_rank(gradients: np.ndarray) -> int:
 
 
 def defects(values: np.ndarray, shaken: np.ndarray, trajectories: FrameTrajectories) -> np.ndarray:
-    """Defects (k,) of functions: the noise that would make them vary along trajectories as they do.
+    """Return the defects of functions: the noise that would make them vary as much as they do.
 
     Args:
-        values, shaken: (N, k), see `Features`.
+        values: values (N, k) at the states of the trajectories.
+        shaken: changes (N, k) of the values by more noise, see `Features`.
+        trajectories: trajectories in the frame, with their noise.
+    Returns:
+        Defects (k,).
     """
     total, degrees = scatter(values, trajectories.trajectory)
     moved = np.mean(shaken**2, axis=0)

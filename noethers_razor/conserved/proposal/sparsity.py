@@ -1,7 +1,7 @@
-"""Sparse conserved functions: of all combinations of terms that the data leave possible, one of few terms.
+"""Sparse non-quadratic quantities: of all combinations that the data permit, one with few terms.
 
-Terms that a function does not need cost nothing where there are data, and lead its flow astray where there
-are none: an exact integral has few.
+An unneeded term costs nothing on the data, but makes the flow wrong where there are no data. Exact integrals
+have few terms.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from noethers_razor.conserved.proposal.independence import (
 )
 
 _TURNS = 40
+"""Number of steps of reweighted ridge regression in `competing`."""
 _SMALL = 1e-3
-"""Share of the largest contribution at which a term counts as half there while weights are still changing."""
+"""Contribution at which a term pays half its price, relative to the largest; smaller terms become zero."""
 
 
 def independent_functions(
@@ -36,15 +37,20 @@ def independent_functions(
     *,
     sparse: bool,
 ) -> np.ndarray:
-    """At most so many functionally independent combinations (k, D) of a space, off known gradients (B, J, M).
+    """Return functionally independent combinations of features that are constant along trajectories.
 
     Args:
-        moments: of the features.
-        space: their `constant_space`.
-        sparse: whether each is to have few terms.
+        features: D features.
+        moments: moments of the features.
+        space: constant combinations of the features, from `constant_space`.
+        known: unit gradients (B, J, M) of known quantities, from which the combinations are independent.
+        most: largest number of combinations.
+        sparse: whether to look for combinations with few terms.
+    Returns:
+        Coefficients (k, D), k <= most.
     """
     rows = np.zeros((0, len(moments.gradients)))
-    # A row that a later one makes redundant gives its place away, which happens a few times at most.
+    # A later row may make an earlier one redundant. Such a row is removed, which happens a few times at most.
     for _ in range(2 * most):
         if len(rows) == most:
             break
@@ -62,21 +68,25 @@ def independent_functions(
 
 
 def _beside(known: np.ndarray, rows: np.ndarray, features: Features) -> np.ndarray:
-    """Known gradients (B, J, M) and those of combinations (k, D), of unit size."""
+    """Return known gradients (B, J, M), then the unit gradients of combinations (k, D): (B, J + k, M)."""
     own = np.einsum("kd,bdi->bki", rows, features.gradients) / features.size
     return np.concatenate([known, own], axis=1)
 
 
 def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
-    """A combination (D,) of few terms, constant where a row is, and independent of known functions.
+    """Return a combination of few terms that is constant and independent of known quantities.
 
-    Each term must make up for log N / N of the squared deviation along trajectories, as in the Bayesian information
-    criterion with N degrees of freedom. First terms compete by reweighted ridge, then those that contribute
-    least are left out, as many at a time as can be, and the others fitted anew.
+    The price of a term is a share log N / N of the squared deviation along trajectories, as in the Bayesian
+    information criterion with N degrees of freedom. First, terms compete in a reweighted ridge regression.
+    Then the terms that contribute least are removed, as many at a time as possible, and the others are fitted
+    again.
 
     Args:
-        row: (D,), from `most_independent`.
-        off: (D, D), see `moments_off`.
+        row: coefficients (D,) to start from, see `most_independent`.
+        moments: moments of the features.
+        off: moments (D, D) of the parts of gradients off the known gradients, see `moments_off`.
+    Returns:
+        Coefficients (D,); ``row`` if no sparse combination is constant and independent.
     """
     degrees = float(moments.degrees[-1])
     price = np.log(degrees) / degrees
@@ -105,8 +115,9 @@ def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
 
 
 def _competing(row: np.ndarray, moments: Moments, off: np.ndarray, price: float) -> np.ndarray:
+    """Return a sparse start (D,) for `sparsest`."""
     along = moments.along[-1] / max(moments.degrees[-1], 1)
-    # Exact polynomials of clean data cost nothing, and combinations of others neither.
+    # Without noise, exact polynomials and trivial combinations cost nothing: keep the matrix positive.
     along = along + (NOTHING * moments.deviation) ** 2 * moments.shaken[-1]
     along += 1e-11 * np.trace(along) * np.eye(len(along))
     return competing(
@@ -121,19 +132,22 @@ def competing(
     size: np.ndarray,
     price: Callable[[np.ndarray], float],
 ) -> np.ndarray:
-    """The combination (D,) of most gain for its cost, after turns in which terms compete; losers are zero.
+    """Return a sparse combination with a large ratio of gain to cost, by reweighted ridge regression.
 
-    Reweighted ridge: a term costs its price as far as it is there.
+    Each term costs its price, in proportion to its presence. Terms with a small contribution become zero.
 
     Args:
-        row: (D,) to start from.
-        cost, gain: (D, D).
-        size: (D,) squared sizes of the terms.
-        price: of a term, given a combination, in units of its cost.
+        row: coefficients (D,) to start from.
+        cost: positive quadratic form (D, D).
+        gain: quadratic form (D, D).
+        size: squared sizes (D,) of the terms.
+        price: function that returns the price of a term in a combination (D,), in units of ``cost``.
+    Returns:
+        Coefficients (D,).
     """
     share = _shares(row, size)
     for _ in range(_TURNS):
-        # The penalty of a term far above the small share is its price, and of one far below nothing.
+        # The penalty of a term with a share far above `_SMALL` is its price; far below it is zero.
         penalty = price(row) * size / np.max(row**2 * size) / (share + _SMALL)
         row = most_gain(gain, cost + np.diag(penalty))
         share = _shares(row, size)
@@ -141,18 +155,19 @@ def competing(
 
 
 def most_gain(gain: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """The combination (D,) of the largest ratio of two quadratic forms (D, D), the second positive."""
+    """Return the combination (D,) with the largest ratio of gain (D, D) to positive cost (D, D)."""
     last = [len(cost) - 1] * 2
     return np.asarray(scipy.linalg.eigh(gain, cost, subset_by_index=last)[1][:, 0])
 
 
 def _shares(row: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the squared contributions (D,) of terms, relative to the largest."""
     contribution = row**2 * size
     return np.asarray(contribution / contribution.max())
 
 
 def _on(support: np.ndarray, moments: Moments, off: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """Coefficients on some terms, and their squared defect; None where nothing constant is independent."""
+    """Return coefficients of some terms and their squared defect; None if nothing constant is independent."""
     own = moments.of(support)
     row = most_independent(constant_space(own), own, off[np.ix_(support, support)])
     if row is None:

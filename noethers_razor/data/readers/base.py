@@ -1,4 +1,4 @@
-"""What readers share: files that cannot be read, archives that are not safe, flags of no use."""
+"""Helpers of readers: errors of files that cannot be read, flags that a format does not use, metadata."""
 
 from __future__ import annotations
 
@@ -13,34 +13,64 @@ from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError, NoetherError, UsageError
 
 Reader = Callable[[Path, Layout], Trajectories]
-"""(file, where things are in it) -> trajectories."""
+"""Function (file, layout of its arrays) -> trajectories."""
+_FOLDERS: set[Reader] = set()
+"""Readers of formats that may be folders, see `folders`."""
+
+
+def folders(reader: Reader) -> Reader:
+    """Decorate a reader whose format may be a folder. Other readers only get files."""
+    _FOLDERS.add(reader)
+    return reader
+
+
+def reads_folders(reader: Reader) -> bool:
+    """Return whether a reader is decorated with `folders`."""
+    return reader in _FOLDERS
 
 
 def require_unused(layout: Layout, fields: Sequence[str], what: str) -> None:
-    """Refuse flags that a format has no use for.
+    """Check that the layout sets nothing that a format does not use.
 
+    Args:
+        layout: layout of the file.
+        fields: fields that the format has under fixed names.
+        what: format, for the message, such as "a table".
     Raises:
-        UsageError: naming one.
+        UsageError: for such a field, or for axes.
     """
     for field in fields:
         if field in layout.names:
-            raise UsageError(f"--map {field}=... with {what}, where it is known; leave it out")
+            raise UsageError(
+                f"--map {field}=... has no effect on {what}, which has fixed names; leave it out"
+            )
     if layout.axes != AXES:
-        raise UsageError(f"--axes with {what}, which has none; leave it out")
+        raise UsageError(f"--axes has no effect on {what}, which has no axes; leave it out")
 
 
 def unreadable(path: Path, what: str, error: BaseException, remedy: str) -> DataError:
-    """The error for a file that a library cannot read: its first line, and what to do."""
+    """Return the error for a file that cannot be read.
+
+    Args:
+        path: file.
+        what: what the file should be, such as "HDF5 file".
+        error: exception of the library. The message has its first line.
+        remedy: what the user can do.
+    """
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DataError("NR108", f"{path}: not a readable {what} ({reason[:200]}): {remedy}")
 
 
 @contextlib.contextmanager
 def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
-    """Turn whatever a library raises inside the block into a refusal: damaged files reach all kinds of it.
+    """Convert every exception of a library in the block into a `DataError`.
 
+    Corrupted files raise exceptions of many types.
+
+    Args:
+        path, what, remedy: as for `unreadable`.
     Raises:
-        DataError: see `unreadable`; errors of this package's own go through.
+        DataError: for any exception except those of this package, which are passed on.
     """
     try:
         yield
@@ -51,21 +81,26 @@ def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
 
 
 def parsed_metadata(text: Any, path: Path) -> dict[str, Any]:
-    """Notes from JSON text.
+    """Return metadata from JSON text.
 
+    Args:
+        text: JSON object, as text or UTF-8 bytes.
+        path: file, for messages.
     Raises:
-        DataError: when it is no JSON object.
+        DataError: if the text is not a JSON object.
     """
 
     def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not valid JSON")
 
     try:
-        # C and MATLAB write text of fixed length, as bytes.
+        # C and MATLAB write text as bytes of fixed length.
         text = text.decode("utf-8") if isinstance(text, bytes) else str(text)
         metadata = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise unreadable(path, "file: its metadata are no JSON", error, "write a JSON object") from None
+        raise unreadable(path, "file, its metadata are not JSON", error, "write a JSON object") from None
     if not isinstance(metadata, dict):
-        raise DataError("NR108", f"{path}: metadata is {type(metadata).__name__}; expected a JSON object")
+        raise DataError(
+            "NR108", f"{path}: metadata have type {type(metadata).__name__}; expected a JSON object"
+        )
     return metadata

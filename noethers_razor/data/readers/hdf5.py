@@ -1,4 +1,4 @@
-"""HDF5 files, with the extra ``hdf5``."""
+"""Reader of HDF5 files. Needs the extra ``hdf5``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError
 from noethers_razor.storage.archives import require_plausible
 
-_REMEDY = "write plain arrays q, p, t with h5py"
+_REMEDY = "write arrays q, p, t with h5py"
 
 
 def opened(path: Path, read: Callable[[Any], Any]) -> Any:
-    """What a function reads of an HDF5 file.
+    """Open an HDF5 file and return the result of a function of it.
 
+    Args:
+        path: file.
+        read: function of the open file.
     Raises:
-        DataError: where the library cannot read it.
-        UsageError: without h5py.
+        DataError: if the library cannot read the file.
+        UsageError: if h5py is not installed.
     """
     library = extra("h5py", "hdf5", "reading HDF5")
     with reading(path, "HDF5 file", _REMEDY), library.File(path, "r") as file:
@@ -32,29 +35,40 @@ def opened(path: Path, read: Callable[[Any], Any]) -> Any:
 
 
 def require_plain(place: Any, name: str, path: Path) -> Any:
-    """A dataset of numbers that is all in this file.
+    """Return a dataset, after a check that it holds numbers and lies completely in this file.
 
+    Args:
+        place: object of h5py.
+        name: its name, for messages.
+        path: file, for messages.
     Raises:
-        DataError: for groups, datasets in other files, text, and absurd sizes.
+        DataError: for groups, data in other files, values that are not numbers, and implausible sizes.
     """
     library = extra("h5py", "hdf5", "reading HDF5")
     if not isinstance(place, library.Dataset):
-        raise DataError("NR108", f"{path}: {name} is a group; expected an array")
+        raise DataError(
+            "NR108", f"{path}: {name} is a group; expected an array: name one, such as --map q=GROUP/NAME"
+        )
     if place.external or place.is_virtual:
-        raise DataError("NR114", f"{path}: {name} lies in other files, which are not read: copy it here")
+        raise DataError(
+            "NR114",
+            f"{path}: {name} is stored in other files, which are not read: copy the array into this file",
+        )
     if place.dtype.kind not in "biuf":
-        raise DataError("NR101", f"{path}: {name} holds {place.dtype}; expected real numbers")
-    # A chunk is read as a whole, however little of it belongs to the array.
+        raise DataError(
+            "NR101", f"{path}: {name} holds {place.dtype}; expected real numbers: store it as float64"
+        )
+    # A chunk is always read as a whole, so that a large chunk needs memory even for a small array.
     size = max(place.size, math.prod(place.chunks or (0,)))
     require_plausible(path, size * place.dtype.itemsize, place.id.get_storage_size())
     return place
 
 
 def followed(file: Any, name: str, path: Path) -> Any:
-    """What is at a path of names, None where nothing is; links are not followed.
+    """Return the object at a path of names such as ``run/q``, or None if there is none.
 
     Raises:
-        DataError: where a link leads elsewhere.
+        DataError: if the path contains a soft or external link. Links are not followed.
     """
     library = extra("h5py", "hdf5", "reading HDF5")
     place = file
@@ -65,15 +79,21 @@ def followed(file: Any, name: str, path: Path) -> Any:
         if not isinstance(link, library.HardLink):
             raise DataError(
                 "NR114",
-                f"{path}: {name} is a {type(link).__name__} to another place; such links are not followed: "
-                "copy the array into the file",
+                f"{path}: {name} is a link of type {type(link).__name__}, and such links are not followed: "
+                "copy the array to this place in the file",
             )
         place = place[part]
     return place
 
 
 def require_no_links(file: Any, path: Path) -> None:
-    """Refuse a file that leads elsewhere anywhere: for libraries that follow what they find."""
+    """Check that no object of a file is a link or lies in another file.
+
+    This is for libraries that follow links when they open a file.
+
+    Raises:
+        DataError: as `followed` and `require_plain`.
+    """
 
     def look(group: Any) -> None:
         for name in group:
@@ -87,12 +107,12 @@ def require_no_links(file: Any, path: Path) -> None:
 
 
 def read_hdf5(path: Path, layout: Layout) -> Trajectories:
-    """Trajectories from datasets q, p (or v and mass), t and optionally mask; attribute metadata (JSON).
+    """Read trajectories from datasets q, p (or v and mass), t, optionally mask, and attribute metadata (JSON).
 
-    Names may be paths in groups, such as ``run/q``.
+    Names may be paths in groups, such as ``run/q``. External links and virtual datasets are not followed.
 
     Raises:
-        DataError: when it cannot be read; external links and virtual datasets are not followed.
+        DataError: if the file cannot be read or its data cannot be used.
     """
 
     def read(file: Any) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:

@@ -1,4 +1,4 @@
-"""netCDF files through xarray, with the extra ``netcdf``."""
+"""Reader of netCDF files, by xarray. Needs the extra ``netcdf``."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from noethers_razor.errors import DataError
 from noethers_razor.storage.archives import require_plausible
 
 _HDF5 = b"\x89HDF"
+"""First bytes of netCDF 4 files, which are HDF5 files. Classic files begin with CDF."""
 _REMEDY = "write variables q, p, t with dimensions trajectory, time, dof"
 
 
 def read_netcdf(path: Path, layout: Layout) -> Trajectories:
-    """Trajectories from variables q, p (or v and mass), t and optionally mask; attribute metadata (JSON).
+    """Read trajectories from variables q, p (or v and mass), t, optionally mask, and attribute metadata (JSON).
 
-    Dimensions that are called trajectory and time are put in place, whatever their order.
+    Dimensions with the names trajectory and time may have any order.
 
     Raises:
-        DataError: when it cannot be read.
-        UsageError: without xarray.
+        DataError: if the file cannot be read or its data cannot be used.
+        UsageError: if xarray or h5netcdf is not installed.
     """
     library = extra("xarray", "netcdf", "reading netCDF")
     extra("h5netcdf", "netcdf", "reading netCDF")
@@ -36,7 +37,7 @@ def read_netcdf(path: Path, layout: Layout) -> Trajectories:
         wide = file.read(4) == _HDF5
     if wide:
         opened(path, lambda file: require_no_links(file, path))
-    # Classic files are read at once: their library maps them into memory and leaves them open.
+    # Classic files are read at once. Otherwise the library maps the file into memory and leaves it open.
     source = path if wide else io.BytesIO(path.read_bytes())
     plainly = {"engine": "h5netcdf" if wide else "scipy", "decode_cf": False, "mask_and_scale": False}
     with reading(path, "netCDF file", _REMEDY), library.open_dataset(source, **plainly) as data:
@@ -50,10 +51,14 @@ def read_netcdf(path: Path, layout: Layout) -> Trajectories:
 
 
 def arrays_of(data: Any, layout: Layout, path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Wanted variables of an xarray data set as arrays, and the order of the axes of positions.
+    """Return the wanted variables of an xarray data set as arrays, and the order of their axes.
 
+    Args:
+        data: data set of xarray.
+        layout: names of the variables, and axes for dimensions with other names.
+        path: file, for messages.
     Raises:
-        DataError: where dimensions have other names and no order was said.
+        DataError: for dimensions with other names, if the layout has no axes.
     """
     raw, axes, inner = {}, layout.axes, None
     for name in sorted(layout.wanted & set(map(str, data.variables))):
@@ -62,22 +67,23 @@ def arrays_of(data: Any, layout: Layout, path: Path) -> tuple[dict[str, np.ndarr
         if {"trajectory", "time"} <= set(dims):
             rest = [dim for dim in dims if dim not in ("trajectory", "time")]
             if rest:
-                # The degrees of freedom of all in one order.
+                # All variables have their degrees of freedom in the order of the first one.
                 inner = inner if inner and set(inner) == set(rest) else rest
                 axes = ("trajectory", "time", *inner)
             variable = variable.transpose(*(axes if rest else axes[:2]))
         elif "time" in dims and len(dims) > 2 and layout.axes == AXES:
             raise DataError(
                 "NR102",
-                f"{path}: {name} has dimensions {', '.join(dims)}; expected trajectory, time and others: say "
-                f"which is which, such as --axes {','.join('time' if d == 'time' else 'dof' for d in dims)}",
+                f"{path}: {name} has dimensions {', '.join(dims)}; expected trajectory, time and others: "
+                f"rename dimensions, in xarray data.rename({next(d for d in dims if d != 'time')}='trajectory'), "
+                "or, for one trajectory, name the axes, such as --axes time,body,dim",
             )
         raw[name] = _unpacked(variable)
     return raw, axes
 
 
 def _unpacked(variable: Any) -> np.ndarray:
-    """Numbers of a variable that is stored as others (CF conventions, 8.1); its fill value is none."""
+    """Return the numbers of a packed variable (CF conventions, 8.1), with nan for its fill value."""
     values, notes = np.asarray(variable.values), variable.attrs
     missing = [notes[key] for key in ("_FillValue", "missing_value") if key in notes]
     scaled = {"scale_factor", "add_offset"} & set(notes)

@@ -1,4 +1,4 @@
-"""NumPy archives."""
+"""Reader of NumPy archives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import DataError
 from noethers_razor.storage.archives import require_safe_archive
 
-# RuntimeError: encrypted members, unknown compression; MemoryError: absurd sizes.
 _UNREADABLE = (
     ValueError,
     OSError,
@@ -26,17 +25,21 @@ _UNREADABLE = (
     AttributeError,
     TypeError,
 )
+"""Exceptions of NumPy and zipfile for corrupted files. RuntimeError: encrypted members, unknown compression.
+MemoryError: implausible sizes."""
 
 
 def read_npz(path: Path, layout: Layout) -> Trajectories:
-    """Trajectories from a .npz archive with q, p (or v and mass), t and optionally mask and metadata (JSON).
+    """Read trajectories from arrays q, p (or v and mass), t and optionally mask and metadata (JSON text).
+
+    Pickled contents are never read.
 
     Raises:
-        DataError: when the file is no such archive; pickled contents are never read.
+        DataError: if the file cannot be read or its data cannot be used.
     """
     try:
         require_safe_archive(path)
-        # Opened here: numpy leaves the file open when the archive is damaged.
+        # Opened here, because NumPy leaves the file open if the archive is corrupted.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             raw = {name: archive[name] for name in archive.files if name in layout.wanted}
             others = [name for name in archive.files if name not in raw]
@@ -45,7 +48,7 @@ def read_npz(path: Path, layout: Layout) -> Trajectories:
         raise
     except _UNREADABLE as error:
         if "pickle" in str(error):
-            # NumPy says this of any file that is no archive, and advises to load it unsafely.
-            error = ValueError("no archive, or objects in place of numbers")
+            # NumPy has this message for any file that is not an archive. It advises to load the file unsafely.
+            error = ValueError("it is not an archive, or it holds objects instead of numbers")
         raise unreadable(path, ".npz archive of plain arrays", error, "write it with numpy.savez") from None
     return assembled(raw, layout, parsed_metadata(text, path), str(path), others)

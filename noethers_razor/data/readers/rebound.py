@@ -1,6 +1,6 @@
-"""Simulation archives of REBOUND, with the extra ``rebound``.
+"""Reader of simulation archives of REBOUND. Needs the extra ``rebound``.
 
-Its reader is a program in C that damaged files can bring down, so that it runs in a process of its own.
+REBOUND is written in C, and a corrupted file can crash it. Therefore it runs in a separate process.
 """
 
 from __future__ import annotations
@@ -20,28 +20,34 @@ from noethers_razor.data.trajectories import Trajectories
 
 _AXES = "xyz"
 _FLAT = 1e-12
+"""Extent of the positions along an axis, relative to the largest, up to which the axis is left out."""
 _MAGIC = b"REBOUND"
+"""First bytes of an archive."""
 _PATIENCE = 600
-_REMEDY = "write it with rebound"
+"""Seconds after which reading stops."""
+_REMEDY = "write it again with Simulation.save_to_file of rebound"
 _MODULE = "noethers_razor.data.readers.rebound"
+"""Name of this module, for the separate process."""
 
 
 def read_rebound(path: Path, layout: Layout) -> Trajectories:
-    """One trajectory of all bodies of a simulation archive: momenta are masses times velocities.
+    """Read one trajectory of all bodies of a simulation archive. Momenta are masses times velocities.
 
-    A direction in which nothing ever moves is left out.
+    An axis of space along which nothing moves is left out.
 
     Raises:
-        DataError: when it cannot be read, a body has no mass, or their number changes.
-        UsageError: without rebound.
+        DataError: if the file cannot be read, a body has no mass, or the number of bodies changes.
+        UsageError: if rebound is not installed.
     """
     extra("rebound", "rebound", "reading a simulation archive")
     require_unused(layout, ("q", "p", "v", "t", "mask", "trajectory"), "a simulation archive")
     with path.open("rb") as file:
         if not file.read(64).startswith(_MAGIC):
-            raise unreadable(path, "simulation archive", ValueError("it does not begin as one"), _REMEDY)
+            raise unreadable(
+                path, "simulation archive", ValueError("it does not begin with REBOUND"), _REMEDY
+            )
     try:
-        # -P: what lies in the folder of the data is not imported.
+        # -P: modules in the folder of the data are not imported.
         child = subprocess.run(
             [sys.executable, "-P", "-m", _MODULE, str(path.resolve())],
             capture_output=True,
@@ -52,7 +58,7 @@ def read_rebound(path: Path, layout: Layout) -> Trajectories:
         raise unreadable(path, "simulation archive", error, _REMEDY) from None
     if child.returncode:
         said = child.stderr.decode(errors="replace").strip().splitlines()
-        reason = said[-1] if said else f"its reader ended with {child.returncode}"
+        reason = said[-1] if said else f"its reader stopped with exit code {child.returncode}"
         raise unreadable(path, "simulation archive", ValueError(reason), _REMEDY)
     with np.load(io.BytesIO(child.stdout), allow_pickle=False) as archive:
         times, masses, positions, velocities = (archive[name] for name in ("t", "mass", "q", "v"))
@@ -71,10 +77,12 @@ def read_rebound(path: Path, layout: Layout) -> Trajectories:
 
 
 def arrays_of(path: str) -> dict[str, np.ndarray]:
-    """Times (T,), masses (T, B), positions and velocities (T, B, 3) of an archive.
+    """Return the arrays of an archive with B bodies at T times.
 
+    Returns:
+        Times t (T,), masses mass (T, B), positions q and velocities v (T, B, 3).
     Raises:
-        ValueError: without a body, or where their number changes.
+        ValueError: if there is no body, or if the number of bodies changes.
     """
     library = extra("rebound", "rebound", "reading a simulation archive")
     times: list[float] = []
@@ -82,12 +90,14 @@ def arrays_of(path: str) -> dict[str, np.ndarray]:
     q: list[list[list[float]]] = []
     v: list[list[list[float]]] = []
     with warnings.catch_warnings():
-        # A damaged archive is only warned of.
+        # REBOUND only warns about a corrupted archive.
         warnings.simplefilter("error", RuntimeWarning)
         for simulation in library.Simulationarchive(path):
             bodies = list(simulation.particles)[: simulation.N - simulation.N_var]
             if not bodies or (masses and len(bodies) != len(masses[0])):
-                raise ValueError(f"{len(bodies)} bodies at time {simulation.t}; expected the same always")
+                raise ValueError(
+                    f"{len(bodies)} bodies at time {simulation.t}; expected the same number at all times"
+                )
             times.append(simulation.t)
             masses.append([body.m for body in bodies])
             q.append([body.xyz for body in bodies])
@@ -96,7 +106,7 @@ def arrays_of(path: str) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Write the arrays of the archive named on the command line to standard output."""
+    """Write the arrays of an archive, the argument of the command line, to standard output."""
     try:
         out = io.BytesIO()
         np.savez(out, allow_pickle=False, **arrays_of(sys.argv[1]))

@@ -1,9 +1,8 @@
 """Invariants and names of Lie algebras, from noisy structure constants.
 
-Structure constants are stacked. The first of a stack are those of the generators. The others belong to copies
-of the generators, perturbed by noise as large as their error. Every invariant is the rank of a matrix. The
-noise of the copies decides which singular values of the matrix are zero, so there is no fixed tolerance. If
-the noise does not decide a rank, the algebra gets no name.
+Structure constants come as a stack: first the algebra, then copies whose generators have additional noise of
+the size of their error. Every invariant is the rank of a matrix. The spread of the copies decides which
+singular values are zero, so there is no fixed tolerance. If a rank stays undecided, the algebra gets no name.
 """
 
 from __future__ import annotations
@@ -21,35 +20,26 @@ from noethers_razor.symmetry.algebra.simple import Simple, simple_name
 _ZERO = 2.0
 """Largest multiple of the noise at which a singular value counts as zero."""
 _CLEAR = 4.0
-"""Smallest multiple of the noise at which a singular value counts as nonzero."""
+"""Smallest multiple of the noise that counts as nonzero. Also the least clear gap, see `_ideals`."""
 _GAP = 4.0
 """Smallest ratio of neighbours that decides on singular values between `_ZERO` and `_CLEAR`."""
 _FAR = 10.0
-"""Smallest multiple of the noise at which a singular value is never zero.
-
-Errors of learned generators prefer some directions. So values between `_CLEAR` and this may be zero.
-"""
+"""Smallest multiple of the noise that is never zero: errors of learned generators prefer some directions."""
 _WIDE = 25.0
-"""Smallest ratio of the next larger singular value at which one between `_CLEAR` and `_FAR` counts as zero."""
+"""Smallest ratio to the next larger value at which one between `_CLEAR` and `_FAR` counts as zero."""
 _FLOOR = 1e-7
 """Largest singular value that counts as zero without noise; generators have unit size."""
 _TRIES = 12
-"""Number of random elements that are tried, because a single one may have nearly equal eigenvalues."""
+"""Number of random elements that are tried: the eigenvalues of one may by chance lie close together."""
 _TYPICAL = 0.3
 """Typical nonzero singular value, relative to the largest singular value of all brackets."""
 _MOST_IDEALS = 8
-"""Largest number of simple ideals that are counted.
-
-Twice as many commuting maps are computed, because a complex ideal has two.
-"""
+"""Largest number of simple ideals. A complex ideal has two commuting maps, so twice as many are computed."""
 _contracted = functools.partial(np.einsum, optimize=True)
 
 
 class _Level(NamedTuple):
-    """The noise of all brackets, a lower limit of the noise of each matrix, and a typical nonzero size.
-
-    The lower limit is needed because all copies of a small matrix may by chance have little noise.
-    """
+    """Noise of all brackets, as a lower limit for small matrices, and a typical size of a bracket."""
 
     noise: float
     size: float
@@ -162,10 +152,7 @@ class _Stack:
         return _Stack(_contracted("sia,sjb,sijk,skc->sabc", basis, basis, self.c, basis), self.level)
 
     def series(self, both: bool, what: str) -> list[np.ndarray]:
-        """Return bases of the terms of the derived series (``both``) or of the lower central series.
-
-        The first term is the whole algebra. The last one is repeated only if it is the whole algebra.
-        """
+        """Return bases of the derived (``both``) or lower central series, starting with the whole algebra."""
         found = [self.whole]
         while found[-1].shape[2] and (len(found) == 1 or found[-1].shape[2] < found[-2].shape[2]):
             found.append(self.bracket(found[-1] if both else self.whole, found[-1], what))
@@ -200,12 +187,9 @@ def identify(structure: np.ndarray, action: np.ndarray) -> Invariants:
 
 
 def _radical(g: _Stack, derived: list[np.ndarray]) -> np.ndarray:
-    """Return bases of the radical.
-
-    It is the orthogonal complement of the derived algebra in the Killing form (Cartan). A solvable algebra is its
-    own radical, so that no further rank is needed.
-    """
+    """Return bases of the radical: the complement of the derived algebra in the Killing form (Cartan)."""
     if not derived[-1].shape[2]:
+        # A solvable algebra is its own radical.
         return g.whole
     return _kernel(_rows(_contracted("sia,sij->saj", derived[1], g.killing), g.size), "the radical", g.level)
 
@@ -228,17 +212,15 @@ def _named(
     """Return the invariants with the names of the parts that commute with each other."""
     both = np.concatenate([centre, derived[1]], axis=2)
     common = both.shape[2] - (
-        _rank(both, "the intersection of the centre with the derived algebra", g.level)
-        if both.shape[2]
-        else 0
+        _rank(both, "the centre within the derived algebra", g.level) if both.shape[2] else 0
     )
     flat = centre.shape[2] - common
     nilpotent = g.bracket(g.whole, radical, "the brackets with the radical")
     if g.bracket(nilpotent, nilpotent, "the brackets of the nilpotent part").shape[2]:
         return dataclasses.replace(found, open="the brackets with the radical do not commute")
     apart = g.centraliser(nilpotent, "the centraliser of the nilpotent part")
-    # The last term of the derived series is its own derived algebra. If the algebra acts on its nilpotent part,
-    # the simple ideals are those that commute with this part.
+    # The last term of the derived series is its own derived algebra. If the algebra acts on its nilpotent
+    # part, the simple ideals are those that commute with this part.
     moved = nilpotent.shape[2] > 0 and not common
     core = g.bracket(apart, apart, "the simple ideals") if moved else derived[-1]
     simple = _simple_ideals(g, core, action)
@@ -260,13 +242,7 @@ def _named(
 
 @dataclasses.dataclass(frozen=True)
 class _Nilpotent:
-    """An abelian ideal V = [g, radical] and the part of g that acts on it.
-
-    Args:
-        g: the algebra.
-        space: bases (S, r, k) of V.
-        apart: bases (S, r, k) of the centraliser of V.
-    """
+    """An abelian ideal V = [g, radical] with bases ``space``, and its centraliser with bases ``apart``."""
 
     g: _Stack
     space: np.ndarray
@@ -300,8 +276,7 @@ class _Nilpotent:
     def _of_bodies(self, dim: int, acting: int, flat: int, simple: tuple[Simple, ...]) -> str | None:
         """Return ``nbody(2)``, ``nbody(3)`` or None.
 
-        For bodies in 2 or 3 dimensions, V holds the total momentum and the products of its components.
-        Rotations act on them with weights 1 and 2, each once.
+        V holds the total momentum and products of its components: weights 1 and 2 of rotations, once each.
         """
         others = tuple((part.dimension, part.compact) for part in simple)
         plane = (dim, acting, flat, others) == (4, 1, 2, ())
@@ -339,10 +314,7 @@ def _simple_ideals(g: _Stack, basis: np.ndarray, action: np.ndarray) -> tuple[Si
 
 
 def _ideals(inner: _Stack) -> list[np.ndarray]:
-    """Return bases (d, k) of the simple ideals of a semisimple algebra of dimension d.
-
-    They are eigenspaces of the maps that commute with the adjoint representation.
-    """
+    """Return bases (r, k) of the simple ideals: eigenspaces of the maps that commute with ad."""
     size = inner.size
     adjoint = np.swapaxes(inner.c, 2, 3)
     form = _commutation(adjoint[0])
@@ -404,8 +376,7 @@ def _joined(
 ) -> Invariants:
     """Return the invariants with the name of the direct sum.
 
-    Two ideals that act on one space are named so(4) or so(2,2). An ideal su(n) and a centre that act on one space
-    are named u(n).
+    Two halves that act on one space are so(4) or so(2,2); su(n) and a centre that do so are u(n).
     """
     left, names = list(simple), []
     while left:

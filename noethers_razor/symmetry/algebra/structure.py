@@ -109,8 +109,8 @@ def _perturbed(
 
 
 def _noise_of(form: np.ndarray, linear: np.ndarray, moment: np.ndarray, left: float) -> float:
-    """Return the error of unit generators that explains ``left``, the r.m.s. part of brackets off the span."""
-    # Independent errors add in squares: noise as large as the error doubles the squared part off the span.
+    """Return the error of unit generators that explains the root-mean-square residual ``left``."""
+    # Independent errors add in squares: noise as large as the error doubles the squared residual.
     trial = max(left, _LEAST)
     added = [
         np.mean(np.sum(_brackets(*copy, moment)[2] ** 2, axis=1)) - left**2
@@ -163,9 +163,7 @@ def _analysed(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Algeb
     else:
         closure = float(np.linalg.norm(residual) / np.linalg.norm(size))
     if closure > _CLOSED:
-        invariants = Invariants(
-            count, open=f"the brackets leave the span: closure defect {100 * closure:.2g} %"
-        )
+        invariants = Invariants(count, open=f"brackets leave the span: closure defect {100 * closure:.2g} %")
     return Algebra(closure, noise, structure, invariants)
 
 
