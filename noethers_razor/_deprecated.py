@@ -1,4 +1,4 @@
-"""Old names of arguments: they work for one release, with a warning."""
+"""Old names of arguments. They work until version 0.3, with a warning."""
 
 from __future__ import annotations
 

@@ -11,9 +11,15 @@
 # ---
 
 # %% [markdown]
-# # How it works
+# # How it works: what does the bound measure?
 #
-# The bound term by term, a case where it is exact, and what the number S of orbit samples does, all in objects of NumPyro.
+# A fit maximises a lower bound on the log evidence, the ELBO. This notebook shows the bound in three ways:
+#
+# 1. a case where the bound is exact;
+# 2. the terms of the bound for a Hamiltonian;
+# 3. the effect of the number S of orbit samples.
+#
+# Model and posterior are ordinary NumPyro functions.
 
 # %%
 import dataclasses
@@ -33,9 +39,12 @@ from noethers_razor.model.elbo import OrbitSampling
 # %% [markdown]
 # ## A case where the bound is exact
 #
-# Linear regression y = X w + noise with a normal prior has a normal posterior, and a log evidence in closed form.
-# Our posterior of a layer, a matrix normal, holds it exactly. The prior's variance is the one that maximises the
-# bound: (|M|² + |L_row|² |L_col|²) / D, in closed form, which is what removes a setting that nobody wants to make.
+# Linear regression y = X w + noise with a normal prior has a normal posterior. Its log evidence has a closed
+# form.
+#
+# The posterior of a layer in this package is a matrix normal M + L_row E L_colᵀ, with standard normal E. The
+# exact posterior of this regression has this form. The prior variance is the one that maximises the bound.
+# For D weights it is (|M|² + |L_row|² |L_col|²) / D. So nobody has to set it.
 
 # %%
 rng = np.random.default_rng(0)
@@ -45,14 +54,14 @@ target = design @ [1.0, -2.0, 0.5] + deviation * rng.normal(size=points)
 
 
 def exact_posterior(variance):
-    """Mean and covariance of the weights for a prior of this variance."""
+    """Return mean and covariance of the weights for a prior of this variance."""
     precision = design.T @ design / deviation**2 + np.eye(features) / variance
     covariance = np.linalg.inv(precision)
     return covariance @ design.T @ target / deviation**2, covariance
 
 
 def evidence(variance):
-    """log p(y), nats."""
+    """Return log p(y), nats."""
     covariance = deviation**2 * np.eye(points) + variance * design @ design.T
     return -0.5 * (
         target @ np.linalg.solve(covariance, target) + np.linalg.slogdet(2 * np.pi * covariance)[1]
@@ -74,7 +83,7 @@ layer = posterior.layer_posterior(
 
 
 def model():
-    """Weights from the empirical prior, targets around X w."""
+    """Define the weights, with the empirical prior, and the targets around X w."""
     weights = numpyro.sample("weights", posterior.empirical_prior(layer))
     numpyro.sample(
         "y", dist.Normal(jnp.asarray(design) @ weights[0], deviation).to_event(1), obs=jnp.asarray(target)
@@ -82,7 +91,7 @@ def model():
 
 
 def guide():
-    """The posterior."""
+    """Define the posterior."""
     numpyro.sample("weights", layer)
 
 
@@ -92,8 +101,10 @@ for samples in (100, 10_000):
 print(f"log evidence           {evidence(variance):.3f}")
 
 # %% [markdown]
-# Away from the exact posterior the bound is below the evidence. And wider priors cost: Occam's razor at work, the evidence as a function
-# of the prior's variance has a maximum, which is where the closed form puts it.
+# Here the bound equals the evidence, up to the error of the draws. For any other posterior it is lower.
+#
+# The evidence also depends on the prior variance. A prior that is too narrow excludes the true weights. A
+# prior that is too wide includes too many others: this is Occam's razor. The closed form gives the maximum.
 
 # %%
 for factor in (0.1, 1.0, 10.0, 100.0):
@@ -102,8 +113,13 @@ for factor in (0.1, 1.0, 10.0, 100.0):
 # %% [markdown]
 # ## The bound of a Hamiltonian, term by term
 #
-# The weights of every layer are matrix normal; flow times are drawn from a fixed law; the transitions are normal around
-# the flow of the orbit-averaged Hamiltonian.
+# The model has three parts:
+#
+# * the weights of each layer, with a matrix-normal posterior;
+# * flow times, drawn from a fixed law;
+# * transitions, normal around the flow of the orbit-averaged Hamiltonian.
+#
+# The cell lists the parameters and samples of the posterior. Each layer has a mean and two factors.
 
 # %%
 system = nr.systems.Oscillators(n=2)
@@ -118,8 +134,12 @@ for name, site in sites.items():
     print(f"{site['type']:7s} {name:24s} {tuple(np.shape(site['value']))}")
 
 # %% [markdown]
-# Minus the bound per transition is what the data cost given the posterior, plus the divergence of the posterior from the prior,
-# shared by all transitions. Symmetry lowers the second.
+# Minus the bound per transition is a sum of two terms:
+#
+# * nll: the negative log likelihood of a transition, averaged over the posterior;
+# * KL: the divergence of the posterior from the prior, divided by the number of transitions.
+#
+# Symmetry decreases the second term.
 
 # %%
 print("          -ELBO =    nll +     KL")
@@ -130,17 +150,19 @@ for name, result in fits.items():
     print(f"{name:8s} {whole:7.3f}   {whole - divergence:7.3f}  {divergence:7.3f}")
 
 # %% [markdown]
-# ## What S does
+# ## The effect of S
 #
-# The average over an orbit is taken from S samples inside the likelihood. Whatever S is the bound is one; the spread of the
-# average acts like noise that the data have to pay for, so that the bound is lower the fewer samples there are. More cost time.
+# S samples inside the likelihood estimate the average over an orbit. The bound is valid for every S. With few
+# samples the estimate varies, and this acts as additional noise. So the bound increases with S, and so does
+# the cost of a step.
 
 # %%
-# Programs of different S are different: each is compiled once.
+# Each S is a program of its own, compiled once.
 numbers, bounds = (1, 2, 4, 8, 16, 32), []
 for samples in numbers:
     other = dataclasses.replace(
-        learned.model, orbits=OrbitSampling(samples, learned.config.orbits.measure, learned.config.orbits.sampling)
+        learned.model,
+        orbits=OrbitSampling(samples, learned.config.orbits.measure, learned.config.orbits.sampling),
     )
     bound = jax.jit(lambda params, key, other=other: other.negative_elbo(params, key, batch, 4))
     bounds.append([float(bound(learned.params, jax.random.key(i))) for i in range(8)])

@@ -11,15 +11,19 @@
 # ---
 
 # %% [markdown]
-# # Neural conserved quantities: Kepler
+# # Kepler: can a network learn a conserved quantity that is not quadratic?
 #
-# A planet conserves more than quadratic forms can say: besides angular momentum the Laplace-Runge-Lenz vector, which
-# points to perihelion, and has 1/r in it. `Neural()` learns functions, beside forms.
+# A planet conserves its angular momentum, which is quadratic. It also conserves the Laplace-Runge-Lenz
+# vector, which points to the perihelion. This vector contains 1/r, so it is not quadratic.
+#
+# The family `Neural()` learns non-quadratic quantities in addition to quadratic ones. On these data it finds
+# all conserved quantities.
 
 # %%
 from noethers_razor.cli import host
 
-host.prepare()  # before JAX is loaded: steps split over the processors, compiled programs kept
+# Use all processors and keep compiled programs. This must come before JAX is loaded.
+host.prepare()
 
 import jax
 import numpy as np
@@ -29,15 +33,18 @@ from noethers_razor import plot
 
 system = nr.systems.Kepler()
 data = system.simulate(seed=1, n_trajectories=50, n_steps=50, noise=0.01)
-# Fewer and smaller steps than the defaults, 6000 of 64 transitions, so that the notebook takes less than three minutes.
+# The defaults are 6000 steps and 64 transitions. Smaller numbers keep the notebook below three minutes.
 config = nr.FitConfig.of(steps=1200, batch=32)
 result = nr.fit(data, seed=1, conserved=nr.Neural(), config=config)
 report = nr.find_symmetries(result, truth=system)
 report
 
 # %% [markdown]
-# In two dimensions three integrals are independent, H among them: two besides H, of which L and both components of the
-# vector are functions. The sheet says how many of the learned ones are independent, and how far the true ones are from them.
+# In two dimensions, three conserved quantities are independent: H and two others. The angular momentum L and
+# both components of the vector are functions of these three. The report states
+#
+# * how many learned quantities are independent of each other and of H;
+# * the angle of each true quantity to the learned ones.
 
 # %%
 print(report)
@@ -45,9 +52,12 @@ print(report)
 # %% [markdown]
 # ## Level sets over phase space
 #
-# `report.combinations` are the quantities in use. They have no preferred basis: any function of them is conserved too. What can be compared with the truth is their
-# span of gradients, which is what the angles in the sheet do. Here their values, and the true ones, on a plane
-# through the data: qx and py, where the others are zero (and so is Ay).
+# `report.combinations` selects the quantities in use. They have no preferred basis, because every function of
+# them is conserved too. So a learned quantity need not look like a true one. The angles in the report compare
+# spans of gradients.
+#
+# The panels show the learned and the true quantities on the plane of qx and py. The other coordinates are
+# zero there, and so is Ay.
 
 # %%
 plane = plot.section(data.observed(), 0, 3, at=np.zeros(4))
@@ -61,10 +71,13 @@ panels |= {f"true {name}": np.where(near, np.nan, value) for name, value in inte
 plot.level_sets(panels, plane, ("qx", "py"))
 
 # %% [markdown]
-# ## Along unseen orbits
+# ## Along new trajectories
 #
-# How much does each vary along trajectories that no fit has seen, in units of its spread over the data? Orbits that come
-# closer to the centre than any of the data are where functions, unlike forms, are not known: look at the worst.
+# How much does each quantity vary along trajectories that the fit has not seen? The unit is its standard
+# deviation over the held-out states of the data.
+#
+# A network is reliable only where there are data. The worst trajectory comes closer to the centre than any of
+# the data.
 
 # %%
 test = system.simulate(seed=1, n_trajectories=50, n_steps=50, stream="test")
@@ -75,6 +88,7 @@ nearest = np.linalg.norm(test.states[..., :2], axis=-1).min(axis=1)
 for k in range(report.used):
     median, worst = np.median(share[:, k]), share[:, k].argmax()
     print(
-        f"C{k + 1} varies by {median:.3f} of its spread (median), at most {share[worst, k]:.2f}: r down to {nearest[worst]:.2f}"
+        f"C{k + 1} varies by {median:.3f} of its spread (median), "
+        f"at most {share[worst, k]:.2f}: r down to {nearest[worst]:.2f}"
     )
 print(f"the data come as near as {np.linalg.norm(data.observed()[:, :2], axis=1).min():.2f}")

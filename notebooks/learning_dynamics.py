@@ -11,11 +11,17 @@
 # ---
 
 # %% [markdown]
-# # Learning dynamics
+# # Learning dynamics: what changes the charges of a network in training?
 #
-# Noether's theorem for a network in training (Tanaka and Kunin 2021). The loss has symmetries: batch normalisation makes it
-# blind to the length of the weights before it. Each has a charge, and training changes it in ways that can be told apart:
-# which norm grows, at which learning rate a direction really moves, and whether something breaks the symmetry unseen.
+# Noether's theorem also holds for a network in training (Tanaka and Kunin 2021). The loss has symmetries. For
+# example, batch normalisation makes the loss independent of the length of the weights before it. Each
+# symmetry has a charge.
+#
+# Several effects change a charge during training. This notebook separates them and shows
+#
+# * which norm grows;
+# * at which rate a direction really learns;
+# * whether something breaks a symmetry.
 
 # %%
 import flax.linen as nn
@@ -51,10 +57,12 @@ def loss_of(net):
 
 
 # %% [markdown]
-# ## Which symmetries are there?
+# ## Which symmetries does the loss have?
 #
-# A generator is a field on some parameters, told by their paths. `per` is the axis that tells charges apart: neurons are the last
-# of a kernel. A symmetry holds where no part of the gradient is along it.
+# A generator xi is a vector field on some parameters, which it names by their paths. There is one charge for
+# each index of the axis `per`. For `scale` this is the last axis of a kernel, so each neuron has a charge.
+#
+# A symmetry holds if the gradient g of the loss has no component along xi.
 
 # %%
 generators = [
@@ -68,18 +76,18 @@ for check in nld.check_symmetry(loss_of(Network()), params, (x, y), generators).
     print(check)
 
 # %% [markdown]
-# The last layer has no normalisation after it, so that its scale is no symmetry; but a softmax does not see a shift of all its
-# inputs.
+# No normalisation follows the last layer, so its scale is not a symmetry. But a softmax does not change if
+# all its inputs shift by the same amount.
 #
-# ## Watch a training
+# ## Track a training
 #
-# `track_noether` wraps an optimiser of optax and leaves its updates as they are, to the last bit. What it is, momentum and decay of
-# each parameter, it finds out by trying it.
+# `track_noether` wraps an optax optimiser. The updates stay the same, bit for bit. A few trial steps identify
+# the momentum and the decay of each parameter.
 
 
 # %%
 def train(optimizer, net, steps=2000, batch=64):
-    """Parameters and the records of all steps."""
+    """Train a network. Return its parameters and the records of all steps."""
     loss = loss_of(net)
 
     def step(carry, key):
@@ -105,9 +113,12 @@ report = nld.noether_report(optimizer, records, params)
 print(report)
 
 # %% [markdown]
-# The account of each step closes to rounding: the rate of a charge is the sum of its terms. *Dissipation* is friction, *ksb* what
-# the kinetic energy does to the symmetry (it is not blind to scale: every step makes a norm larger), *decay* pulls back, and
-# the *anomaly* is what the loss itself does: nothing, where it has the symmetry.
+# In each step the change of a charge is the sum of four terms, up to rounding:
+#
+# * *dissipation*: the friction of momentum;
+# * *ksb*, kinetic symmetry breaking: the kinetic energy depends on scale, so every step makes a norm larger;
+# * *decay*: weight decay makes a norm smaller;
+# * *anomaly*: the effect of the loss itself. It is zero if the loss has the symmetry.
 
 # %%
 scales = {name: reading for name, reading in report.readings.items() if reading.generator.is_scale}
@@ -124,10 +135,17 @@ plot.charges(
 )
 
 # %% [markdown]
-# ## Where norms go
+# ## The theory of norms
 #
-# The learning rate of a direction is eta / |q|², and momentum and decay set |q|. Equation 17 of the paper assumes gradients that
-# change slowly; those of mini-batches do not. With the autocorrelation of gradients as it is (R measured) theory meets the norms.
+# A direction of weights q learns at the rate eta / |q|². Momentum and decay determine |q|. The factor R in
+# the theory depends on the autocorrelation of the gradients:
+#
+# * Equation 17 of the paper assumes gradients that change slowly.
+# * R = 1 assumes gradients without autocorrelation.
+# * *R measured* takes the autocorrelation from the training.
+#
+# The gradients of mini-batches change fast. So equation 17 is far from the measured norms, and the measured R
+# predicts them.
 
 # %%
 kinds = {"equation 17": "bernoulli", "R = 1": "white", "R measured": "autocorrelated"}
@@ -141,15 +159,18 @@ plot.norms(
 )
 
 # %% [markdown]
-# What momentum and decay amount to is RMSProp on the directions: its learning rate, what it keeps in a step, and its memory.
+# For the directions, momentum with decay is equivalent to RMSProp. The cell gives its learning rate, the
+# factor `rho` of its running average, and its memory in steps.
 
 # %%
 nld.equivalent_rmsprop(eta=0.1, beta=0.9, decay=5e-4)
 
 # %% [markdown]
-# ## What breaks it
+# ## What breaks the symmetry?
 #
-# An eps that is not small, a mask that leaves decay out, clipping: all three train without complaint, and the report names them.
+# Three settings break the symmetry or the theory: a large eps in the normalisation, a mask that excludes
+# weights from decay, and clipping. Training raises no error in any of these cases. The report names each of
+# them.
 
 # %%
 broken = {

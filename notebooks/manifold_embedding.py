@@ -11,10 +11,13 @@
 # ---
 
 # %% [markdown]
-# # Manifold embedding
+# # Manifold embedding: how can a curve follow the data without folds?
 #
-# Dimensionality reduction as an optimum (Vastola, Gershman, Rajan 2025): a decoder from few latent coordinates to the data, made as
-# large as the density of the data allows. PCA is an exact case. The functional has a problem, and this shows its cure.
+# A decoder maps few latent coordinates to points of the data space. Vastola, Gershman and Rajan (2025) choose
+# it by a functional J: the manifold is as large as possible where the data are dense. PCA is an exact case.
+#
+# Among all decoders J has no maximum, and the manifold folds. Two restrictions prevent this: a penalty on
+# bending, and a density that is blurred at first.
 
 # %%
 import matplotlib.pyplot as plt
@@ -29,9 +32,10 @@ angle = rng.uniform(0, 1.5 * np.pi, 1000)
 arc = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1) + 0.1 * rng.normal(size=(1000, 3))
 
 # %% [markdown]
-# ## PCA is a case of it
+# ## PCA is a special case
 #
-# An affine decoder of a normal density and a normal latent density has PCA's axes and variances.
+# The data are an arc with noise. With a normal density, a normal latent density and an affine decoder, the
+# fit has the axis and the variance of PCA. The sign of the axis is arbitrary.
 
 # %%
 affine = VariationalManifoldEmbedding(
@@ -44,17 +48,19 @@ print(affine.noether_report())
 # %% [markdown]
 # ## The problem
 #
-# Among all functions there is no best one: wiggles and folds have much area. With nothing against them, a fit folds, and its objective J is
-# *higher* than that of the good one below. The report says so.
+# Wiggles and folds have a large area, so J increases without limit. A fit without restrictions folds. Its J
+# is *higher* than the J of the good fit below. The report warns of the folds.
 
 # %%
 free = VariationalManifoldEmbedding(1, degree=8, bending=0.0, anneal=(), random_state=0).fit(arc)
 print(free.noether_report())
 
 # %% [markdown]
-# ## The cure
+# ## The remedy
 #
-# Bending costs, which leaves affine maps alone; and the density starts blurred, so that the manifold finds its way before it is held by detail.
+# * **Bending.** A penalty on second derivatives. It is zero for affine maps, so PCA stays exact.
+# * **Annealing.** The density is blurred first, and the blur decreases step by step. The manifold finds its
+#   global shape before the details.
 
 # %%
 cured = VariationalManifoldEmbedding(1, degree=8, random_state=0).fit(arc)
@@ -72,13 +78,14 @@ def drawn(ax, fit, title):
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
 drawn(axes[0], affine, "PCA")
-drawn(axes[1], free, "neither")
+drawn(axes[1], free, "unrestricted")
 drawn(axes[2], cured, "bending and annealing")
 
 # %% [markdown]
 # ## Symmetries of the density
 #
-# A ring looks the same from all sides. Then the angular current of an embedding has no divergence; a shift is no symmetry, and its current has.
+# The density of a ring does not change under rotation. So the current j of a rotation has no divergence. A
+# shift is not a symmetry of the ring, and its current has a divergence.
 
 # %%
 import jax.numpy as jnp

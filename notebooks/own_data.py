@@ -11,10 +11,11 @@
 # ---
 
 # %% [markdown]
-# # Your own data
+# # Your own data: how do I get from a table to a report?
 #
-# From a table to the answer sheet. This notebook makes its own table, of positions and *velocities* with a gap and a
-# mistake in it, as tables are; put the name of yours instead and go on.
+# This notebook writes its own table of positions and *velocities*. The table has a gap and a mistake, as many
+# tables have. For your own table, change the name of the file and the names of the columns. Leave out all
+# calls of `write`, because they overwrite the file.
 
 # %%
 import csv
@@ -31,7 +32,7 @@ MASSES = (1.0, 2.0)
 
 
 def write(path, damaged):
-    """Two attracting bodies of masses 1 and 2 in the plane, one row a state: run, time, positions, velocities."""
+    """Write two attracting bodies of masses 1 and 2 in the plane, one row for each state."""
     system = nr.systems.NBody(n_bodies=2, dim=2, masses=MASSES)
     data = system.simulate(seed=5, n_trajectories=100, n_steps=40, noise=0.003)
     velocities = data.p / np.repeat(MASSES, 2)
@@ -52,9 +53,9 @@ write(table, damaged=True)
 print(table.read_text()[:200])
 
 # %% [markdown]
-# ## Say where things are
+# ## Name the columns
 #
-# A `Layout` names the columns. Velocities need masses: what is conserved is said in momenta.
+# A `Layout` names the columns. Velocities need masses, because conserved quantities are functions of momenta.
 
 # %%
 names = {
@@ -70,10 +71,14 @@ except nr.DataError as error:
     print(error)
 
 # %% [markdown]
-# What is wrong with the numbers is told all at once, with place and what to do; `noethers-razor check FILE` says the same on the
-# command line. Delete that line from your file, or take rows without numbers as states that are missing, and cut trajectories
-# there: `split=5`, which also cuts where the time between states is more than five usual steps. Before that, see what the
-# mended table looks like. In a script, `print(data.summary())`.
+# The error lists all problems of the numbers, each with its place and a remedy. On the command line,
+# `noethers-razor check FILE` prints the same list. There are two remedies:
+#
+# * Delete the line from the file.
+# * Set `split=5`. A row without numbers is then a missing state, and trajectories are cut there. They are
+#   also cut where the time between two states is more than five times the usual step.
+#
+# The next cell shows the summary of the table without the mistake. In a script, use `print(data.summary())`.
 
 # %%
 write(table, damaged=False)
@@ -81,7 +86,7 @@ data = nr.load_trajectories(table, layout)
 data
 
 # %% [markdown]
-# The summary warns of what makes data hard to learn from. Here a gap: split there. The same, from the table as it was:
+# The summary warns of a gap. With `split=5` the table can be read as it was, with the gap and the mistake:
 
 # %%
 write(table, damaged=True)
@@ -89,9 +94,9 @@ data = nr.load_trajectories(table, nr.Layout(names, mass=layout.mass, split=5))
 data
 
 # %% [markdown]
-# ## Fit, and read
+# ## Fit the data and read the report
 #
-# The same on the command line:
+# On the command line these commands do the same:
 #
 #     noethers-razor convert bodies.csv --out d.npz --map trajectory=run --map t=time \
 #         --map q=x1,y1,x2,y2 --map v=vx1,vy1,vx2,vy2 --mass 1,1,2,2 --split-at-gaps
@@ -103,13 +108,16 @@ report = nr.find_symmetries(result)
 report
 
 # %% [markdown]
-# How to read it:
+# These lines are the most important ones:
 #
-# * *conserved quantities* is how many the evidence keeps; *algebra* which group they generate.
-# * *along the data* compares how much each varies along a trajectory with the noise: about 1 or less is constant.
-# * *trusted* counts what passes at a false-discovery rate of 5 %.
-# * *-ELBO*: the fit with symmetry should be no worse than without; where it is, the sheet warns.
-# * Warnings say what these data cannot tell. Take them seriously.
+# | line | meaning |
+# |---|---|
+# | conserved quantities | number of quantities that model selection keeps |
+# | algebra | Lie algebra of their Poisson brackets |
+# | along the data | variation along trajectories, in units of the noise; about 1 or less is constant |
+# | trusted | number of quantities that pass at a false-discovery rate of 5 % |
+# | -ELBO | minus the bound per transition; lower is better, so the value of *none* should not be the lower one |
+# | warning | what these data cannot decide |
 
 # %%
 print(report)
@@ -119,6 +127,8 @@ report.plot()
 
 # %% [markdown]
 # ## Predict
+#
+# The start is the first state of the data. The band shows two standard deviations of the posterior.
 
 # %%
 start = data.states[0, 0]
@@ -126,9 +136,10 @@ rollout = result.predict(start, np.linspace(0.0, 4.0, 41))
 nr.plot.rollouts(rollout.t, rollout.mean[0], rollout.deviation[0], None, result.labels, columns=4)
 
 # %% [markdown]
-# ## Keep it
+# ## Save the fit
 #
-# A run folder holds the fit, without pickle; `noethers-razor inspect run --html page.html` makes a page of it.
+# A run folder contains the fit, without pickle. `noethers-razor inspect run --html report.html` writes an
+# HTML report.
 
 # %%
 path = result.save(folder / "run")

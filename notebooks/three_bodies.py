@@ -11,11 +11,17 @@
 # ---
 
 # %% [markdown]
-# # Three bodies: SE(2) and what completes it
+# # Three bodies: which quadratic quantities do they conserve?
 #
-# Three bodies that attract each other in the plane conserve momentum and angular momentum: translations and rotations, the
-# group SE(2). As quadratic quantities there are more: the three products of the two total momenta, and the angular momentum of
-# the whole, its centre of mass times total momentum, by itself. These seven close under the bracket.
+# Three bodies attract each other in the plane. They conserve seven quadratic quantities:
+#
+# * two components of the total momentum;
+# * the angular momentum;
+# * three products of the components of the total momentum, px², px py and py²;
+# * the angular momentum of the whole: the cross product of the centre of mass and the total momentum.
+#
+# The first three generate translations and rotations, the group SE(2). All seven close under the Poisson
+# bracket.
 
 # %%
 import tempfile
@@ -39,19 +45,24 @@ report
 report.plot()
 
 # %% [markdown]
-# ## Seven dimensions
+# ## The algebra has seven dimensions
 #
-# Momenta commute and angular momentum turns them: SE(2). It turns their products px², px py, py² into each other, and so does the
-# angular momentum of the whole, which commutes with it. The sheet names what that makes.
+# Momenta commute, and the angular momentum rotates them: this is SE(2). It also rotates their products into
+# each other. The angular momentum of the whole does the same, and it commutes with the angular momentum. The
+# report calls this algebra nbody(2).
 
 # %%
 print(report.algebra, report.algebra_detail.invariants.as_json())
 
 # %% [markdown]
-# ## Each generator on the bodies
+# ## The generators
 #
-# Blue: where it moves a body; orange: how it changes the body's momentum (grey). A translation moves all alike, a rotation turns
-# positions and momenta, a product of momenta is a translation whose speed depends on how fast the whole moves.
+# Each panel shows the action of one generator on the bodies. Blue arrows move a body. Orange arrows change
+# its momentum, which is grey.
+#
+# * A translation moves all bodies by the same amount.
+# * A rotation turns positions and momenta.
+# * A product of momenta is a translation. Its direction and speed depend on the total momentum.
 
 # %%
 state = data.states[3, 0]
@@ -64,10 +75,11 @@ plot.arrows(
 )
 
 # %% [markdown]
-# ## Their flows
+# ## The flows of the generators
 #
-# The orbit of this state under each generator. Along a true symmetry the Hamiltonian is constant. The average over orbits, of
-# finite length and few samples, makes the learned one nearly so; below, by how much it changes.
+# The animation shows the orbit of this state under each generator. Along a true symmetry the true Hamiltonian
+# is constant. The learned Hamiltonian is only nearly constant, because its average uses finite orbits and few
+# samples. The second cell prints its change.
 
 # %%
 tau = np.linspace(0.0, 2.0, 25)
@@ -92,7 +104,7 @@ for title, energy in zip(titles, energies, strict=True):
 # %% [markdown]
 # ## Prediction
 #
-# Unseen starts; dots are the truth.
+# The start is new to the fit. Dots are the truth.
 
 # %%
 test = system.simulate(seed=0, n_trajectories=3, n_steps=30, dt=0.3, stream="test")

@@ -11,10 +11,11 @@
 # ---
 
 # %% [markdown]
-# # U(n): n harmonic oscillators
+# # U(n): which symmetry do n harmonic oscillators have?
 #
-# n equal oscillators have more symmetry than meets the eye: every unitary mixing of the complex coordinates q + ip
-# leaves the energy as it is. The group is U(n), and its n² generators are quadratic conserved quantities.
+# The energy of n equal oscillators does not change under any unitary transformation of the complex
+# coordinates q + ip. So the symmetry group is U(n). Its n² generators are quadratic conserved quantities.
+# This notebook finds them for n = 3.
 
 # %%
 import noethers_razor as nr
@@ -22,7 +23,7 @@ from noethers_razor import plot
 
 
 def look(n, seed=0):
-    """Simulate n oscillators, fit, and tell what was found."""
+    """Simulate n oscillators and fit them. Return the system, the result and the report."""
     system = nr.systems.Oscillators(n=n)
     data = system.simulate(seed=seed, n_trajectories=200, n_steps=50)
     result = nr.fit(data, seed=seed)
@@ -35,8 +36,9 @@ report
 # %% [markdown]
 # ## Spectrum and parallelness
 #
-# Every quantity that was looked for, by the displacement that its flow causes. What the razor has cut is at the right;
-# below, how nearly each direction lies in the true span.
+# Top: all candidate quantities by the displacement that their flow causes. Blue quantities are in use. The
+# razor has reduced the grey ones to almost zero. Bottom: parallelness, which is 1 if a direction lies in the
+# true span.
 
 # %%
 report.plot()
@@ -44,8 +46,8 @@ report.plot()
 # %% [markdown]
 # ## The algebra
 #
-# Poisson brackets of the learned quantities stay in their span; which algebra they make is read from invariants
-# that no choice of basis changes.
+# Poisson brackets of the learned quantities stay in their span. Their invariants do not depend on the basis,
+# and they identify the algebra.
 
 # %%
 algebra = report.algebra_detail
@@ -55,8 +57,8 @@ algebra.invariants.as_json()
 # %% [markdown]
 # ## Formulas
 #
-# A readable basis of the span: sparse, with rounded coefficients where the data allow it. `report.expressions()` gives
-# them to SymPy.
+# The formulas are a readable basis of the span. They have few terms, and their coefficients are rounded if
+# the data allow it. `report.expressions()` returns them as SymPy expressions.
 
 # %%
 titles = [f"C{i + 1} = {text}" for i, text in enumerate(report.formulas)]
@@ -66,10 +68,11 @@ plot.generators(report.readable_forms, titles, report.readable_names)
 report.expressions()[0]
 
 # %% [markdown]
-# ## What the generators do
+# ## The action of the generators
 #
-# Each quantity moves the states of phase space: here, the arrows in the plane of the first oscillator, at thirty states of the
-# data. Quantities that do not touch it have no arrow.
+# The flow of each quantity moves the states of phase space. The arrows show this motion in the plane of the
+# first oscillator, at about thirty states of the data. A quantity that does not move this oscillator has no
+# arrows.
 
 # %%
 states = result.states[:: max(1, len(result.states) // 30)]
@@ -83,8 +86,8 @@ plot.arrows(
 # %% [markdown]
 # ## Another n
 #
-# In a live notebook, choose; each choice simulates and fits anew (up to a minute for large n). Without the
-# package `ipywidgets`, call `look(4)`.
+# In a live notebook, choose n with the slider. Each choice simulates and fits again, which takes up to a
+# minute for large n. Without the package `ipywidgets`, call `look(4)`.
 
 # %%
 try:

@@ -23,24 +23,32 @@ def pytest_configure():
 
 
 LONG = (
-    "fit",
-    "journal",
     "cli",
+    "journal",
     "expansion",
     "functions",
-    "views",
+    "fit_briefly",
     "elbo",
     "selection",
-    "html_report",
     "learning_dynamics",
     "manifold_embedding",
 )
-"""Files that take a minute: they begin, so that no worker waits for the other at the end."""
+"""Groups that take longest: they begin, so that no worker waits for the other at the end."""
+TOGETHER = {"cli": "cli", "html_report": "cli"}
+"""Files that share the saved run of `tests/cli/conftest.py`, and so a worker."""
+
+
+def group_of(item):
+    name = item.path.stem.removeprefix("test_")
+    return TOGETHER.get(name, name)
 
 
 def pytest_collection_modifyitems(items):
-    order = {f"test_{name}": place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+    """Tests of a file share their fixtures, so they run on one worker."""
+    order = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(group_of(item), len(LONG)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
 
 
 COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"

@@ -25,17 +25,20 @@ from noethers_razor.errors import DataError
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write, .npz.")
 @system_options("the system")
 @click.option("--n-trajectories", default=200, show_default=True, help="Number of trajectories.")
-@click.option("--n-steps", default=50, show_default=True, help="Transitions in each trajectory.")
+@click.option("--n-steps", default=50, show_default=True, help="Number of transitions in each trajectory.")
 @click.option("--dt", default=0.2, show_default=True, help="Time between stored states, system units.")
 @click.option("--noise", default=0.0, show_default=True, help="Standard deviation of noise on stored states.")
 @click.option(
     "--seed", type=int, default=None, help="Seed of initial states and noise; drawn and printed if unset."
 )
 @click.option(
-    "--stream", default="train", show_default=True, help="Random stream; other names share no initial state."
+    "--stream",
+    default="train",
+    show_default=True,
+    help="Name of the random stream. Streams of different names share no initial state.",
 )
-@click.option("--widen", default=1.0, show_default=True, help="Factor of all initial positions.")
-@click.option("--move", default=0.0, show_default=True, help="Added to all initial positions, system units.")
+@click.option("--widen", default=1.0, show_default=True, help="Factor that multiplies all initial positions.")
+@click.option("--move", default=0.0, show_default=True, help="Shift of all initial positions, system units.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def simulate(
     system: str,
@@ -57,9 +60,9 @@ def simulate(
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @layout_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def check(file: Path, as_json: bool, **place: Any) -> None:
-    """Say what FILE holds, and everything wrong with it."""
+    """Print a summary of FILE, or all problems in it."""
     try:
         summary = load_data(file, place).summary()
     except DataError as error:
@@ -79,7 +82,7 @@ def check(file: Path, as_json: bool, **place: Any) -> None:
 @layout_options
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def convert(file: Path, out: Path, overwrite: bool, **place: Any) -> None:
-    """Store the trajectories of FILE as .npz, which every command reads without further flags."""
+    """Convert the trajectories of FILE to .npz, which every command reads without further flags."""
     require_writable(out, overwrite=overwrite)
     data = load_data(file, place)
     click.echo(f"{data.save(out, overwrite=overwrite)}: {data!r}")
@@ -90,7 +93,9 @@ def convert(file: Path, out: Path, overwrite: bool, **place: Any) -> None:
 @click.option(
     "--planet", "names", multiple=True, help="Name of a planet; may be repeated.  [default: all nine]"
 )
-@click.option("--dim", default=3, show_default=True, help="2 projects orbits on the ecliptic.")
+@click.option(
+    "--dim", default=3, show_default=True, help="Dimension of space; 2 projects orbits onto the ecliptic."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def planets(out: Path, names: tuple[str, ...], dim: int, overwrite: bool) -> None:
     """Store orbits of planets about the Sun, from the ephemeris DE421, as trajectories of one system."""

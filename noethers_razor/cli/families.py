@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from noethers_razor.conserved.base import Family
 
 GIVEN = "oracle"
-"""The family that `--oracle` makes; it has no flags of its own."""
+"""Name of the family that `--oracle` makes. It has no flags of its own."""
 
 
 def names_of_families() -> list[str]:
@@ -29,27 +29,27 @@ class FamilyName(click.ParamType):
     name = "family"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the names for the help."""
+        """Return the names of the families for the help."""
         return f"[{'|'.join(names_of_families())}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name, or report that it is not registered."""
+        """Return the name, or fail if it is not registered."""
         if value not in names_of_families():
             self.fail(f"{value!r} is not one of {', '.join(names_of_families())}.", param, ctx)
         return str(value)
 
 
 def _flags_of(name: str) -> dict[str, dataclasses.Field[Any]]:
-    """Fields of a family by the name of their flag, with underscores."""
+    """Return the fields of a family by the name of their flag, with underscores."""
     fields = dataclasses.fields(family_class(name))  # type: ignore[arg-type]  # families are dataclasses
     return {f.metadata["flag"].replace("-", "_"): f for f in fields if "flag" in f.metadata}
 
 
 def family_options(known: set[str]) -> Iterator[click.Option]:
-    """Yield the flags of all families that are not known yet. It loads JAX.
+    """Yield the flags of all families. This loads JAX.
 
     Args:
-        known: names of flags that the command has already.
+        known: names of flags that the command already has. They are left out.
     """
     owners: dict[str, list[str]] = {}
     fields: dict[str, dataclasses.Field[Any]] = {}
@@ -66,7 +66,7 @@ def family_options(known: set[str]) -> Iterator[click.Option]:
 
 
 def _option(flag: str, field: dataclasses.Field[Any], text: str) -> click.Option:
-    """A flag without a default: what is not given is left to the family."""
+    """Return a flag without a default. If it is not given, the family decides."""
     name = f"--{field.metadata['flag']}"
     if isinstance(field.default, bool):
         return click.Option([f"{name}/--no-{name[2:]}", flag], default=None, help=text)
@@ -80,8 +80,10 @@ def _option(flag: str, field: dataclasses.Field[Any], text: str) -> click.Option
 
 
 def build_family(settings: dict[str, Any]) -> Family:
-    """Return the family that flags name, and take its flags out of the settings.
+    """Return the family of a command.
 
+    Args:
+        settings: values of flags. The name of the family and the flags of all families are removed.
     Raises:
         UsageError: for a flag of another family.
     """
@@ -96,6 +98,9 @@ def build_family(settings: dict[str, Any]) -> Family:
             owners = [family for family, own in flags.items() if flag in own]
             who = "family" if len(owners) == 1 else "families"
             given = f"--{'no-' if value is False else ''}{flag.replace('_', '-')}"
-            raise UsageError(f"{given} with family {name}; it is for {who} {', '.join(owners)}")
+            raise UsageError(
+                f"{given} with family {name}; it is for {who} {', '.join(owners)}: "
+                f"pass --family {owners[0]}, or leave the flag out"
+            )
         values[flags[name][flag].name] = value
     return family_class(name)(**values)

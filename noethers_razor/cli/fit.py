@@ -21,7 +21,7 @@ from noethers_razor.cli.options import (
 )
 from noethers_razor.cli.shared import names_of_systems, text_of_summary
 from noethers_razor.config import FitConfig
-from noethers_razor.errors import Interrupted
+from noethers_razor.errors import Interrupted, UsageError
 
 
 @click.command(
@@ -99,6 +99,10 @@ def fit(
     seeds, seed = settings.pop("seeds"), settings.pop("seed")
     place = {name: settings.pop(name) for name in LAYOUT}
     # Wrong flags are reported before any file is read.
+    if oracle is not None and settings["family"] != "quadratic":
+        raise UsageError(
+            f"--oracle with --family {settings['family']}; true quantities are a family of their own"
+        )
     wanted, config = build_family(settings), FitConfig.of(**settings)
     data = load_data(file, place)
     if oracle is not None:

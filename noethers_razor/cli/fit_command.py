@@ -18,7 +18,7 @@ _OLD_FLAGS = {
     "--functions": "--non-quadratic",
     "--no-forms": "--no-quadratic",
 }
-"""Flags of version 0.1 -> what they are now; they work until 0.3."""
+"""Flags of version 0.1 -> their new names. The old names work until version 0.3."""
 COMMON = (
     "out",
     "family",
@@ -43,10 +43,11 @@ _TITLES = {
     "optimiser": "Optimiser",
     "likelihood": "Likelihood",
 }
+"""Groups of settings in `FitConfig` -> titles of their sections in the help."""
 
 
 def config_option(field: dataclasses.Field[Any]) -> click.Option:
-    """Return the flag of a setting of `FitConfig`: a setting exists in one place only."""
+    """Return the flag of a setting. Its name, type, default and help come from `FitConfig`."""
     name, kind = flag_of(field), str(field.type).partition(" | ")[0]
     flag, text = f"--{name.replace('_', '-')}", field.metadata["help"]
     if kind == "bool":
@@ -63,6 +64,7 @@ class FitCommand(click.Command):
     The flags of the families load JAX. They are added when the command runs, and for `--help-all`.
     """
 
+    # Whether the flags of the families are added.
     _complete = True
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -83,7 +85,7 @@ class FitCommand(click.Command):
         return [option for _, options in self._sections(ctx) for option in options]
 
     def _sections(self, ctx: click.Context) -> Iterator[tuple[str, list[click.Parameter]]]:
-        """Titles and flags: the common ones, further ones of the command, those of families and settings."""
+        """Yield titles and flags: common flags, further flags of the command, of families and of settings."""
         own = super().get_params(ctx)
         names = {str(option.name) for option in own}
         settings = {
@@ -94,7 +96,7 @@ class FitCommand(click.Command):
         }
         every = [*own, *settings[""]]
         common = [option for name in COMMON for option in every if f"--{name}" in option.opts]
-        # What is left is in the order in which it was declared; arguments are among it.
+        # Further flags and the arguments are in the order of their declaration.
         yield "Options", common
         yield "Data, oracle, checkpoints", [option for option in own if option not in common]
         if self._complete:
@@ -103,7 +105,7 @@ class FitCommand(click.Command):
             yield title, [option for option in settings[group] if option not in common]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the common flags, or all of them by section with `--help-all`."""
+        """Write the common flags, or with `--help-all` all flags by section."""
         for title, options in self._sections(ctx):
             if title != "Options" and not self._complete:
                 continue
@@ -114,7 +116,7 @@ class FitCommand(click.Command):
 
 
 def help_all(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Print the help with all flags, and end."""
+    """Print the help with all flags, and exit."""
     if wanted:
         click.echo(context.get_help())
         context.exit()

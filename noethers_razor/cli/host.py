@@ -1,4 +1,4 @@
-"""The host: settings of JAX that a program makes before it loads JAX, processors, versions of packages."""
+"""Settings of JAX that a program makes before it loads JAX."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 
 def prepare() -> None:
-    """Keep compiled programs in the user's cache folder; make each processor a device of JAX.
+    """Keep compiled programs in the user's cache folder, and make each processor a device of JAX.
 
-    Training splits a step over devices of the host, see `training.processors`.
+    Training splits a step over these devices, see `inference.training.processors`. Environment variables
+    that are already set are kept.
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(home) / "noethers_razor" / "jax"))
@@ -19,7 +20,7 @@ def prepare() -> None:
 
 
 def _processors() -> int:
-    """Those that this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -15,10 +15,11 @@ from noethers_razor.symmetry.report import SymmetryReport
 from noethers_razor.symmetry.uncertainty import FALSE_DISCOVERY_RATE, LEVEL, Uncertainty
 
 _FOLLOWED = 20
+"""Number of training trajectories to follow, if the caller gives no comparison."""
 
 
 class Row(NamedTuple):
-    """Cells of a table row, and whether the row is the accepted one."""
+    """Cells of a table row, and whether the row is the selected one."""
 
     cells: Sequence[str]
     kept: bool = False
@@ -43,30 +44,33 @@ class Section(NamedTuple):
 
 
 def _picture(figure: Any, alt: str) -> Picture:
+    """Return a figure as a picture, with a description for readers who do not see it."""
     import matplotlib
 
     stream = io.BytesIO()
-    # Without a date and without random names, so that the same report is the same file.
+    # No date and no random names, so that the same report gives the same file.
     with matplotlib.rc_context({"svg.hashsalt": "noethers_razor"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return Picture("data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode(), alt)
 
 
 def _number(value: float | None, digits: int = 4) -> str:
+    """Return a number as text, empty if it is None."""
     return "" if value is None else f"{value:.{digits}g}"
 
 
 def _spectrum(report: SymmetryReport, figures: dict[str, Any]) -> Section:
+    """Return the section on singular values."""
     gap = report.gap
     note = "Root-mean-square displacement of the data per unit of flow time, relative to their size."
     if gap is not None:
-        note += f" The last value in use is {gap:.3g} times the first that is not."
+        note += f" The last value in use is {gap:.3g} times the first one not in use."
     picture = _picture(figures["spectrum.png"], "singular values on a logarithmic axis")
-    return Section("How many", note, pictures=[picture])
+    return Section("Number of quantities", note, pictures=[picture])
 
 
 def _evidence(report: SymmetryReport) -> Section:
-    """Bounds of the alternatives, and of the sets that the model selection compared."""
+    """Return the section on bounds, of the alternatives and of the sets that the model selection compared."""
     rows = [
         Row([name, _number(b["negative_elbo"], 6), _number(b["error"], 2), ""])
         for name, b in report.bounds.items()
@@ -84,7 +88,7 @@ def _evidence(report: SymmetryReport) -> Section:
         for one in report.judgements
     ]
     return Section(
-        "What the evidence says",
+        "Evidence",
         "Minus a lower bound of the log evidence, in nats per transition: less is better. The largest set "
         "that the bound does not reject is selected.",
         columns=["set", "-ELBO", "error", "quantities"],
@@ -93,6 +97,7 @@ def _evidence(report: SymmetryReport) -> Section:
 
 
 def _sure(unsure: Uncertainty) -> Section:
+    """Return the section on uncertainty."""
     cells = zip(unsure.deviation, unsure.constant, unsure.trusted, strict=True)
     rows = [
         Row([str(i + 1), *(f"{v:.3g}" for v in deviation), f"{share:.3g}", "yes" if trusted else "no"])
@@ -101,22 +106,23 @@ def _sure(unsure: Uncertainty) -> Section:
     rate = f"{100 * FALSE_DISCOVERY_RATE:.0f} %"
     note = (
         f"{unsure.trusted.sum()} of {len(rows)} are trusted at a false-discovery rate of {rate}. "
-        "Each row is a combination of the quantities, the most constant first. It gives how much the "
+        "Each row is a combination of the quantities, the most constant first. It shows how much the "
         f"combination varies along the trajectories in units of the noise, over {unsure.draws} draws of the "
-        "trajectories. 'Constant in' is the share of draws in which that is at most 1.5, and less than for "
-        "nineteen of twenty random observables. A variation that the noise hides counts as constant."
+        "trajectories. 'Constant in' is the share of draws in which this variation is at most 1.5, and less "
+        "than that of 19 of 20 random observables. A variation that the noise hides counts as constant."
     )
     if unsure.angle is not None:
         note += (
-            f" The largest angle of the learned span to the true one is probably between "
+            f" The largest angle between the learned span and the true one is probably between "
             f"{unsure.angle[0]:.2g} and {unsure.angle[2]:.2g} degrees ({unsure.share})."
         )
     tail = 50 * (1 - LEVEL)
     columns = ["combination", f"{tail:.0f} %", "median", f"{100 - tail:.0f} %", "constant in", "trusted"]
-    return Section("How sure", note, columns=columns, rows=rows)
+    return Section("Uncertainty", note, columns=columns, rows=rows)
 
 
 def _algebra(report: SymmetryReport) -> Section:
+    """Return the section on the algebra."""
     found, algebra = report.algebra_detail.invariants, report.algebra_detail
     values: dict[str, Any] = {
         "name": algebra.name or "not identified: " + found.open,
@@ -141,16 +147,19 @@ def _algebra(report: SymmetryReport) -> Section:
 
 
 def _formulas(report: SymmetryReport, figures: dict[str, Any]) -> Section:
+    """Return the section with formulas and pictures of the generators."""
     pictures = []
     if "generators.png" in figures:
         pictures = [_picture(figures["generators.png"], "heat maps of the quadratic forms of the formulas")]
-    note = "" if report.formulas else "None recognised."
+    note = "" if report.formulas else "No formula was recognised."
     if report.formulas and report.quadratic is None:
-        note = "In the span of the gradients of the learned quantities and of H; H may be among them."
-    return Section("In formulas", note, report.formulas, pictures=pictures)
+        note = "Their gradients lie in the span of the gradients of the learned quantities and of H."
+        note += " H itself may be among them."
+    return Section("Formulas", note, report.formulas, pictures=pictures)
 
 
 def _rollouts(comparison: Comparison, names: list[str], source: str) -> Section:
+    """Return the section on predictions."""
     rows = [
         Row([name.replace("_", " "), _number(value)])
         for name, value in comparison.summary.items()
@@ -159,7 +168,7 @@ def _rollouts(comparison: Comparison, names: list[str], source: str) -> Section:
     return Section(
         "Predictions",
         f"Rollouts from the first states of {source}. Energy drift: the largest change of the learned energy "
-        "along a rollout, relative to its deviation over the data.",
+        "along a rollout, relative to its standard deviation over the data.",
         columns=["", ""],
         rows=rows,
         pictures=[_picture(rollout_figure(comparison, names), "first rollout, its spread, and the data")],
@@ -170,9 +179,11 @@ def page(report: SymmetryReport, result: FitResult, comparison: Comparison | Non
     """Return the HTML report.
 
     Args:
-        report: of the fit.
-        result: of the fit.
-        comparison: rollouts to show; by default along some of the training trajectories.
+        report: report of the fit.
+        result: result of the fit.
+        comparison: rollouts to show. By default they follow some of the training trajectories.
+    Returns:
+        A complete HTML document, which needs no other file.
     """
     from jinja2 import Environment, PackageLoader
 
@@ -203,6 +214,7 @@ def page(report: SymmetryReport, result: FitResult, comparison: Comparison | Non
 
 
 def _made(result: FitResult) -> str:
+    """Return the last line: version, settings and data of the fit."""
     metrics = result.metrics
     return (
         f"noethers_razor {versions()['noethers_razor']}, family {result.model.family.name}, seed "

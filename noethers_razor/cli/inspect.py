@@ -21,25 +21,25 @@ from noethers_razor.errors import UsageError
 @click.command(epilog=f"Systems: {names_of_systems()}.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--truth", default=None, metavar="SYSTEM", help="Compare with the true quantities of SYSTEM.")
-@system_options("the true system, where the data do not say")
+@system_options("the true system, if the data do not have it")
 @click.option(
     "--term",
     "terms",
     multiple=True,
     metavar="FORMULA",
-    help="Term that formulas of functions may have beside the coordinates; may be repeated.",
+    help="Further term for formulas of non-quadratic quantities; may be repeated.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-@click.option("--figures", type=click.Path(path_type=Path), default=None, help="Folder to draw into.")
-@click.option("--html", type=click.Path(path_type=Path), default=None, help="Page to write with all of it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@click.option("--figures", type=click.Path(path_type=Path), default=None, help="Folder for figures.")
+@click.option("--html", type=click.Path(path_type=Path), default=None, help="HTML report to write.")
 @click.option(
     "--data",
     "file",
     type=click.Path(path_type=Path),
     default=None,
-    help="Trajectories for the page to follow.",
+    help="Trajectories for the rollouts of the HTML report.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the page if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the HTML report if it exists.")
 def inspect(
     run: Path,
     truth: str | None,
@@ -53,7 +53,7 @@ def inspect(
     file: Path | None,
     overwrite: bool,
 ) -> None:
-    """Print the answer sheet of RUN: what is conserved, how sure, which algebra."""
+    """Print the report of RUN: conserved quantities, their uncertainty and their algebra."""
     from noethers_razor.cli.jobs import figures_of, write_figures
     from noethers_razor.data.readers import load_trajectories
     from noethers_razor.inference.rollouts import follow
@@ -61,7 +61,10 @@ def inspect(
     from noethers_razor.symmetry.find import find_symmetries
 
     if file is not None and html is None:
-        raise UsageError("--data without --html; it says which trajectories the page follows")
+        raise UsageError(
+            "--data without --html; it is for the rollouts of the HTML report: pass --html FILE too, "
+            "or leave --data out"
+        )
     require_writable(html, overwrite=overwrite)
     result = load_result(run)
     data = None if file is None else load_trajectories(file)
@@ -78,10 +81,12 @@ def inspect(
 
 @click.command(epilog=f"Systems: {names_of_systems()}.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--data", "file", type=click.Path(path_type=Path), default=None, help="Trajectories to follow.")
+@click.option(
+    "--data", "file", type=click.Path(path_type=Path), default=None, help="Trajectories for rollouts."
+)
 @click.option("--truth", default=None, metavar="SYSTEM", help="Compare with the true quantities of SYSTEM.")
-@system_options("the true system, where the data do not say")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@system_options("the true system, if the data do not have it")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def compare(
     runs: tuple[Path, ...],
     file: Path | None,
@@ -91,7 +96,7 @@ def compare(
     parameters: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Table of RUNS beside each other: bounds, quantities, algebras, errors."""
+    """Compare RUNS in a table: bounds, quantities, algebras, errors."""
     from noethers_razor.data.readers import load_trajectories
     from noethers_razor.inference.comparison import as_table, row_of, warnings_of
     from noethers_razor.inference.saved import load_result
@@ -112,17 +117,24 @@ def compare(
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--data", "file", required=True, type=click.Path(path_type=Path), help="Trajectories to follow."
+    "--data", "file", required=True, type=click.Path(path_type=Path), help="Trajectories for rollouts."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write, .npz.")
-@click.option("--samples", default=32, show_default=True, help="Posterior samples for the spread, up to 32.")
-@click.option("--figure", type=click.Path(path_type=Path), default=None, help="PNG of the first rollout.")
+@click.option(
+    "--samples", default=32, show_default=True, help="Number of posterior samples for the spread, up to 32."
+)
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Picture of the first rollout to write, .png.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @layout_options
 def predict(
     run: Path, file: Path, out: Path, samples: int, figure: Path | None, overwrite: bool, **place: Any
 ) -> None:
-    """Roll out from the first state of each trajectory of a file, and compare."""
+    """Predict with RUN from the first state of each trajectory of a file, and compare."""
     import numpy as np
 
     from noethers_razor.cli.jobs import rollout_figure

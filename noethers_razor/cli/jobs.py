@@ -32,10 +32,11 @@ from noethers_razor.symmetry.find import find_symmetries
 from noethers_razor.symmetry.report import SymmetryReport
 
 _REPORT = "symmetry.json"
+"""File of the report in a run folder."""
 
 
 def _save(result: FitResult, folder: Path, documents: dict[str, Any]) -> None:
-    """Save a result; where the folder cannot be written its checkpoints stay."""
+    """Save a result. If this fails, the checkpoints stay."""
     try:
         result.save(folder, overwrite=True, documents=documents)
     except OSError as error:
@@ -58,13 +59,14 @@ def figures_of(report: SymmetryReport, result: FitResult) -> dict[str, Any]:
 
 
 def write_figures(folder: Path, figures: dict[str, Any]) -> None:
-    """Draw figures into a folder; make it if necessary."""
+    """Save figures in a folder, which is created if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / name, dpi=130)
 
 
 def _card(result: FitResult, report: SymmetryReport) -> str:
+    """Return the README.md of a run folder."""
     metrics = result.metrics
     return (
         f"# Run of noethers_razor {versions()['noethers_razor']}\n\n"
@@ -72,8 +74,8 @@ def _card(result: FitResult, report: SymmetryReport) -> str:
         f"{metrics['steps']} optimiser steps in {metrics['seconds_total']:.1f} s.\n"
         f"ELBO {metrics['elbo_per_transition']:.3f} nats per transition; noise variance "
         f"{metrics['noise_variance']:.3g} (data units squared).\n\n```\n{report}\n```\n\n"
-        "Read it again with `noethers-razor inspect`; predictions are averages over posterior samples, "
-        "not the network at its mean weights.\n"
+        "Print this report again with `noethers-razor inspect`. Predictions are averages over posterior "
+        "samples. They do not use the network at its mean weights.\n"
     )
 
 
@@ -91,7 +93,7 @@ def train(
     checkpoint_seconds: float = SECONDS,
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[FitResult, SymmetryReport]:
-    """Fit from each seed, and write one run folder with result and report of the best bound.
+    """Fit with each seed, and write one run folder with the result of the best bound and its report.
 
     The folder holds checkpoints until the fit is finished.
 
@@ -99,20 +101,22 @@ def train(
         data: trajectories.
         folder: run folder to write.
         family: family of conserved quantities.
-        seeds: one or several.
+        seeds: one or several seeds.
         config: settings.
-        overwrite: replace a run that is there, or its checkpoints.
-        command: words of the command line, for the record.
+        overwrite: whether to replace an existing run or its checkpoints.
+        command: words of the command line, saved with the run.
         watch: called after each chunk of steps.
-        resume: continue from checkpoints that are there; a finished run is only reported.
-        checkpoint_seconds: time between checkpoints of a training.
-        settings: saved with the checkpoints, for `options.settings_of_checkpoint`.
+        resume: whether to continue from existing checkpoints. A finished run is only reported.
+        checkpoint_seconds: seconds between checkpoints of a training.
+        settings: settings to save with the checkpoints, see `options.settings_of_checkpoint`.
+    Returns:
+        Result and report of the best bound.
     Raises:
-        UsageError: before any work is done, when the folder is not empty or checkpoints are of another fit.
-        Interrupted: when a signal stops the fit.
+        UsageError: if the folder is not empty or holds another fit, or if the result cannot be saved.
+        Interrupted: if a signal stops the fit.
     """
     require_target(folder, overwrite=overwrite, resume=resume)
-    # Plotting is slow to import, and training leaves time for it.
+    # The import of plotting is slow, so do it during training.
     threading.Thread(target=plot.load, daemon=True).start()
     documents = {f"{NOTES}.json": dict(settings or {}), "command.json": command}
     journal = Journal(folder / CHECKPOINTS, checkpoint_seconds, notes=settings, claimed=folder)
@@ -129,7 +133,7 @@ def train(
                 if overwrite:
                     journal.clear()
                 if is_finished(folder):
-                    # If it stops before its first record, --resume must mean this fit and not the old run.
+                    # If this fit stops before its first record, --resume must not report the old run.
                     journal.make()
                 result = fit(data, seed=seeds, conserved=family, config=config, watch=watch, journal=journal)
                 # The fit is saved before its report is made, so that no error in the report can lose it.

@@ -1,4 +1,4 @@
-"""The command line: its commands, expected failures in one line, exit codes."""
+"""The command line: commands, one line for each expected failure, exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from noethers_razor.errors import Interrupted, NoetherError
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="noethers_razor")
 def cli() -> None:
-    """Learn what is conserved in trajectory data, and predict with it (Noether's Razor)."""
+    """Find the conserved quantities of a system from its trajectories, and predict (Noether's Razor)."""
 
 
 for command in (
@@ -27,9 +27,10 @@ for command in (
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    """Print a message on one line and exit."""
     click.echo(f"noethers-razor: {' '.join(message.split())}", err=True)
     if code == Interrupted.exit_code:
-        # Programs that are still being compiled are not waited for.
+        # Do not wait for programs that are still being compiled.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -37,9 +38,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point: every expected failure is one line on standard error and an exit code."""
+    """Run the command line. Every expected failure is one line on standard error and an exit code."""
     host.prepare()
-    # Whatever stops a process politely lets training keep its state.
+    # Treat SIGTERM like Ctrl-C, so that training can save its state.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(cli(standalone_mode=False) or 0)

@@ -20,7 +20,11 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def system_options(purpose: str) -> Decorator:
-    """Return a decorator that adds the flags that `build_system` reads."""
+    """Return a decorator that adds the flags that `build_system` reads.
+
+    Args:
+        purpose: words for the system in the help texts.
+    """
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
@@ -49,7 +53,17 @@ def build_system(
     parameters: tuple[str, ...],
     metadata: dict[str, Any] | None = None,
 ) -> System:
-    """Return a system by name; missing sizes come from the metadata of data of the same system."""
+    """Return a system by name.
+
+    Args:
+        name: name of the system.
+        n: number of oscillators or bodies, if given.
+        dim: dimension of space, if given.
+        parameters: further parameters, texts NAME=VALUE with JSON values.
+        metadata: metadata of data. If they are of the same system, they give the missing parameters.
+    Raises:
+        UsageError: for an unknown system or parameter, or for a text that is not NAME=VALUE.
+    """
     from noethers_razor.systems import build, flags_of, system_class
 
     cls = system_class(name)
@@ -59,7 +73,7 @@ def build_system(
     values |= known if isinstance(known, dict) else {}
     size = flags_of(cls).get("n")
     if n is not None and size is not None and values.get(size) != n:
-        # Parameters of another number of bodies do not carry over.
+        # Parameters for another number of bodies do not fit.
         values = {}
     for text in parameters:
         key, separator, value = text.partition("=")
@@ -82,14 +96,15 @@ def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
             flag_value=5.0,
             default=None,
             metavar="[STEPS]",
-            help="Cut trajectories where time decreases, states are missing, or a step is this many times the "
-            "usual one; 5 without a number.",
+            help="Cut trajectories where time decreases, where states are missing, or where a step is this "
+            "many times the usual one; 5 if no number is given.",
         ),
         click.option(
             "--mass",
             default=None,
             metavar="M[,M,...]",
-            help="Masses that make momenta of velocities: one for each degree of freedom, for each body, or for all.",
+            help="Masses that turn velocities into momenta: one for each degree of freedom, for each body, "
+            "or for all.",
         ),
         click.option(
             "--axes",
@@ -102,8 +117,8 @@ def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "names",
             multiple=True,
             metavar="FIELD=NAME[,NAME...]",
-            help="Names of a field in the file, such as q=x,y or v=velocity. Fields are q, p, v, t, mass, mask, "
-            "trajectory; may be repeated.",
+            help="Names of a field in the file, such as q=x,y or v=velocity. Fields are q, p, v, t, mass, "
+            "mask, trajectory; may be repeated.",
         ),
         click.option(
             "--format",
@@ -118,10 +133,19 @@ def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 LAYOUT = ("suffix", "names", "axes", "mass", "split_at_gaps")
+"""Names of the flags that `layout_options` adds."""
 
 
 def load_data(file: Path, settings: dict[str, Any]) -> Trajectories:
-    """Load the trajectories of a file, and take the flags of its layout out of the settings."""
+    """Load the trajectories of a file.
+
+    Args:
+        file: path of the file.
+        settings: values of flags. Those of `LAYOUT` are removed.
+    Raises:
+        DataError: if the file cannot be used.
+        UsageError: if a flag of the layout cannot be used.
+    """
     from noethers_razor.data.layout import AXES, Layout, parsed_names
     from noethers_razor.data.readers import load_trajectories
 
@@ -144,11 +168,17 @@ def seed_or_drawn(seed: int | None) -> int:
 
 
 def settings_of_checkpoint(context: click.Context, run: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a fit that is resumed; flags that are given again must be the same.
+    """Return the settings of a fit that is resumed.
 
+    Args:
+        context: context of the command.
+        run: run folder.
+        settings: values of the flags of the command.
+    Returns:
+        The settings of the interrupted fit, or the given ones if none can be read.
     Raises:
-        UsageError: for a flag that differs, with its name.
-        RunFolderError: when the settings of a finished run were changed.
+        UsageError: if a flag on the command line differs from the settings of the fit.
+        RunFolderError: if the settings of a finished run were changed.
     """
     from click.core import ParameterSource
 

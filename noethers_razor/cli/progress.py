@@ -13,10 +13,13 @@ from noethers_razor.inference.history import Row
 
 
 class Progress:
-    """A tqdm bar over the steps of each stage: nll, KL, rank; the first line says that it compiles.
+    """A progress bar over the steps of each stage, with nll, KL and rank.
 
-    Within it SIGTERM and SIGINT stop the fit, as Ctrl-C does. Where the exception of a signal is lost, as
-    in a destructor, the next chunk of steps raises it again.
+    Inside a `with` statement, SIGTERM and SIGINT stop the fit by a `KeyboardInterrupt`. If that exception is
+    lost, for example in a destructor, the next chunk of steps raises it again.
+
+    Args:
+        quiet: whether to print nothing.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -32,7 +35,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                # A shell lets what it starts in the background ignore Ctrl-C.
+                # A shell makes background processes ignore Ctrl-C. They must continue to ignore it.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._handlers[number] = signal.signal(number, self._stop)
         if not self._quiet:
@@ -59,7 +62,7 @@ class Progress:
         self._bar.set_postfix_str(f"nll {row.nll:.3f} KL {row.kl:.3f} rank {row.rank}")
 
     def close(self) -> None:
-        """End the bar of the stage."""
+        """Close the bar of the current stage."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

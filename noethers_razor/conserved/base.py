@@ -1,7 +1,7 @@
 """Families of conserved quantities. A family is a sequence of blocks; a block has one kind of flow.
 
-Masks, step sizes, principal directions and orbits depend on the kind of flow, so they are properties of a block.
-The order of the K quantities of a family is the order of its blocks.
+Masks, step sizes, principal directions and orbits depend on the kind of flow, so they are properties of a
+block. The order of the K quantities of a family is the order of its blocks.
 """
 
 from __future__ import annotations
@@ -99,6 +99,10 @@ class Block(ABC):
             UsageError: for a block that does not offer it.
         """
         raise UsageError(f"{type(self).__name__} does not move points of another block; expected it last")
+
+    def forms(self, params: Params) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return A (count, M, M) and b (count, M), float64, of quadratic quantities; None for others."""
+        return None
 
     @abstractmethod
     def principal(self, params: Params, states: np.ndarray) -> tuple[np.ndarray, Params]:
@@ -198,6 +202,18 @@ class Family(ABC):
     def with_reach(self, reach: float) -> Family:
         """Return the family with flow times of integrated flows that much shorter than of exact ones."""
         return self
+
+    def with_length(self, params: Params, share: float) -> Params | None:
+        """Return parameters with integrated orbits of this share of the reach; None if it cannot be chosen."""
+        return None
+
+    def forms(self, params: Params) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return A (K, M, M) and b (K, M), float64, if all quantities are quadratic; None otherwise."""
+        found = [block.forms(params) for block in self.blocks if block.count]
+        known = [pair for pair in found if pair is not None]
+        if not known or len(known) < len(found):
+            return None
+        return np.concatenate([form for form, _ in known]), np.concatenate([b for _, b in known])
 
     def value(self, params: Params, x: Array) -> Array:
         """Return C(x): states (..., M) -> (..., K)."""

@@ -44,8 +44,8 @@ class Expansion(Family):
     """Learnable quadratic quantities, and non-quadratic ones C = W phi with features phi of a subclass.
 
     Args:
-        count: largest number of quadratic quantities, see `offered`, and of non-quadratic ones, at most 2 n - 2.
-            In a phase space: the sum K of both.
+        count: largest number of quadratic quantities, see `offered`, and of non-quadratic ones, which are at
+            most 2 n - 2. In a phase space: the sum K of both.
         start: ``proposal`` (what is constant along trajectories) or ``random``.
         quadratic: whether the family has quadratic quantities.
         non_quadratic: largest number of non-quadratic quantities, if it differs. In a phase space: number of
@@ -149,6 +149,10 @@ class Expansion(Family):
     def with_reach(self, reach: float) -> Self:
         """Return the family with other flow times of the non-quadratic quantities."""
         return dataclasses.replace(self, reach=reach)
+
+    def with_length(self, params: Params, share: float) -> Params:
+        """Return parameters with orbits of non-quadratic quantities of this share of the reach."""
+        return {**params, LENGTH: jnp.asarray(share, jnp.asarray(params[LENGTH]).dtype)}
 
     def init(self, key: Key, dim: int) -> Params:
         """Return small random forms and weights (non_quadratic, D), and the parameters of the features.

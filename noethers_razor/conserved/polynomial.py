@@ -35,7 +35,7 @@ def _typical_gradient(powers: np.ndarray) -> float:
 
 
 class Chart(NamedTuple):
-    """The map from the frame to the coordinates of the data, x = matrix z + centre: formulas are sparse there.
+    """The map from the frame to the data's coordinates, x = matrix z + centre, in which formulas are sparse.
 
     The variables of monomials are (x - shift) / scale.
     """

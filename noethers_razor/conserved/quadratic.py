@@ -115,6 +115,11 @@ class QuadraticBlock(Block):
         form = params["form"]
         return 0.5 * (form + jnp.swapaxes(form, -1, -2)), params["linear"]
 
+    def forms(self, params: Params) -> tuple[np.ndarray, np.ndarray]:
+        """Return A (K, M, M) and b (K, M), float64."""
+        form = np.asarray(params["form"], np.float64)
+        return 0.5 * (form + form.transpose(0, 2, 1)), np.asarray(params["linear"], np.float64)
+
     def value(self, params: Params, x: Array) -> Array:
         """Return C(x): (..., M) -> (..., K)."""
         return quadratic_value(*self.symmetric(params), x)

@@ -92,7 +92,7 @@ def _value_problems(q: np.ndarray, p: np.ndarray, present: np.ndarray) -> list[P
             if bad.any():
                 i, k, d = np.argwhere(bad)[0]
                 where, count = f"{name}[{i}, {k}, {d}] = {array[i, k, d]}", int(bad.sum())
-                found.append(Problem("NR105", f"{where} (values that are {what}: {count}): {remedy}"))
+                found.append(Problem("NR105", f"{where} is {what} ({count} in total): {remedy}"))
     if not found and present.any():
         states = np.concatenate([q, p], axis=-1)[present].astype(np.float64)
         if np.all(states == states[0]):
@@ -168,7 +168,7 @@ def _metadata_problems(metadata: dict[str, Any], dof: int) -> list[Problem]:
         return [
             Problem(
                 "NR115",
-                f"the metadata have {len(names)} coordinates, {len(set(names))} of them different: "
+                f"coordinates in the metadata (number {len(names)}, different {len(set(names))}) are "
                 f"{', '.join(names)[:60]}; expected {2 * dof} different names, positions first: correct or "
                 "remove the list",
             )

@@ -23,7 +23,7 @@ from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.result import FitResult
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.selection import Select
-from noethers_razor.inference.stages import Control, Joint, Propose, ShortenOrbits, Stage, WithoutSymmetry
+from noethers_razor.inference.stages import ChooseOrbitLength, Control, Joint, Propose, Stage, WithoutSymmetry
 from noethers_razor.inference.state import State
 from noethers_razor.inference.training import Rates
 from noethers_razor.model.elbo import precision
@@ -41,20 +41,20 @@ _FIRST_STAGE = 0.6
 """Share of the first stage before a proposal."""
 _FIRST_STAGE_OF_RANDOM = 0.05
 """Share of the first stage before a random start: a network trained to convergence holds it down."""
-_TRIAL = 4
-"""Part of the joint stage for which each orbit length is tried."""
+_TRIAL = 0.25
+"""Share of the joint stage for which each orbit length is tried."""
 
 
 def plan(config: FitConfig, family: Family) -> list[Stage]:
-    """Return the stages of a fit in order: propose, select and train, by configuration and family."""
-    random, rates = family.start == "random", config.optimiser
+    """Return the stages of a fit in order: initial network, proposal, joint training, control, selection."""
+    random_start, rates = family.start == "random", config.optimiser
     share = config.first_stage
     if share is None:
-        share = _FIRST_STAGE_OF_RANDOM if random else _FIRST_STAGE
+        share = _FIRST_STAGE_OF_RANDOM if random_start else _FIRST_STAGE
     first = round(share * config.steps)
     conserved_rate = rates.conserved_learning_rate
     if conserved_rate is None:
-        conserved_rate = _GROW if random else _REFINE
+        conserved_rate = _GROW if random_start else _REFINE
     joint_rates = Rates(rates.joint_learning_rate, conserved_rate, rates.noise_learning_rate)
     first_rates = Rates(rates.learning_rate, 0.0, rates.noise_learning_rate)
     stages: list[Stage] = []
@@ -63,7 +63,7 @@ def plan(config: FitConfig, family: Family) -> list[Stage]:
     if family.count:
         stages.append(Propose())
         if family.integrated.any():
-            stages.append(ShortenOrbits((config.steps - first) // _TRIAL, joint_rates))
+            stages.append(ChooseOrbitLength(int(_TRIAL * (config.steps - first)), joint_rates))
         stages.append(Joint(config.steps - first, joint_rates))
     stages.append(Control(config.steps - first, joint_rates._replace(conserved=0.0)))
     if family.trainable and config.selection:
@@ -152,7 +152,7 @@ def _seed_record(result: FitResult, gradients: np.ndarray, best: np.ndarray) -> 
         "seed": result.seed,
         "rank": len(gradients),
         "negative_elbo": -result.elbo,
-        "none": result.evidence["bounds"]["none"]["negative_elbo"],
+        "none": result.evidence["bounds"].get("none", {}).get("negative_elbo"),
         "angle": largest_angle(gradients, best),
     }
 

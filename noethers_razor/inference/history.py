@@ -106,7 +106,7 @@ class Checkpoint(NamedTuple):
     def of_record(
         cls, arrays: Mapping[str, np.ndarray], own: Mapping[str, Any], optimiser: optax.OptState
     ) -> Checkpoint:
-        """Return the point of a record, the inverse of `as_record`, for an optimiser state of this structure."""
+        """Return the point of a record, the inverse of `as_record`, for an optimiser of this structure."""
         params = {
             name.removeprefix("params/"): jnp.asarray(value)
             for name, value in arrays.items()

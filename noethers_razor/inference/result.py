@@ -143,18 +143,19 @@ class FitResult:
         Raises:
             UsageError: when the family has quantities that are not quadratic.
         """
-        own = conserved_of(self.params)
-        if not self.is_quadratic:
-            raise UsageError(f"family {self.model.family.name} has quantities that are not quadratic")
-        if not own:
+        family = self.model.family
+        if not family.count:
             return np.zeros((0, self.frame.dim, self.frame.dim)), np.zeros((0, self.frame.dim))
-        form = np.asarray(own["form"], np.float64)
-        return 0.5 * (form + form.transpose(0, 2, 1)), np.asarray(own["linear"], np.float64)
+        forms = family.forms(conserved_of(self.params))
+        if forms is None:
+            raise UsageError(f"family {family.name} has quantities that are not quadratic")
+        return forms
 
     @property
     def is_quadratic(self) -> bool:
         """Whether all quantities are quadratic."""
-        return not self.model.family.integrated.any()
+        family = self.model.family
+        return not family.count or family.forms(conserved_of(self.params)) is not None
 
     @property
     def terms(self) -> list[str]:

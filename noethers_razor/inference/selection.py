@@ -31,7 +31,7 @@ from noethers_razor.inference.state import Alternative, State, exact_part
 from noethers_razor.inference.training import Rates, Schedule
 from noethers_razor.model.elbo import conserved_of, prefixed
 from noethers_razor.numerics.subspaces import largest_sine
-from noethers_razor.symmetry.report_text import AS_LEARNED
+from noethers_razor.symmetry.fitted import AS_LEARNED
 from noethers_razor.symmetry.span import active, active_count
 
 _MOST_ROUNDS = 2

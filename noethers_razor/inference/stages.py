@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor.conserved.base import Family, Proposal
-from noethers_razor.conserved.features import LENGTH
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.errors import TrainingDiverged
@@ -24,7 +23,7 @@ from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.state import State
 from noethers_razor.inference.training import Rates, Schedule
 from noethers_razor.mechanics.orbits import RADIUS
-from noethers_razor.model.elbo import prefixed
+from noethers_razor.model.elbo import conserved_of, prefixed
 
 _STATES = 512
 """States whose energy along proposed paths is looked at."""
@@ -115,7 +114,7 @@ def _reach(problem: Problem, state: State, found: Proposal) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class ShortenOrbits:
+class ChooseOrbitLength:
     """Let the bound choose the length of integrated orbits, after a short joint training with each length.
 
     Orbits of Kepler's quantities pass through places without trajectories, and those of Toda's do not. The
@@ -133,7 +132,10 @@ class ShortenOrbits:
             return state
         best, chosen = np.inf, state.params
         for share in _LENGTHS:
-            start = {**state.params, f"conserved/{LENGTH}": jnp.asarray(share, problem.dtype)}
+            shorter = family.with_length(conserved_of(state.params), share)
+            if shorter is None:
+                return state
+            start = {**state.params, **prefixed(shorter, problem.dtype)}
             schedule = Schedule(f"{self.name} {share:g}", self.steps, self.rates, stream=self.name)
             try:
                 params = runtime.train(problem, family, start, schedule)

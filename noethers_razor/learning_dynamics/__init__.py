@@ -1,4 +1,4 @@
-"""Noether's learning dynamics: the charges of a network in training (Tanaka and Kunin 2021)."""
+"""Charges of a network in training: Noether's learning dynamics (Tanaka and Kunin 2021)."""
 
 from noethers_razor.learning_dynamics.generators import (
     Generator,

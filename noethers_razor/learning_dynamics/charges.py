@@ -1,13 +1,12 @@
-"""The charge of a generator and what changes it in a step of training, exactly.
+"""The charge of a generator, and the terms that change it in a step of training.
 
-With heavy-ball momentum, v' = beta v - (g + k q), for any loss, mini-batch, learning rate and generator xi,
-the charge B = <v, xi(q before the step)> obeys
+The charge is B = <v, xi(q before the step)>. With heavy-ball momentum, v' = beta v - (g + k q), it obeys
 
     B' - B = - (1 - beta) B + beta <v, xi(q) - xi(q before)> - k <q, xi(q)> - <g, xi(q)>
              dissipation      kinetic symmetry breaking       decay          anomaly
 
-the discrete form of the charge equation of Tanaka and Kunin (2021, section 4). The anomaly is zero if and
-only if the loss has the symmetry.
+exactly, for any loss, mini-batch, learning rate and generator xi. This is the discrete form of the charge
+equation of Tanaka and Kunin (2021, section 4). The anomaly is zero if and only if the loss has the symmetry.
 """
 
 from __future__ import annotations
@@ -23,26 +22,36 @@ from noethers_razor.learning_dynamics.generators import Generator, Leaves
 from noethers_razor.learning_dynamics.heavy_ball import HeavyBall
 from noethers_razor.numerics.budget import Budget
 
-DISSIPATION, KINETIC, DECAY, ANOMALY = "dissipation", "ksb", "decay", "anomaly"
+DISSIPATION = "dissipation"
+"""Name of the term - (1 - beta) B, the friction of momentum."""
+KINETIC = "ksb"
+"""Name of the term of kinetic symmetry breaking."""
+DECAY = "decay"
+"""Name of the term of weight decay."""
+ANOMALY = "anomaly"
+"""Name of the term of the loss."""
 
 
 class Charge(NamedTuple):
-    """A generator's charges in a step, or in all steps (time first); each (..., neurons).
+    """The charges of a generator in one step, or in all steps (time first). Every array is (..., neurons).
 
-    Of an optimiser that is no heavy ball all that has v or k in it is not a number, and the charge is that of
-    the step.
+    If the optimiser is not heavy-ball momentum, the charge is <q' - q, xi(q)>, and all fields that contain v
+    or k are NaN.
 
     Args:
-        charge: B = <v', xi(q)> after the step; without a heavy ball <q' - q, xi(q)>.
-        before: B before it.
-        kinetic, decay, anomaly: the terms.
+        charge: B = <v', xi(q)> after the step.
+        before: B before the step.
+        kinetic: term of kinetic symmetry breaking.
+        decay: term of weight decay.
+        anomaly: term of the loss.
         square: |q|^2 before the step.
         step: |q' - q|^2.
         gradient: |g|^2.
         field: |xi(q)|^2.
         momentum: |v'|^2.
         along: <q' - q, v'>.
-        unexplained: |v' - (beta v - g - k q)|^2, what reaches the momentum beside gradient and decay.
+        unexplained: |v' - (beta v - g - k q)|^2, the part of the momentum that neither gradient nor decay
+            explains.
     """
 
     charge: Array
@@ -59,7 +68,11 @@ class Charge(NamedTuple):
     unexplained: Array
 
     def budget(self, beta: float) -> Budget:
-        """The account of the step, with the momentum's beta."""
+        """Return the balance of the charge.
+
+        Args:
+            beta: momentum of the optimiser.
+        """
         terms = {
             DISSIPATION: -(1.0 - beta) * self.before,
             KINETIC: self.kinetic,
@@ -70,14 +83,14 @@ class Charge(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """What moves a generator's parameters.
+    """Heavy-ball momentum that moves the parameters of a generator.
 
     Args:
-        beta: of the momentum.
+        beta: momentum.
         k: path -> decay.
         eta: path -> first learning rate.
         moves: whether a step is a learning rate times the momentum.
-        traced: whether the momentum is in the optimiser's state.
+        traced: whether the state of the optimiser contains the momentum.
     """
 
     beta: float
@@ -88,7 +101,13 @@ class Motion(NamedTuple):
 
 
 def motion_of(balls: Mapping[str, HeavyBall | None]) -> Motion | None:
-    """What an optimiser is for parameters by path: heavy-ball momentum with one beta, or None."""
+    """Return the common heavy-ball momentum of some parameters.
+
+    Args:
+        balls: path -> heavy-ball momentum of a parameter, or None for another optimiser.
+    Returns:
+        The momentum, or None if a parameter has another optimiser or if the values of beta differ.
+    """
     known = {path: ball for path, ball in balls.items() if ball is not None}
     if len(known) < len(balls) or len({(ball.beta, ball.traced) for ball in known.values()}) > 1:
         return None
@@ -105,7 +124,7 @@ def motion_of(balls: Mapping[str, HeavyBall | None]) -> Motion | None:
 
 
 def zero_charge(generator: Generator, leaves: Leaves) -> Charge:
-    """That of parameters at rest."""
+    """Return the charge of parameters at rest, all zeros."""
     nothing = jax.tree.map(jnp.zeros_like, leaves)
     zero = generator.pairing(nothing, nothing)
     return Charge(*(zero for _ in Charge._fields))
@@ -120,12 +139,16 @@ def charge_of(
     d: Leaves,
     v: tuple[Leaves, Leaves] | None,
 ) -> Charge:
-    """The charge after a step from q, and the terms that changed it.
+    """Return the charge after a step, and the terms that changed it.
 
     Args:
-        before: the charge after the step before.
-        q, g, d: parameters before the step, gradient there, the step.
-        v: momentum before and after; None where there is no heavy ball.
+        generator: generator of the charge.
+        motion: heavy-ball momentum; None for another optimiser.
+        before: charge (neurons,) after the previous step.
+        q: parameters before the step.
+        g: gradient at q.
+        d: step q' - q.
+        v: momentum before and after the step; None for another optimiser.
     """
     xi, pair = generator.field(q), generator.pairing
     square, anomaly = pair(q, q), -generator.along(g, q, xi)

@@ -1,9 +1,12 @@
 """Generators of symmetries of a loss: vector fields on the parameters of a network.
 
-A symmetry of a loss f with generator xi moves parameters q along xi(q) without changing f: <grad f, xi> = 0
-(Tanaka and Kunin 2021, section 3). Normalisation makes f blind to the *scale* of what comes before it, a
-softmax to a *translation* of all its inputs, a rectifier to a *rescaling* of weights before and after it, and
-linear layers to a *rotation* of what lies between them.
+A symmetry with generator xi moves parameters q along xi(q) and does not change the loss f: <grad f, xi> = 0
+(Tanaka and Kunin 2021, section 3). Examples:
+
+* `scale`: weights before a normalisation may be multiplied by a number.
+* `translation`: all inputs of a softmax may be shifted by the same number.
+* `rescale`: weights before a rectifier may be divided by a positive number, if those after it are multiplied.
+* `rotation`: the space between two linear layers may be rotated.
 """
 
 from __future__ import annotations
@@ -20,21 +23,21 @@ from noethers_razor._types import Array, ArrayLike
 from noethers_razor.errors import UsageError
 
 Leaves = dict[str, Array]
-"""Parameters that a generator moves, by path."""
+"""Parameters of a generator, by path."""
 Per = int | Sequence[int] | None
-"""Axes that tell charges apart; all others are summed over. None sums over all: one charge."""
+"""Axes with one charge for each index. The charge is a sum over the other axes. None gives a single charge."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Generator:
-    """A vector field on some parameters, and what its charge is summed over.
+    """A vector field on some parameters, and the axes of its charges.
 
     Args:
-        name: in reports.
-        per: path -> axes that tell charges (neurons) apart; a path is that of the leaf, names joined by
-            ``/``, or its end where that is of one leaf only.
-        field: parameters at these paths -> velocities at these paths.
-        factors: path -> number, where the field is that times the parameters; empty where it is another.
+        name: name for reports.
+        per: path -> axes with one charge (neuron) for each index. A path consists of the names that lead to
+            a leaf of the parameters, joined by ``/``. Its end is enough if no other leaf has the same end.
+        field: function from the parameters at these paths to their velocities xi(q), by path.
+        factors: path -> factor c, if the field is xi = c q for each parameter; empty for other fields.
     """
 
     name: str
@@ -44,40 +47,51 @@ class Generator:
 
     @property
     def is_scale(self) -> bool:
-        """Whether the field is the parameters themselves: its charge is half the rate of a norm."""
+        """Whether xi = q. The charge is then half the rate of a squared norm."""
         return bool(self.factors) and set(self.factors.values()) == {1.0}
 
     def leaves(self, tree: Any) -> Leaves:
-        """Its parameters out of a pytree of the same structure as the parameters, in float32 or more.
+        """Return the leaves of a pytree that belong to the generator, in float32 or higher precision.
 
+        Args:
+            tree: pytree with the structure of the parameters.
+        Returns:
+            Leaves by the paths of `per`.
         Raises:
-            UsageError: for a path that there is not, or of several leaves, and for a leaf that two paths
-                name.
+            UsageError: if a path fits no leaf or several leaves, or if two paths fit the same leaf.
         """
         return self.chosen(paths_of(tree))
 
     def chosen(self, leaves: Mapping[str, Any]) -> Leaves:
-        """The same out of leaves by their whole paths."""
+        """Return the same as `leaves`, from a dictionary of whole paths -> leaves."""
         whole = self.whole_paths(leaves)
         return {path: _wide(leaves[known]) for path, known in whole.items()}
 
     def whole_paths(self, known: Iterable[str]) -> dict[str, str]:
-        """Path as it was given -> path of a leaf.
+        """Return for each path of `per` the whole path of its leaf.
 
+        Args:
+            known: whole paths of all leaves.
         Raises:
-            UsageError: as `leaves` does.
+            UsageError: as in `leaves`.
         """
         names = list(known)
         found = {path: _resolved(path, names, self.name) for path in self.per}
         if len(set(found.values())) < len(found):
-            raise UsageError(f"generator {self.name}: {', '.join(found)} name one parameter twice")
+            raise UsageError(
+                f"generator {self.name}: {', '.join(found)} name the same parameter; give it once"
+            )
         return found
 
     def pairing(self, a: Leaves, b: Leaves, weights: Mapping[str, Any] | None = None) -> Array:
-        """<a, b> summed over its parameters, one for each neuron: (...,).
+        """Return the inner product <a, b> over the parameters of the generator.
 
         Args:
-            weights: path -> factor of its part.
+            a: array for each path of `per`.
+            b: array for each path of `per`.
+            weights: path -> factor of the part of this path; 1 by default.
+        Returns:
+            Inner products (neurons).
         """
         parts = [
             _summed(a[path], b[path], per) * (1.0 if weights is None else weights[path])
@@ -86,16 +100,28 @@ class Generator:
         return sum(parts[1:], parts[0])
 
     def along(self, a: Leaves, q: Leaves, xi: Leaves, weights: Mapping[str, Any] | None = None) -> Array:
-        """<a, xi(q)>, of multiples of q as sums over a and q: generators of one parameter then share them."""
+        """Return <a, xi(q)> (neurons).
+
+        For fields xi = c q it is computed from <a, q>, which the compiler shares between generators.
+
+        Args:
+            a: array for each path of `per`.
+            q: parameters.
+            xi: field at q.
+            weights: path -> factor of the part of this path; 1 by default.
+        """
         if not self.factors:
             return self.pairing(a, xi, weights)
         return self.pairing(a, q, {p: f * (weights[p] if weights else 1.0) for p, f in self.factors.items()})
 
     def require(self, params: Any) -> Leaves:
-        """Its parameters out of all, checked.
+        """Return the parameters of the generator, after a check that the generator fits them.
 
+        Args:
+            params: pytree of all parameters of the network.
         Raises:
-            UsageError: where one is missing, has not the axes, or the parts have not the same neurons.
+            UsageError: if a parameter or one of its axes is missing, if the numbers of charges differ
+                between parameters, or if the field returns other shapes.
         """
         leaves = self.leaves(params)
         shapes = {}
@@ -104,26 +130,31 @@ class Generator:
             there = [axis for axis in per or () if -len(shape) <= axis < len(shape)]
             if len({axis % len(shape) for axis in there}) < len(per or ()):
                 raise UsageError(
-                    f"generator {self.name}: {path} has shape {shape}; per = {list(per or ())} are not axes "
-                    "of it, each once: give those that tell charges apart, or None"
+                    f"generator {self.name}: {path} has shape {shape}; per = {list(per or ())} are not "
+                    "different axes of it: give the axes with one charge for each index, or None"
                 )
             shapes[path] = tuple(shape[axis] for axis in per or ())
         if len(set(shapes.values())) > 1:
             told = ", ".join(f"{path} {shape}" for path, shape in shapes.items())
-            raise UsageError(f"generator {self.name}: parts with unequal numbers of charges: {told}")
+            raise UsageError(
+                f"generator {self.name}: different numbers of charges: {told}; choose other axes per"
+            )
         moved = jax.eval_shape(self.field, leaves)
         given = {path: getattr(moved.get(path), "shape", None) for path in self.per}
         if any(given[path] != jnp.shape(leaf) for path, leaf in leaves.items()):
             raise UsageError(
-                f"generator {self.name}: its field gives {given}; expected one array of the shape of the "
-                f"parameter for each of {', '.join(self.per)}"
+                f"generator {self.name}: its field returns {given}; expected an array with the shape of "
+                f"the parameter for each of {', '.join(self.per)}"
             )
         return leaves
 
     def __add__(self, other: Generator) -> Generator:
-        """Both at once, on parameters that they do not share, such as a rotation and its inverse."""
+        """Return the sum of two generators of different parameters, such as a rotation and its inverse."""
         if shared := self.per.keys() & other.per.keys():
-            raise UsageError(f"{self.name} and {other.name} both move {', '.join(sorted(shared))}")
+            raise UsageError(
+                f"{self.name} and {other.name} both move {', '.join(sorted(shared))}; add "
+                "generators of different parameters"
+            )
 
         def field(leaves: Leaves) -> Leaves:
             return {**self.field(leaves), **other.field(leaves)}
@@ -132,32 +163,37 @@ class Generator:
 
 
 def paths_of(tree: Any) -> dict[str, Any]:
-    """Path, names joined by ``/`` -> leaf; the value of a variable of flax's nnx has the variable's path."""
+    """Return the leaves of a pytree by path, the names joined by ``/``.
+
+    The value of a variable of flax.nnx gets the path of the variable.
+    """
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
     return {path.removesuffix("/value"): leaf for path, leaf in named.items()}
 
 
 def _resolved(path: str, known: Sequence[str], name: str) -> str:
-    """The whole path of a leaf, of which the end may be given."""
+    """Return the whole path of a leaf, given this path or its end."""
     found = [path] if path in known else [one for one in known if one.endswith(f"/{path}")]
     if len(found) == 1:
         return found[0]
     if list(known) == [""]:
         raise UsageError(
-            f"generator {name}: parameters are one array without a name; put it into a dictionary"
+            f"generator {name}: the parameters are one array without a name; use a dictionary, such as "
+            "{'w': array}"
         )
-    why = f"several end so: {', '.join(found)}" if found else f"there are {', '.join(known) or 'none'}"
-    raise UsageError(f"generator {name}: no parameter {path}; {why}")
+    several = f"several parameters have this end: {', '.join(found)}"
+    why = several if found else f"the parameters are {', '.join(known) or 'none'}"
+    raise UsageError(f"generator {name}: no parameter has the path {path}; {why}")
 
 
 def _wide(leaf: Any) -> Any:
-    """In float32 or more: charges of half-precision parameters are sums that would lose all digits."""
+    """Convert to float32 or higher precision: in half precision the sums of charges lose all digits."""
     return jnp.asarray(leaf, working_dtype(leaf))
 
 
 def working_dtype(leaf: Any) -> Any:
-    """What sums over a leaf are computed in."""
+    """Return the dtype for sums over a leaf, float32 or higher precision."""
     return jnp.promote_types(jnp.result_type(leaf), jnp.float32)
 
 
@@ -166,25 +202,25 @@ def _axes(per: Per) -> tuple[int, ...] | None:
         return None
     axes = (per,) if isinstance(per, int) else tuple(per) if isinstance(per, (tuple, list)) else ("?",)
     if not all(isinstance(axis, int) and not isinstance(axis, bool) for axis in axes):
-        raise UsageError(f"per = {per!r}; expected an axis, several, or None")
+        raise UsageError(f"per = {per!r}; expected an axis, a tuple of axes, or None")
     return axes
 
 
 def _summed(a: Array, b: Array, per: tuple[int, ...] | None) -> Array:
-    """The sum of products over all axes but some."""
+    """Return the sum of a * b over all axes except `per`."""
     if not per:
         return jnp.vdot(a, b)
     kept = [axis % jnp.ndim(a) for axis in per]
-    # As a sum, not as a product of tensors: that would ask for other layouts of its arguments.
+    # A sum instead of a tensor product, because a tensor product needs its arguments in another layout.
     summed = jnp.sum(a * b, axis=tuple(axis for axis in range(jnp.ndim(a)) if axis not in kept))
     return jnp.transpose(summed, [sorted(kept).index(axis) for axis in kept])
 
 
 def _paths(paths: Sequence[Any], kind: str) -> None:
-    """Refuses what is no path, and none.
+    """Check that there are paths, all strings.
 
     Raises:
-        UsageError: for these.
+        UsageError: if not.
     """
     if not paths or not all(isinstance(path, str) for path in paths):
         raise UsageError(f"{kind} of {list(paths)}; expected paths of parameters, such as 'Dense_0/kernel'")
@@ -196,7 +232,7 @@ def _named(kind: str, paths: Sequence[str]) -> str:
 
 
 def _multiple(name: str, per: Mapping[str, Any], factors: Mapping[str, float]) -> Generator:
-    """xi = factor q."""
+    """Return the generator xi = factor q."""
 
     def field(leaves: Leaves) -> Leaves:
         return {path: factor * leaves[path] for path, factor in factors.items()}
@@ -205,20 +241,30 @@ def _multiple(name: str, per: Mapping[str, Any], factors: Mapping[str, float]) -
 
 
 def scale(*paths: str, per: Per = -1) -> Generator:
-    """xi = q: the length of incoming weights, which normalisation takes out (paper, section 4).
+    """Return the generator xi = q, a change of length (paper, section 4).
+
+    It is a symmetry for incoming weights of a normalisation.
 
     Args:
-        paths: parameters scaled together, such as a kernel and its bias.
-        per: the axis of neurons; the last of a kernel in flax.
+        paths: paths of parameters that are scaled together, such as a kernel and its bias.
+        per: axis of the neurons; for kernels of flax the last axis.
+    Raises:
+        UsageError: if a path is not a string, or if per is not an axis.
     """
     return _multiple(_named("scale", paths), dict.fromkeys(paths, _axes(per)), dict.fromkeys(paths, 1.0))
 
 
 def translation(*paths: str, per: Per = None) -> Generator:
-    """xi = 1: a common shift, such as of all logits before a softmax (paper, section 3).
+    """Return the generator xi = 1, a common shift (paper, section 3).
+
+    It is a symmetry for the logits of a softmax.
 
     Args:
-        per: axes that are not shifted together; 0 of a kernel before a softmax: its logits are the last.
+        paths: paths of parameters that are shifted together.
+        per: axes with one charge for each index. For the kernel of the logits it is 0: the shift is common
+            to all logits, which are the last axis.
+    Raises:
+        UsageError: if a path is not a string, or if per is not an axis.
     """
 
     def field(leaves: Leaves) -> Leaves:
@@ -230,12 +276,18 @@ def translation(*paths: str, per: Per = None) -> Generator:
 def rescale(
     into: str | Sequence[str], out_of: str | Sequence[str], per_in: Per = -1, per_out: Per = -2
 ) -> Generator:
-    """xi = -q of weights into a neuron, +q of those out of it: |W_out|^2 - |W_in|^2 (paper, section 3).
+    """Return the generator xi = -q for incoming and xi = +q for outgoing weights (paper, section 3).
+
+    It is a symmetry for neurons with a function f(a x) = a f(x), a > 0, such as relu. The charge is half the
+    rate of |W_out|^2 - |W_in|^2.
 
     Args:
-        into: kernel, and bias, before a function with f(a x) = a f(x), a > 0, such as relu.
-        out_of: kernel after it.
-        per_in, per_out: the axes of the neurons: of kernels in flax the last and the one before it.
+        into: path of the kernel before the function, or paths of kernel and bias.
+        out_of: path or paths of the kernel after the function.
+        per_in: axis of the neurons in ``into``; for kernels of flax the last axis.
+        per_out: axis of the neurons in ``out_of``; for kernels of flax the axis before the last.
+    Raises:
+        UsageError: if a path is not a string, or if an axis is not a number.
     """
     before, after = ([part] if isinstance(part, str) else list(part) for part in (into, out_of))
     _paths([*before, *after], "rescale")
@@ -246,24 +298,26 @@ def rescale(
 
 
 def linear(path: str, matrix: ArrayLike, axis: int = -1, per: Per = None) -> Generator:
-    """xi = X q along one axis of a parameter.
+    """Return the generator xi = X q along one axis of a parameter.
 
     Args:
-        matrix: X (d, d).
-        axis: of length d.
-        per: axes that tell charges apart, among the others.
+        path: path of the parameter.
+        matrix: matrix X (d, d).
+        axis: axis of length d.
+        per: other axes with one charge for each index; None for a single charge.
     Raises:
-        UsageError: for a matrix that is not square.
+        UsageError: if the matrix is not square.
     """
     array = np.asarray(matrix)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
-        raise UsageError(f"generator of {path}: a matrix of shape {array.shape}; expected a square one")
+        raise UsageError(f"generator of {path}: the matrix has shape {array.shape}; expected a square matrix")
 
     def field(leaves: Leaves) -> Leaves:
         leaf = leaves[path]
         if not -leaf.ndim <= axis < leaf.ndim or leaf.shape[axis] != len(array):
             raise UsageError(
-                f"generator of {path}: a matrix of shape {array.shape} on axis {axis} of shape {leaf.shape}"
+                f"generator of {path}: a matrix of shape {array.shape} does not fit axis {axis} of the "
+                f"parameter, which has shape {leaf.shape}"
             )
         moved = jnp.tensordot(leaf, jnp.asarray(array, leaf.dtype), axes=(axis, 1))
         return {path: jnp.moveaxis(moved, -1, axis)}
@@ -272,29 +326,43 @@ def linear(path: str, matrix: ArrayLike, axis: int = -1, per: Per = None) -> Gen
 
 
 def rotation(path: str, matrix: ArrayLike, axis: int = -1, per: Per = None) -> Generator:
-    """xi = X q with X' = -X: its charge, an angular momentum, has no kinetic symmetry breaking.
+    """Return the generator xi = X q with X' = -X, a rotation along one axis of a parameter.
 
+    Its charge is an angular momentum and has no kinetic symmetry breaking.
+
+    Args:
+        path: path of the parameter.
+        matrix: skew matrix X (d, d).
+        axis: axis of length d.
+        per: other axes with one charge for each index; None for a single charge.
     Raises:
-        UsageError: for a matrix that is not skew.
+        UsageError: if the matrix is not skew, or if per contains the axis of the rotation.
     """
     array = np.asarray(matrix)
     found = linear(path, array, axis, per)
     if per is not None and axis in (_axes(per) or ()):
         raise UsageError(
-            f"rotation of {path}: axis {axis} is turned, so that it tells no charges apart: per = {per}"
+            f"rotation of {path}: axis {axis} is rotated and cannot be in per = {per}; give other axes or None"
         )
     if not np.allclose(array, -array.T, atol=1e-12 * max(1.0, float(np.abs(array).max()))):
-        raise UsageError(f"rotation of {path}: the matrix is not skew, X' = -X; use linear for others")
+        raise UsageError(
+            f"rotation of {path}: the matrix is not skew (X' = -X); use linear for other matrices"
+        )
     return dataclasses.replace(found, name=_named("rotation", [path]))
 
 
 def custom(
     name: str, paths: Sequence[str], field: Callable[[Leaves], Leaves], per: Mapping[str, Per] | None = None
 ) -> Generator:
-    """Any field: parameters at paths -> velocities at the same paths.
+    """Return the generator of any vector field.
 
     Args:
-        per: path -> axes that tell charges apart; one charge where it is left out.
+        name: name for reports.
+        paths: paths of the parameters that the field moves.
+        field: function from the parameters at these paths to their velocities xi(q), by path.
+        per: path -> axes with one charge for each index; a path that is missing gives a single charge.
+    Raises:
+        UsageError: if a path is not a string, or if an axis is not a number.
     """
     given = per or {}
     _paths(paths, name)

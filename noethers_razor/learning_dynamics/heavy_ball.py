@@ -1,8 +1,9 @@
-"""Whether an optimiser is heavy-ball momentum with decay, and its numbers: asked of it, not told.
+"""Identification of optimisers: whether an optimiser is heavy-ball momentum with decay, and its numbers.
 
     v' = beta v - (g + k q),   q' = q + eta v'
 
-An optax optimiser is functions without names. What it does is seen by a few steps of it on small arrays.
+An optax optimiser consists of functions and does not list its numbers. A few trial steps on small arrays
+show them.
 """
 
 from __future__ import annotations
@@ -19,24 +20,26 @@ import optax
 from noethers_razor.learning_dynamics.generators import paths_of, working_dtype
 
 _PROBE = 1e-3
-"""Size of the gradients that are tried: below what optimisers clip."""
+"""Size of the gradients and parameters of trial steps. Optimisers do not clip such small gradients."""
 _ROUNDING = 64.0
-"""Units of the last place within which two numbers are one."""
-_LARGE, _SMALL = 2**20, 2
-"""Entries from which on a parameter is tried with axes of this length: masks look at names and ranks."""
+"""Units of the last place within which two numbers count as equal."""
+_LARGE = 2**20
+"""Number of entries above which a smaller array replaces a parameter in trial steps."""
+_SMALL = 2
+"""Largest axis of the smaller array. Masks usually depend on names and ranks, not on sizes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class HeavyBall:
-    """What an optimiser does to a parameter.
+    """Heavy-ball momentum of one parameter.
 
     Args:
         beta: momentum.
-        k: decay that goes through the momentum (L2).
-        eta: first learning rate; 0 of a parameter that is held.
-        moves: whether a step is a learning rate times the momentum; it is not in Nesterov's, or with
-            decoupled decay.
-        traced: whether the momentum is in the state; else there is none, beta is 0.
+        k: coupled decay (L2), which is added to the gradient.
+        eta: first learning rate; 0 if the parameter stays constant.
+        moves: whether a step is a learning rate times the momentum. With Nesterov momentum or decoupled
+            decay it is not.
+        traced: whether the state contains the momentum. If not, beta is 0.
     """
 
     beta: float
@@ -47,7 +50,7 @@ class HeavyBall:
 
 
 class _Tried(NamedTuple):
-    """One step: what went in, the momenta after it, and the step, by path."""
+    """One trial step: gradient, parameters, momentum after the step, and the step, each by path."""
 
     gradient: dict[str, Any]
     place: dict[str, Any]
@@ -56,28 +59,31 @@ class _Tried(NamedTuple):
 
 
 def momenta(state: Any) -> dict[str, Any]:
-    """Path of a parameter -> trace -v in an optimiser's state; without those of which there are several."""
+    """Return the traces -v in the state of an optimiser, by path; without paths that have several traces."""
     found: dict[str, list[Any]] = {}
     for _, trace in optax.tree.get_all_with_path(state, "trace"):
-        # What another part of the parameters is for is masked, and no leaf.
+        # `optax.partition` masks the parameters of other parts; these are not leaves.
         for path, leaf in paths_of(trace).items():
             found.setdefault(path, []).append(leaf)
     return {path: leaves[0] for path, leaves in found.items() if len(leaves) == 1}
 
 
 def identify(optimizer: optax.GradientTransformation, params: Any) -> tuple[dict[str, HeavyBall], str]:
-    """(path of a parameter -> its numbers, without those whose motion is another; why those are left out).
+    """Find the parameters that an optimiser moves by heavy-ball momentum.
 
     Args:
-        params: a pytree of arrays or shapes.
+        optimizer: optimiser of optax.
+        params: pytree of arrays or shapes.
+    Returns:
+        Path -> momentum for these parameters, and the reason why other parameters are missing.
     """
     with jax.ensure_compile_time_eval():
         try:
             steps = list(_tried(optax.with_extra_args_support(optimizer), params))
         except Exception as error:
-            return {}, f"it could not be tried: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            return {}, f"a trial step failed: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
     found = {path: _read(path, steps) for path in paths_of(params)}
-    return {path: ball for path, ball in found.items() if ball}, "steps of a trial were no heavy ball's"
+    return {path: ball for path, ball in found.items() if ball}, "trial steps do not follow it"
 
 
 def _tried(optimizer: Any, params: Any) -> Iterator[_Tried]:
@@ -93,7 +99,7 @@ def _tried(optimizer: Any, params: Any) -> Iterator[_Tried]:
         return jax.tree.map(one, params)
 
     state = optimizer.init(some(0.0))
-    # A parameter alone, a gradient alone, nothing, and all of it, which says whether that was all.
+    # Steps with only parameters, only gradients and nothing give the numbers. Two steps with both test them.
     for gradient, place in ((0, 1), (1, 0), (0, 0), (1, 1), (1, 1)):
         g, q = some(gradient), some(place)
         step, state = optimizer.update(g, state, q)
@@ -101,7 +107,7 @@ def _tried(optimizer: Any, params: Any) -> Iterator[_Tried]:
 
 
 def _read(path: str, steps: list[_Tried]) -> HeavyBall | None:
-    """The numbers of one parameter, if they say all that happened."""
+    """Return the numbers of one parameter, or None if they do not explain all trial steps."""
     exact = _ROUNDING * float(jnp.finfo(working_dtype(steps[0].gradient[path])).eps)
     pushes, places, fallen = (
         [np.asarray(part, np.float64) for part in parts]
@@ -130,7 +136,7 @@ def _read(path: str, steps: list[_Tried]) -> HeavyBall | None:
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> float:
-    """The number that makes a of b, in the mean of squares."""
+    """Return the factor c that minimises |a - c b|^2; 0 if b is 0."""
     square = float(np.sum(b * b))
     return float(np.sum(a * b)) / square if square else 0.0
 
@@ -140,7 +146,7 @@ def _same(a: np.ndarray, b: np.ndarray, exact: float) -> bool:
 
 
 def _short(value: float, exact: float) -> float:
-    """The number of fewest digits that it may have been before it was rounded."""
+    """Return the number with the fewest digits that equals the value up to rounding."""
     for digits in range(1, 17):
         if abs((short := float(f"{value:.{digits}g}")) - value) <= exact * abs(value):
             return short

@@ -1,14 +1,14 @@
-"""Norms of what is scaled: predicted from gradients and decay, and what they make of the learning rate.
+"""Norms of scale-invariant parameters, predicted from gradients and decay.
 
-Where a loss is blind to the scale of q, r = |q| and the gradient is ghat / r, with ghat a function of the
-direction of q alone. So the learning rate of the direction is eta / r^2, and training makes it: gradients let
-r grow, decay lets it shrink, and for small eta and slow r
+If the loss does not depend on the scale of q, let r = |q|. The gradient is then ghat / r, where ghat depends
+only on the direction of q. The direction therefore learns at the rate eta / r^2. Gradients make r grow, and
+decay makes it shrink. For small eta and slowly changing r
 
     d (r^4) / dn = - 4 eta k / (1 - beta) r^4 + 2 R (eta / (1 - beta))^2 |ghat|^2
     R = 1 + 2 sum_j beta^j rho_j
 
-with rho_j the autocorrelation of gradients at lag j. Gradients that change slowly, R = (1 + beta) / (1 -
-beta), give equation 17 of Tanaka and Kunin (2021); gradients of mini-batches are nearly white, R = 1.
+where rho_j is the autocorrelation of gradients at lag j. Slowly changing gradients have R = (1 + beta) / (1 -
+beta), which gives equation 17 of Tanaka and Kunin (2021). Gradients of mini-batches are nearly white: R = 1.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from noethers_razor._types import ArrayLike
 from noethers_razor.errors import UsageError
 
 Kind = Literal["exact", "bernoulli", "white", "autocorrelated"]
+"""Theories of norms, see `predict_norm`."""
 
 
 class RMSProp(NamedTuple):
-    """What momentum and decay make of a scale-invariant network: RMSProp on the direction (paper, section 5).
+    """RMSProp that moves the directions as momentum and decay do (paper, section 5).
 
     Args:
-        learning_rate: of it.
-        rho: what the mean of squares keeps in a step.
-        memory: steps, 1 / (1 - rho).
+        learning_rate: learning rate of RMSProp.
+        rho: factor of the previous mean of squares in each step.
+        memory: number of steps 1 / (1 - rho) over which squares are averaged.
     """
 
     learning_rate: float
@@ -40,36 +41,41 @@ class RMSProp(NamedTuple):
 def _require(eta: float, beta: float, decay: float) -> None:
     if not (eta > 0 and 0 <= beta < 1 and decay >= 0):
         raise UsageError(
-            f"eta = {eta}, beta = {beta}, k = {decay}; expected a learning rate above 0, momentum from 0 to "
-            "below 1, decay of 0 or more"
+            f"eta = {eta}, beta = {beta}, decay = {decay}; expected eta > 0, 0 <= beta < 1 and decay >= 0"
         )
 
 
 def equivalent_rmsprop(eta: float, beta: float, decay: float) -> RMSProp:
-    """The RMSProp whose learning rate lr / sqrt(mean of |ghat|^2) is eta / r^2 with equation 17.
+    """Return the RMSProp whose learning rate lr / sqrt(mean of |ghat|^2) is eta / r^2 with equation 17.
 
     Args:
-        eta, beta, decay: of the heavy ball; decay is k, coupled, and above 0.
+        eta: learning rate, positive.
+        beta: momentum, from 0 to below 1.
+        decay: coupled decay k, positive.
     Raises:
-        UsageError: for numbers out of their range, or without decay.
+        UsageError: if a number is out of its range, or if 4 eta k >= 1 - beta.
     """
     _require(eta, beta, decay)
     if not decay:
-        raise UsageError("without decay norms only grow: there is no RMSProp that forgets nothing")
+        raise UsageError("decay = 0; no RMSProp is equivalent, because norms only grow: give a decay above 0")
     lost = 4.0 * eta * decay / (1.0 - beta)
     if lost >= 1.0:
         raise UsageError(
-            f"eta = {eta}, beta = {beta}, k = {decay}: decay forgets a norm in less than a step; theory is "
-            "of less"
+            f"eta = {eta}, beta = {beta}, decay = {decay}; this decay removes a norm within one step: give "
+            "numbers with 4 eta decay < 1 - beta"
         )
     return RMSProp((1.0 - beta) * float(np.sqrt(2.0 * eta * decay / (1.0 + beta))), 1.0 - lost, 1.0 / lost)
 
 
 def angle_per_step(eta: float, beta: float, decay: float) -> float:
-    """Radians that the direction turns in a step at equilibrium, sqrt(2 eta k / (1 + beta)).
+    """Return the angle of a direction per step at equilibrium, sqrt(2 eta k / (1 + beta)), in radians.
 
+    Args:
+        eta: learning rate, positive.
+        beta: momentum, from 0 to below 1.
+        decay: coupled decay k, 0 or more.
     Raises:
-        UsageError: for numbers out of their range.
+        UsageError: if a number is out of its range.
     """
     _require(eta, beta, decay)
     return float(np.sqrt(2.0 * eta * decay / (1.0 + beta)))
@@ -85,25 +91,29 @@ def predict_norm(
     decay: float,
     kind: Kind = "autocorrelated",
 ) -> np.ndarray:
-    """Squared norms (T, ...) that theory makes of the first, and of what drives them.
+    """Predict squared norms from the first norm and from gradients or steps.
 
     Args:
-        square: |q|^2 before each of T steps in a row (T, ...); of all but the first only the product with
-            |g|^2 is used, which is |ghat|^2, and nothing by ``exact``.
-        gradient: |g|^2 of each (T, ...).
-        step: |q' - q|^2 of each (T, ...).
-        eta, beta, decay: of the heavy ball.
-        kind: ``exact``, the discrete recursion driven by steps; ``bernoulli``, equation 17; ``white``, R = 1;
-            ``autocorrelated``, R as it is measured: the sum over all lags is in the momentum, R |g|^2 =
+        square: |q|^2 (T, ...) before each of T consecutive steps. After the first step only |ghat|^2 =
+            |g|^2 |q|^2 is used; ``exact`` does not use it.
+        gradient: |g|^2 (T, ...) of each step.
+        step: |q' - q|^2 (T, ...) of each step.
+        eta: learning rate, positive.
+        beta: momentum, from 0 to below 1.
+        decay: coupled decay k, 0 or more.
+        kind: ``exact`` is the discrete recursion, driven by steps; ``bernoulli`` is equation 17; ``white``
+            has R = 1; ``autocorrelated`` measures R. The momentum contains the sum over all lags: R |g|^2 =
             |v'|^2 - beta^2 |v|^2.
+    Returns:
+        Squared norms (T, ...) before each step.
     Raises:
-        UsageError: for numbers out of their range, unequal shapes, or another kind.
+        UsageError: if a number is out of its range, shapes differ, or the kind is unknown.
     """
     _require(eta, beta, decay)
     squares, gradients, steps = (np.asarray(one, np.float64) for one in (square, gradient, step))
     if not squares.shape == gradients.shape == steps.shape or not squares.ndim or not len(squares):
         raise UsageError(
-            f"shapes {squares.shape}, {gradients.shape}, {steps.shape}; expected one of (T, ...) for all"
+            f"shapes {squares.shape}, {gradients.shape}, {steps.shape}; expected the same shape (T, ...) for all"
         )
     if kind == "exact":
         return _recursion(squares[0], steps, eta, beta, decay)
@@ -121,14 +131,17 @@ def predict_norm(
         source = push * (steps - beta**2 * before) / eta**2 * squares
     else:
         raise UsageError(f"kind {kind!r}; expected one of {', '.join(get_args(Kind))}")
-    # The same in r^2, which keeps what a step that is not small beside r adds.
+    # The equation for r^2 instead of r^4 stays accurate for steps that are not small compared with r.
     for n in range(1, len(out)):
         out[n] = (1.0 - pull) * out[n - 1] + source[n - 1] / out[n - 1]
     return out
 
 
 def _recursion(first: np.ndarray, steps: np.ndarray, eta: float, beta: float, decay: float) -> np.ndarray:
-    """D' = beta D - 2 eta k r^2 + |d'|^2 + beta |d|^2, D the change of r^2: exact with an exact symmetry."""
+    """Iterate D' = beta D - 2 eta k r^2 + |d'|^2 + beta |d|^2, where D is the change of r^2.
+
+    This is exact if the loss has the symmetry exactly.
+    """
     out = np.empty_like(steps)
     out[0], change, before = first, np.zeros_like(first), np.zeros_like(first)
     for n in range(1, len(steps)):
@@ -138,9 +151,15 @@ def _recursion(first: np.ndarray, steps: np.ndarray, eta: float, beta: float, de
 
 
 def correlation_factor(gradients: ArrayLike, beta: float) -> np.ndarray:
-    """R = 1 + 2 sum_j beta^j rho_j of gradients (T, ..., D) of steps in a row, from their autocorrelation.
+    """Compute R = 1 + 2 sum_j beta^j rho_j from the autocorrelation of stored gradients, lag by lag.
 
-    The definition, lag by lag, for those who keep gradients; `predict_norm` reads the same off the momentum.
+    `predict_norm` needs no stored gradients: it computes R from the momentum.
+
+    Args:
+        gradients: gradients (T, ..., D) of T consecutive steps.
+        beta: momentum, from 0 to below 1.
+    Returns:
+        R (...).
     """
     g = np.asarray(gradients, np.float64)
     _require(1.0, beta, 0.0)

@@ -14,16 +14,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+ROUNDS = ("selection", "judgement")
+"""First words of the stages of a round of model selection, now and in runs of version 0.1."""
+
+
 def _phase(stage: str) -> int:
-    """Place of a stage in time: those of one number ran beside each other, as ``judgement 2 ...``."""
+    """Place of a stage in time; the stages of one round, such as ``selection 2 ...``, have the same place."""
     word, _, rest = stage.partition(" ")
-    return 1 + int(rest.split()[0]) if word == "judgement" else int(stage != "without symmetry")
+    return 1 + int(rest.split()[0]) if word in ROUNDS else int(stage != "without symmetry")
 
 
 def _lines(rows: Sequence[Any]) -> dict[str, tuple[list[int], list[float]]]:
-    """Optimiser steps since the beginning and -ELBO of each stage.
+    """Return optimiser steps since the start of the fit, and -ELBO, of each stage.
 
-    The control trains beside the joint stage, and the sets of a round of judgement beside each other.
+    The control starts with the joint stage, and all sets of a round of model selection start together.
     """
     stages = dict.fromkeys(row.stage for row in rows)
     ends = [max((row.step for row in rows if _phase(row.stage) == k), default=0) for k in range(9)]

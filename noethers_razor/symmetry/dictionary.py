@@ -1,8 +1,12 @@
-"""Formulas of conserved functions: sparse combinations of known terms whose gradients the learned ones span.
+"""Formulas of non-quadratic quantities: sparse combinations of known terms.
 
-Whatever basis a fit has found, a function of its quantities has its gradient in the span of theirs at every
-state. Combinations of dictionary terms of which that is true solve an eigenproblem; sparse ones are read from
-a reduced echelon form of their space, each refitted on its own terms.
+At every state, the gradient of a function of the learned quantities lies in the span of their gradients. This
+does not depend on the basis of the fit. Combinations of dictionary terms with this property solve an
+eigenproblem. Sparse ones come from a reduced row echelon form of their space; each is fitted again on its own
+terms.
+
+The sine of a combination is the part of its gradient outside the learned span, relative to the whole
+gradient. Both are root mean squares over states.
 """
 
 from __future__ import annotations
@@ -26,31 +30,39 @@ from noethers_razor.numerics.polynomials import exponents, monomials
 from noethers_razor.symmetry.formulas import sparse_basis, symbolic_sum, text_of
 
 _INSIDE = 0.1
-"""Largest sine, in the mean, of a combination's gradient to the learned span for it to be considered."""
-_SLACK, _LARGEST = 0.002, 0.02
-"""Sine that counts as none, however well quantities are conserved, and one that never does."""
-_MOST_SUPPORTS = 100_000
-"""Sets of terms that are all tried."""
+"""Largest sine of a combination that is considered as a start."""
+_SLACK = 0.002
+"""Sine that counts as zero, however small the bracket defect of the learned quantities is."""
+_LARGEST = 0.02
+"""Upper limit of the accepted sine, however large the bracket defect of the learned quantities is."""
 _MULTIPLE = 2.0
-"""Of the learned quantities' defect, up to which a formula's sine may be: a defect is one component of what
-gradients miss. Coefficients that are no halves must do better, by `_FITTED`: with several of them something
-always fits."""
+"""Largest accepted sine relative to the bracket defect, which measures only one component of the error."""
 _FITTED = 0.25
-_PRICE, _TIE = 0.1, 1e-3
-"""Of a term, where a sine at the limit costs 1; of any gradient, so that what costs nothing is finite."""
-_MOST_TERMS, _MOST_DIMENSIONS = 12, 16
+"""Share of the accepted sine if not all coefficients are multiples of 1/2: several of them fit anything."""
+_MOST_SUPPORTS = 100_000
+"""Largest number of sets of equally many terms that are all tried; it limits the time."""
+_PRICE = 0.1
+"""Price of a term, in units of the cost of a sine at the limit."""
+_TIE = 1e-3
+"""Cost of a whole gradient in the same units. It keeps the cost of an exact combination positive."""
+_MOST_TERMS = 12
+"""Largest number of terms of a formula."""
+_MOST_DIMENSIONS = 16
+"""Largest dimension of a space whose sparse basis is tried; it limits the time."""
 _RATIONAL = 0.02
-"""A coefficient this close to a whole number or a half, relative to the largest, may be rounded, or twice as
-close as the sine that is allowed."""
+"""Largest change of a term by rounding, relative to the largest term.
+
+If twice the accepted sine is larger, it is the limit.
+"""
 
 
 class Dictionary(NamedTuple):
-    """Terms and their gradients.
+    """Terms of formulas and their gradients.
 
     Args:
-        names: of the D terms.
+        names: names of the D terms.
         gradients: gradients (B, D, M) at states, in the frame.
-        values: of states (N, M) of data units, (N, D).
+        values: function from states (N, M) in data units to values (N, D).
     """
 
     names: list[str]
@@ -59,13 +71,13 @@ class Dictionary(NamedTuple):
 
 
 class Formula(NamedTuple):
-    """A combination of terms, whose names are formulas of the coordinates themselves.
+    """A combination of terms.
 
     Args:
-        text: rounded to three digits.
-        coefficients: (D,).
-        sine: of its gradient to the learned span, in the mean.
-        names: of the D terms.
+        text: the formula, with coefficients of three digits.
+        coefficients: coefficients (D,) of the terms.
+        sine: sine of the combination, see the module.
+        names: names of the D terms, which are formulas of the coordinates.
     """
 
     text: str
@@ -74,10 +86,12 @@ class Formula(NamedTuple):
     names: list[str]
 
     def expression(self, coordinates: Sequence[str]) -> Any:
-        """For SymPy.
+        """Return the formula as a SymPy expression.
 
+        Args:
+            coordinates: names of the M coordinates.
         Raises:
-            UsageError: without it, or where names of coordinates are no identifiers.
+            UsageError: if SymPy is not installed, or if a name of a coordinate is not an identifier.
         """
         used = np.flatnonzero(self.coefficients)
         terms = [symbolic(self.names[i], coordinates) for i in used]
@@ -87,10 +101,14 @@ class Formula(NamedTuple):
 def dictionary_of(
     coordinates: Sequence[str], terms: Sequence[str], degree: int, states: np.ndarray, back: np.ndarray
 ) -> Dictionary:
-    """Monomials up to a degree in coordinates and further terms, at states (B, M) of data units.
+    """Return a dictionary of monomials in the coordinates and further terms.
 
     Args:
-        back: (M, M), data units per frame unit.
+        coordinates: names of the M coordinates.
+        terms: formulas of further terms, which monomials use like coordinates.
+        degree: largest degree of a monomial.
+        states: states (B, M) in data units for the gradients.
+        back: matrix (M, M) of data units per frame unit.
     """
     further = [expression(term, coordinates) for term in terms]
 
@@ -113,10 +131,12 @@ def dictionary_of(
 def constant_along(
     dictionary: Dictionary, trajectories: FrameTrajectories | None, out_of: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], bool]:
-    """Whether a combination (D,) of terms varies along trajectories by no more than noise; without trajectories all may.
+    """Return a test whether a combination (D,) of terms varies along trajectories by no more than the noise.
 
     Args:
-        out_of: from the frame of the trajectories to data units.
+        dictionary: dictionary of D terms.
+        trajectories: trajectories in the frame, with their noise. If None, every combination passes.
+        out_of: function from states of the frame to data units.
     """
     if trajectories is None:
         return lambda row: True
@@ -135,7 +155,12 @@ def _power(name: str, power: int) -> str:
 
 
 def _least(total: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Squared sines, least first, and combinations as columns of terms of unit gradient."""
+    """Return squared sines (k,), the smallest first, and combinations (D, k) with unit gradients.
+
+    Args:
+        total: mean inner products (D, D) of the gradients of the terms.
+        off: the same for the parts of the gradients outside the learned span.
+    """
     values, vectors = np.linalg.eigh(total)
     moving = values > 1e-10 * values[-1]
     whiten = vectors[:, moving] / np.sqrt(values[moving])
@@ -150,14 +175,14 @@ def formulas_in_span(
     defect: float,
     constant: Callable[[np.ndarray], bool],
 ) -> list[Formula]:
-    """Sparse, functionally independent combinations whose gradients lie in the span of learned ones.
+    """Return sparse, functionally independent combinations whose gradients lie in the learned span.
 
     Args:
-        dictionary: of D terms.
-        learned: gradients (B, K, M), at the same states.
+        dictionary: dictionary of D terms.
+        learned: gradients (B, K, M) that span the learned ones, at the states of the dictionary.
         most: largest number of formulas.
-        defect: conservation defect of the learned quantities, which are known no better than that.
-        constant: whether the data leave a combination (D,) possible, see `constant_along`.
+        defect: bracket defect of the learned quantities. It limits the accepted sine.
+        constant: test of combinations (D,), see `constant_along`.
     """
     size = np.sqrt(np.mean(np.sum(dictionary.gradients**2, axis=-1), axis=0))
     gradients = dictionary.gradients / np.maximum(size, 1e-300)[:, None]
@@ -166,7 +191,7 @@ def formulas_in_span(
     squares, columns = _least(total, off)
     inside = min(int(np.sum(np.sqrt(squares) < _INSIDE)), _MOST_DIMENSIONS)
     found = _few_terms(total, off, limit)
-    # How many of the least are true and not approximations is not known: sparse ones of any number are.
+    # The number of exact combinations is unknown, so try sparse bases of the first one, two, three and so on.
     found += [
         pair
         for count in range(1, inside + 1)
@@ -191,7 +216,7 @@ def formulas_in_span(
 
     for pair in found:
         ask(*pair)
-    # What is not sparse in an echelon form may be so in another basis.
+    # A quantity that is not sparse in an echelon form may be sparse in another basis.
     while len(chosen) < most:
         further = _further(total, off, gram(off_span(gradients, spanned)), limit)
         if further is None or not ask(*further):
@@ -209,9 +234,20 @@ def _tested(
     constant: Callable[[np.ndarray], bool],
     names: list[str],
 ) -> Formula | None:
-    """A combination (D,) of unit terms as a formula, rounded where that may be; None where it fails."""
+    """Return a combination as a formula with rounded coefficients if possible; None if it fails the tests.
+
+    Args:
+        row: coefficients (D,) of terms with unit gradients.
+        sine: sine of the combination.
+        size: sizes (D,) of the gradients of the terms.
+        total: mean inner products (D, D) of the unit gradients.
+        off: the same for their parts outside the learned span.
+        limit: accepted sine.
+        constant: test of combinations (D,), see `constant_along`.
+        names: names of the D terms.
+    """
     plain = _scaled(row / np.maximum(size, 1e-300), size)
-    # A coefficient that is a half or whole, or none, is known better than one that is fitted.
+    # Multiples of 1/2 fit by chance less often than fitted coefficients, so twice the sine is accepted.
     for rounded in _rounded(plain, size, max(_RATIONAL, 2 * limit)):
         after = _sine(rounded * size, total, off)
         if after <= 2 * limit and constant(rounded):
@@ -229,9 +265,18 @@ def _tested(
 def _further(
     total: np.ndarray, off: np.ndarray, new: np.ndarray, limit: float
 ) -> tuple[np.ndarray, float] | None:
-    """The combination whose gradient is most off the formulas so far, of few terms, if it is in the span."""
+    """Return the combination of few terms whose gradient is most independent of the formulas so far.
+
+    Args:
+        total: mean inner products (D, D) of the unit gradients of the terms.
+        off: the same for their parts outside the learned span.
+        new: the same for their parts outside the span of the formulas so far.
+        limit: accepted sine.
+    Returns:
+        Coefficients (D,) and sine; None if the combination is not in the learned span.
+    """
     cost = off / limit**2 + _TIE * total
-    # Terms that are combinations of others, such as three exponentials of product 1, have no gradient.
+    # Some combinations have no gradient, such as a product of exponentials that is 1: keep the cost positive.
     cost += 1e-11 * np.trace(cost) * np.eye(len(cost))
     row = competing(
         most_gain(new, cost), cost, new, np.diag(total), lambda own: _PRICE * float(own @ total @ own)
@@ -240,11 +285,15 @@ def _further(
 
 
 def _sine(row: np.ndarray, total: np.ndarray, off: np.ndarray) -> float:
+    """Return the sine of a combination (D,)."""
     return float(np.sqrt(max(row @ off @ row, 0.0) / (row @ total @ row)))
 
 
 def _few_terms(total: np.ndarray, off: np.ndarray, limit: float) -> list[tuple[np.ndarray, float]]:
-    """All combinations of up to three terms within the limit that need each of them, with their sines."""
+    """Return all combinations of up to three terms within the limit, and their sines.
+
+    If a combination is within the limit, no combination with its terms and further ones is returned.
+    """
     found: list[tuple[np.ndarray, float]] = []
     supports: list[set[int]] = []
     for size in range(1, 4):
@@ -252,7 +301,7 @@ def _few_terms(total: np.ndarray, off: np.ndarray, limit: float) -> list[tuple[n
             break
         every = np.array(list(itertools.combinations(range(len(total)), size)))
         here, apart = (part[every[:, :, None], every[:, None, :]] for part in (total, off))
-        # Terms that are combinations of each other are one term.
+        # Linearly dependent terms would make this matrix singular.
         root = np.linalg.inv(np.linalg.cholesky(here + 1e-9 * np.eye(size)))
         squares, columns = np.linalg.eigh(root @ apart @ np.swapaxes(root, 1, 2))
         for i in np.flatnonzero(squares[:, 0] <= limit**2):
@@ -267,7 +316,10 @@ def _few_terms(total: np.ndarray, off: np.ndarray, limit: float) -> list[tuple[n
 def _sparsest(
     row: np.ndarray, total: np.ndarray, off: np.ndarray, limit: float
 ) -> tuple[np.ndarray, float] | None:
-    """The combination of the fewest of the row's largest terms within the limit, and its sine."""
+    """Return the combination of the fewest largest terms of a row within the limit, and its sine.
+
+    None if more than `_MOST_TERMS` terms are needed.
+    """
     order = np.argsort(-np.abs(row))
     for terms in range(1, min(_MOST_TERMS, len(row)) + 1):
         kept = np.sort(order[:terms])
@@ -280,14 +332,17 @@ def _sparsest(
 
 
 def _scaled(row: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The row with its largest term made 1."""
+    """Return the row (D,) divided by the coefficient of its largest term."""
     return row / row[np.argmax(np.abs(row * size))]
 
 
 def _rounded(row: np.ndarray, size: np.ndarray, reach: float) -> list[np.ndarray]:
-    """The row with what is near halves and whole numbers, relative to the largest, made equal to them.
+    """Return two rows (D,) with coefficients rounded to multiples of 1/2, the second without rounding to 0.
 
-    First with what is near nothing left out, then with it.
+    Args:
+        row: coefficients (D,).
+        size: sizes (D,) of the terms.
+        reach: largest change of a term, relative to the largest term.
     """
     halves = np.round(2 * row) / 2
     near = np.abs(halves - row) * size <= reach * np.max(np.abs(row * size))

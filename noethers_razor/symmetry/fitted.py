@@ -12,6 +12,9 @@ from noethers_razor._types import ArrayLike
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 
+AS_LEARNED = "as learned"
+"""Name, among the compared sets in ``evidence``, of the one that training has left."""
+
 
 class Fitted(Protocol):
     """A fitted model, as far as the analysis needs it."""

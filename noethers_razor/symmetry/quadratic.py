@@ -17,7 +17,7 @@ from noethers_razor.numerics.subspaces import angles_of, largest_angle, parallel
 from noethers_razor.symmetry.algebra.structure import analyse
 from noethers_razor.symmetry.fitted import Fitted, true_gradient
 from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted
-from noethers_razor.symmetry.report import QuadraticPart, SymmetryReport, TruthComparison
+from noethers_razor.symmetry.report import QuadraticDetails, SymmetryReport, TruthComparison
 from noethers_razor.symmetry.report_text import warnings_of
 from noethers_razor.symmetry.span import Span, span_of
 from noethers_razor.symmetry.uncertainty import uncertainty_of_span
@@ -102,7 +102,7 @@ def quadratic_report(result: Fitted, truth: Truth | Any | None = None) -> Symmet
             *(unsure.warnings() if unsure else []),
             *_all_used(result, span),
         ],
-        quadratic=QuadraticPart(
+        quadratic=QuadraticDetails(
             span=span,
             form=form,
             linear=linear,

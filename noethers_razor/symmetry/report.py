@@ -20,7 +20,7 @@ from noethers_razor.symmetry.uncertainty import Uncertainty
 
 
 @dataclasses.dataclass(frozen=True)
-class QuadraticPart:
+class QuadraticDetails:
     """What a report knows of quantities that are all quadratic.
 
     Args:
@@ -97,7 +97,7 @@ class SymmetryReport:
     warnings: list[str]
     combinations: np.ndarray | None = None
     found: list[Formula] | None = None
-    quadratic: QuadraticPart | None = None
+    quadratic: QuadraticDetails | None = None
     truth: TruthComparison | None = None
 
     @property
@@ -145,7 +145,7 @@ class SymmetryReport:
         """Median bracket defect with the true H; None without one, or if not quadratic."""
         return None if self.truth is None else self.truth.conservation_defect
 
-    def _quadratic_only(self, what: str) -> QuadraticPart:
+    def _quadratic_only(self, what: str) -> QuadraticDetails:
         if self.quadratic is None:
             raise UsageError(
                 f"{what} is of quadratic quantities, and this fit has others; "

@@ -10,13 +10,10 @@ import numpy as np
 from noethers_razor.errors import UsageError
 from noethers_razor.plot import markup
 from noethers_razor.symmetry.algebra.structure import Algebra
-from noethers_razor.symmetry.fitted import Fitted
+from noethers_razor.symmetry.fitted import AS_LEARNED, Fitted
 
 if TYPE_CHECKING:
     from noethers_razor.symmetry.report import SymmetryReport
-
-AS_LEARNED = "as learned"
-"""Name, among the compared sets, of the one that training has left."""
 
 
 def numbers(values: Sequence[float] | np.ndarray) -> str:
@@ -123,12 +120,14 @@ def _spread(seeds: list[dict[str, Any]], rank: int) -> str:
     done = [seed for seed in seeds if "diverged" not in seed]
     same = [seed for seed in done if seed["rank"] == rank]
     bounds = sorted(seed["negative_elbo"] for seed in done)
-    gains = sorted(seed["none"] - seed["negative_elbo"] for seed in done)
+    gains = sorted(seed["none"] - seed["negative_elbo"] for seed in done if seed["none"] is not None)
     within = f", within {max(seed['angle'] for seed in same):.2g} degrees of this span" if same else ""
     text = (
         f"seeds            {len(same)} of {len(seeds)} find {rank}{within}; -ELBO {bounds[0]:.3f} to "
-        f"{bounds[-1]:.3f}, better than none by {gains[0]:.3f} to {gains[-1]:.3f}"
+        f"{bounds[-1]:.3f}"
     )
+    if gains:
+        text += f", better than none by {gains[0]:.3f} to {gains[-1]:.3f}"
     lost = len(seeds) - len(done)
     return text + (f"; {lost} diverged" if lost else "")
 

@@ -1,7 +1,8 @@
-"""The span of learned quantities: singular values, rank, parallelness and angles to a known span.
+"""The span of learned quadratic quantities: principal directions, singular values and rank.
 
-Learned quantities are identified only up to linear combination, so nothing here depends on the basis.
-Vectors are embedded quadratic forms (`conserved.forms.embed`): lengths are displacements of data.
+The data determine quantities only up to linear combination. Therefore, no result here depends on the basis.
+Vectors are embedded quadratic observables, see `mechanics.quadratic_form.embed`. The length of a vector is
+the displacement of the data.
 """
 
 from __future__ import annotations
@@ -13,28 +14,30 @@ import numpy as np
 from noethers_razor.mechanics.quadratic_form import embed
 
 ACTIVE = 0.05
-"""A singular value below this share of the largest, or of a full orbit, is not counted (paper, sec. 5.3)."""
+"""Smallest singular value in use, relative to the largest or to 1, a full orbit (paper, section 5.3)."""
 
 
 def active_count(singular_values: np.ndarray) -> int:
-    """How many singular values (K,) are in use."""
+    """Return the number of singular values (K,) in use."""
     return int(np.sum(active(singular_values)))
 
 
 def active(singular_values: np.ndarray) -> np.ndarray:
-    """Which singular values (K,) are in use."""
+    """Return whether each of the singular values (K,) is in use, see `ACTIVE`."""
     return np.asarray(singular_values > ACTIVE * np.max(singular_values, initial=1.0))
 
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """Quadratic quantities by size.
+    """Principal directions of quadratic quantities x'Ax/2 + b'x.
 
     Args:
-        singular_values: (K,) root-mean-square displacement per unit tau, largest first.
-        form, linear: unit directions (K, M, M), (K, M), in the order of the singular values.
-        vectors: their embedded vectors (K, D), orthonormal.
-        rank: number in use.
+        singular_values: root-mean-square displacements (K,) per unit tau, the largest first.
+        form: matrices A (K, M, M) of the directions, in the order of the singular values. A direction with a
+            nonzero singular value has displacement 1.
+        linear: vectors b (K, M) of the directions.
+        vectors: embedded vectors (K, D) of the directions, orthonormal.
+        rank: number of singular values in use.
     """
 
     singular_values: np.ndarray
@@ -45,7 +48,10 @@ class Span:
 
     @property
     def gap(self) -> float | None:
-        """Ratio of the last singular value in use to the first one that is not; None without either."""
+        """Ratio of the last singular value in use to the first one not in use.
+
+        None if one of the two does not exist, or if the latter is zero.
+        """
         values = self.singular_values
         if not 0 < self.rank < len(values) or values[self.rank] == 0:
             return None
@@ -53,10 +59,16 @@ class Span:
 
 
 def span_of(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Span:
-    """The span of quantities (K, M, M), (K, M), measured on data of second moment (M+1, M+1)."""
+    """Return the span of quadratic quantities x'Ax/2 + b'x.
+
+    Args:
+        form: symmetric matrices A (K, M, M).
+        linear: vectors b (K, M).
+        moment: second moment (M+1, M+1) of the data, see `mechanics.quadratic_form.second_moment`.
+    """
     rows = embed(form, linear, moment)
     rotation, values, vectors = np.linalg.svd(rows, full_matrices=False)
-    # Directions of size zero have no meaning of their own and are left unscaled.
+    # A direction of size zero cannot be scaled to size one.
     size = np.where(values > 0, values, 1.0)[:, None]
     weights = rotation.T / size
     return Span(

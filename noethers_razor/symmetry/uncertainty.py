@@ -1,9 +1,9 @@
-"""How sure an answer sheet is, from the trajectories.
+"""Uncertainty of conserved quantities, estimated from the trajectories.
 
-The Bayesian bootstrap (Rubin 1981): each draw gives every trajectory a random weight. How much a quantity
-varies along them in the draws tells whether it is constant; the observables that vary least with these
-weights span what is conserved in the draw, and as far as that is from what it is on the data as they are, so
-far may the learned span be from the true one.
+The method is the Bayesian bootstrap (Rubin 1981): each draw gives every trajectory a random weight. The
+variation of a quantity along the weighted trajectories decides whether it is constant in the draw. The
+observables that vary least in a draw span its conserved quantities. The angles between this span and the one
+without weights estimate the angles between the learned span and the true one.
 """
 
 from __future__ import annotations
@@ -29,45 +29,64 @@ from noethers_razor.numerics.subspaces import largest_sine, orthonormal
 from noethers_razor.symmetry.algebra.structure import analyse
 
 LEVEL = 0.9
-"""Of intervals."""
+"""Share of the draws inside an interval."""
 FALSE_DISCOVERY_RATE = 0.05
-_DRAWS, _NAMED = 200, 20
+"""Largest expected share of false quantities among the trusted ones."""
+_DRAWS = 200
+"""Number of draws of the trajectories."""
+_NAMED = 20
+"""Number of draws whose algebra is named."""
 _COSTLY = 3e8
-"""Products of a draw from which on there are a quarter as many."""
+"""Number of multiplications for the scatter of a draw above which only a quarter of the draws is made."""
 _FEWEST_BLOCKS = 20
+"""Smallest number of independent weights. Fewer trajectories are split into stretches."""
 _RANDOM = 400
+"""Number of random quadratic observables that a quantity is compared with."""
 _ALIKE = 0.05
-"""Share of random observables as constant as a quantity from which on its constancy says nothing."""
-_BEYOND, _HARDLY = 1.15, 0.01
-"""Deviation from which on, in units of that of the most constant quantity, data show that a quantity varies,
-and in units of that of random ones up to which that does not matter."""
-_WHITE, _LAGS, _FEWEST_STATES = 1.15, 6, 8
-"""What varies by no more than this factor more or less than its changes over 1 to so many states say is white
-noise, where trajectories have at least so many states."""
+"""Share of random observables as constant as a quantity at which its constancy is no evidence."""
+_BEYOND = 1.15
+"""Deviation, relative to the most constant quantity, above which the data show that a quantity varies."""
+_HARDLY = 0.01
+"""Deviation, relative to random observables, below which a variation does not matter."""
+_WHITE = 1.15
+"""Largest ratio between the deviation of white noise and the one that its changes imply, either way."""
+# One lag is not enough: an oscillation that is sampled four times a period changes like white noise.
+# Command: pytest tests/symmetry/test_uncertainty.py -k admixture
+_LAGS = 6
+"""Largest number of time steps of the changes that are compared with the deviation."""
+_FEWEST_STATES = 8
+"""Smallest median number of states of a trajectory for a test of white noise."""
 _CREDITED = 0.5
-"""Largest share of the variance of the draws that training is credited with."""
+"""Largest share of the variance of the draws that is subtracted because training improves the span."""
 Values = Callable[[np.ndarray], np.ndarray]
+"""A function from states (N, M) of the frame to values (N, r) of quantities."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Uncertainty:
-    """What the trajectories say of conserved quantities.
+    """Uncertainty of conserved quantities, over draws of the trajectories.
+
+    An interval has a lower end, a median and an upper end. It contains 90 % of the draws.
 
     Args:
-        draws: number of draws of the trajectories.
-        deviation: (rank, 3) lower end, median and upper end of how much each quantity, the most constant
-            first, varies along the trajectories in units of what the noise makes it vary.
-        constant: (rank,) share of draws in which each varies by no more than 1.5 times the noise, and by
-            less than nineteen of twenty random quadratic observables of one displacement.
-        trusted: (rank,) whether the share makes it a discovery at a false-discovery rate of 5 %, false being
-            what is not constant in that sense (Benjamini, Hochberg 1995), and it does not vary by clearly
-            more than the most constant one, unless as white noise does.
-        credible: number of quadratic observables that vary by no more than the noise.
-        rows: (rank, E) embedded vectors of the quantities; None for functions.
-        angle: (3,) degrees, the largest principal angle to be expected between the learned span and the true
-            one; None for functions, and where more observables are credible than were accepted.
-        names: algebra -> number of draws that have it, of the first 20; empty without an angle.
-        structure: (rank, rank, rank, 3) of the structure constants of the accepted basis, or None.
+        draws: number of draws.
+        deviation: intervals (rank, 3) of the deviation of each quantity along the trajectories, relative to
+            the deviation that the noise causes. The most constant quantity comes first.
+        constant: share (rank,) of the draws in which each quantity is constant. It is constant if it varies
+            by at most 1.5 times the noise, and by less than 19 of 20 random quadratic observables of the same
+            displacement.
+        trusted: whether each quantity (rank,) is a discovery at a false-discovery rate of 5 % (Benjamini,
+            Hochberg 1995). The p-value is the share of the draws in which the quantity is not constant. A
+            quantity that clearly varies more than the most constant one is not trusted, unless its variation
+            is white noise or very small.
+        rows: embedded vectors (rank, E) of the quantities; None for non-quadratic quantities.
+        angle: interval (3,) of the largest principal angle between the learned span and the true one,
+            degrees. None for non-quadratic quantities, and if more observables are constant than were
+            selected.
+        names: name of an algebra -> number of draws with this algebra, of the first 20; empty without an
+            angle.
+        structure: intervals (rank, rank, rank, 3) of the structure constants in the basis of the selected
+            quantities; None without an angle.
     """
 
     draws: int
@@ -75,13 +94,14 @@ class Uncertainty:
     constant: np.ndarray
     trusted: np.ndarray
     credible: int
+    """Number of quadratic observables that vary by no more than the noise."""
     rows: np.ndarray | None = None
     angle: np.ndarray | None = None
     names: dict[str, int] = dataclasses.field(default_factory=dict)
     structure: np.ndarray | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "draws": self.draws,
             "level": LEVEL,
@@ -96,7 +116,7 @@ class Uncertainty:
         }
 
     def lines(self) -> list[str]:
-        """For the answer sheet."""
+        """Return the lines of the report."""
         ends = f"{self.deviation[:, 0].min():.2g} to {self.deviation[:, 2].max():.2g}"
         found = [
             f"along the data   quantities vary by {ends} times the noise",
@@ -112,11 +132,11 @@ class Uncertainty:
 
     @property
     def share(self) -> str:
-        """What intervals hold."""
+        """Share of the draws inside an interval, as text."""
         return f"{100 * LEVEL:.0f} % of {self.draws} draws"
 
     def warnings(self) -> list[str]:
-        """That some quantities are not to be trusted."""
+        """Return a warning if some quantities are not trusted, else an empty list."""
         if self.trusted.all():
             return []
         return [
@@ -126,7 +146,12 @@ class Uncertainty:
 
 
 class _Draws:
-    """Random weights of the trajectories, or of stretches of them where there are few."""
+    """Random weights of the trajectories. Few trajectories are split into stretches.
+
+    Args:
+        trajectories: trajectories in the frame.
+        number: number of draws.
+    """
 
     def __init__(self, trajectories: FrameTrajectories, number: int) -> None:
         self.trajectories = trajectories
@@ -135,53 +160,60 @@ class _Draws:
         _, self.block = np.unique(
             place * parts + stretches(trajectories.trajectory, parts), return_inverse=True
         )
-        # A trajectory has one degree of freedom less than states.
+        # A trajectory has one degree of freedom fewer than states, because its mean is subtracted.
         self.free = 1.0 - 1.0 / count[place]
         blocks = int(self.block[-1]) + 1
         self.weights = np.random.default_rng(0).exponential(size=(number, blocks))
 
     def mean(self, values: np.ndarray, free: bool = False) -> np.ndarray:
-        """Weighted means (draws, k) of values (N, k), or sums over degrees of freedom."""
+        """Return weighted means (draws, k) of values (N, k), or with `free` sums per degree of freedom."""
         starts = np.flatnonzero(np.diff(self.block, prepend=-1))
         unit = self.free if free else np.ones(len(self.block))
         total = self.weights @ np.add.reduceat(unit, starts)
         return np.asarray(self.weights @ np.add.reduceat(values, starts, axis=0) / total[:, None])
 
     def over_noise(self, values: np.ndarray, shaken: np.ndarray) -> np.ndarray:
-        """Deviations (draws, k) along trajectories in units of what noise makes of them.
+        """Return deviations (draws, k) along trajectories, relative to the deviations that the noise causes.
 
         Args:
-            values, shaken: (N, k) at the states, and with noise added to these.
+            values: values (N, k) at the states.
+            shaken: values (N, k) at the states with more noise added.
         """
         varies = self.mean(centred(values, self.trajectories.trajectory) ** 2, free=True)
         return np.sqrt(varies / np.maximum(self.mean((shaken - values) ** 2), 1e-300))
 
     def scatters(self, values: np.ndarray) -> Iterator[np.ndarray]:
-        """Squares and products (k, k) along trajectories of values (N, k), of each draw, up to a factor."""
+        """Yield the scatter (k, k) of values (N, k) along trajectories in each draw, up to a factor."""
         off = centred(values, self.trajectories.trajectory)
         for weights in self.weights:
             yield (off * weights[self.block, None]).T @ off
 
 
 def _interval(values: np.ndarray) -> np.ndarray:
-    """Lower end, median and upper end over the first axis: (..., 3)."""
+    """Return lower end, median and upper end (..., 3) of values (draws, ...)."""
     tail = (1.0 - LEVEL) / 2
     return np.moveaxis(np.quantile(values, [tail, 0.5, 1.0 - tail], axis=0), 0, -1)
 
 
 def discoveries(p: np.ndarray, rate: float = FALSE_DISCOVERY_RATE) -> np.ndarray:
-    """Return which of p-values (r,) are discoveries at a false-discovery rate (Benjamini, Hochberg 1995)."""
-    # Slow to import, and only reports need it.
+    """Return whether p-values (r,) are discoveries at a false-discovery rate (Benjamini, Hochberg 1995)."""
+    # This import is slow, and only reports need it.
     import scipy.stats
 
     return np.asarray(scipy.stats.false_discovery_control(p, method="bh") <= rate)
 
 
 def is_white(values: np.ndarray, trajectory: np.ndarray) -> np.ndarray:
-    """Which of values (N, k) vary along trajectories as white noise does, whatever its size (von Neumann 1941).
+    """Return whether values vary along trajectories like white noise of any size (von Neumann 1941).
 
-    Half the mean squared change over any number of states is then the variance. What is slow changes less
-    over few states; what oscillates changes less or more over some number of them.
+    For white noise, half the mean squared change over any number of steps is the variance. A slow variation
+    changes less over few steps. An oscillation changes less or more over some number of steps.
+
+    Args:
+        values: values (N, k).
+        trajectory: number of the trajectory of each row (N,).
+    Returns:
+        Truth values (k,). All are False if the trajectories are too short for this test.
     """
     _, count = np.unique(trajectory, return_counts=True)
     if np.median(count) < _FEWEST_STATES:
@@ -197,41 +229,46 @@ def is_white(values: np.ndarray, trajectory: np.ndarray) -> np.ndarray:
     return white
 
 
-def _judged(own: np.ndarray, white: np.ndarray, other: np.ndarray, credible: int) -> Uncertainty:
-    """From deviations over the noise (draws, r) of quantities and (draws, R) of random observables.
+def _from_deviations(own: np.ndarray, white: np.ndarray, other: np.ndarray, count: int) -> Uncertainty:
+    """Return the uncertainty of quantities from their deviations relative to the noise.
 
     Args:
-        white: (r,), see `is_white`.
+        own: deviations (draws, r) of the quantities.
+        white: whether each quantity (r,) varies like white noise, see `is_white`.
+        other: deviations (draws, R) of random observables.
+        count: number of quadratic observables that vary by no more than the noise.
     """
     order = np.argsort(np.median(own, axis=0), kind="stable")
     own, white = own[:, order], white[order]
     alike = np.mean(other[:, None, :] <= own[:, :, None], axis=2)
     missed = np.sum((own > DOUBT) | (alike >= _ALIKE), axis=0)
     deviation = _interval(own)
-    # Noise that was taken for larger than it is hides what varies: the most constant quantity tells. But of
-    # some coordinates it may be known better than of others: what is white is noise all the same.
+    # An overestimated noise hides variation, so compare with the most constant quantity. The noise may be
+    # overestimated in some coordinates only, so accept a variation that is white noise.
     least = min(1.0, deviation[0, 1])
     varies = (deviation[:, 0] > _BEYOND * least) & (deviation[:, 1] > _HARDLY * np.median(other))
     varies &= ~white
     trusted = discoveries((missed + 1.0) / (len(own) + 1.0)) & ~varies
-    return Uncertainty(len(own), deviation, 1.0 - missed / len(own), trusted, credible)
+    return Uncertainty(len(own), deviation, 1.0 - missed / len(own), trusted, count)
 
 
 def uncertainty_of(values: Values, moment: np.ndarray, trajectories: FrameTrajectories) -> Uncertainty:
-    """Which quantities are constant along the trajectories.
+    """Return the uncertainty of quantities.
 
     Args:
-        values: states (N, M) of the frame -> (N, r), the most constant combinations.
-        moment: second moment of the data, see `forms.second_moment`.
-        trajectories: in the frame, with their noise.
+        values: function from states (N, M) of the frame to values (N, r). Combine the quantities so that the
+            first combination is the most constant one.
+        moment: second moment (M+1, M+1) of the data, see `mechanics.quadratic_form.second_moment`.
+        trajectories: trajectories in the frame, with their noise.
     """
     return _uncertainty_of(values, Observables.of(trajectories, moment), trajectories)
 
 
 def _uncertainty_of(values: Values, observables: Observables, trajectories: FrameTrajectories) -> Uncertainty:
+    """Return the uncertainty of quantities, compared with random combinations of observables."""
     draws, shaken = _Draws(trajectories, _DRAWS), trajectories.with_noise(2)
     inside = observables.values(trajectories.states)
-    # Random observables of one displacement: isotropic where displacement is length.
+    # Random observables of the same displacement: their distribution is isotropic in embedded vectors.
     drawn = np.random.default_rng(1).normal(size=(len(observables.rows), _RANDOM))
     metric = np.linalg.cholesky(observables.rows @ observables.rows.T)
     random = np.linalg.solve(metric.T, drawn)
@@ -239,25 +276,26 @@ def _uncertainty_of(values: Values, observables: Observables, trajectories: Fram
     own = draws.over_noise(along, values(shaken))
     other = draws.over_noise(inside @ random, observables.values(shaken) @ random)
     held = held_out_defects(inside, trajectories.trajectory, inside.shape[1])
+    # The observables are in the order of their variation: count those before the first that varies.
     varied = np.append(np.flatnonzero(held > DOUBT * trajectories.deviation), len(held))
-    return _judged(own, is_white(along, trajectories.trajectory), other, int(varied[0]))
+    return _from_deviations(own, is_white(along, trajectories.trajectory), other, int(varied[0]))
 
 
 def uncertainty_of_span(
     vectors: np.ndarray, moment: np.ndarray, trajectories: FrameTrajectories
 ) -> Uncertainty:
-    """The same of quadratic quantities, with the angle and the algebra of their span.
+    """Return the uncertainty of quadratic quantities, of the angle of their span and of its algebra.
 
     Args:
-        vectors: (rank, E) embedded vectors of the accepted span, orthonormal, see `Span`.
-        moment: that they are embedded with.
-        trajectories: in the frame, with their noise.
+        vectors: embedded vectors (rank, E) of the selected quantities, orthonormal, see `Span`.
+        moment: second moment (M+1, M+1) with which they are embedded.
+        trajectories: trajectories in the frame, with their noise.
     """
     observables = Observables.of(trajectories, moment)
     inside = observables.values(trajectories.states)
     inner = np.linalg.qr((vectors @ np.linalg.pinv(observables.rows)).T)[0].T
     whole, _ = scatter(inside, trajectories.trajectory)
-    # The most constant combination of the span first: a false one is not to hide in the others.
+    # Diagonalise the scatter in the span: a false quantity must not hide in combinations with true ones.
     turned = np.linalg.eigh(inner @ whole @ inner.T)[1].T @ inner
     found = _uncertainty_of(lambda x: observables.values(x) @ turned.T, observables, trajectories)
     found = dataclasses.replace(found, rows=turned @ observables.rows)
@@ -279,12 +317,20 @@ def uncertainty_of_span(
 def _errors(
     learned: np.ndarray, least: np.ndarray, spans: list[np.ndarray]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A centre and draws about it, as the learned span may lie about the true one.
+    """Return a centre and draws around it, distributed like the learned span around the true one.
 
-    Training moves the span from the one that varies least, by what transitions tell besides constancy. A
-    better estimate differs from a worse one by what is independent of its own error (Hausman 1978): the
-    squared move comes off the variance of the draws, up to half of that. A move by more than the draws is
-    none that the data ask for: so much of it as goes beyond them is error, and nothing comes off.
+    Training moves the span away from the one that varies least, because transitions contain more information
+    than constancy. The difference between a better and a worse estimate is independent of the error of the
+    better one (Hausman 1978). Therefore the squared move is subtracted from the variance of the draws, up to
+    half of it. A move larger than the spread of the draws has no reason in the data. Then nothing is
+    subtracted, and the part of the move beyond the spread counts as error.
+
+    Args:
+        learned: orthonormal basis (r, E) of the learned span.
+        least: orthonormal basis (r, E) of the span that varies least on the data without weights.
+        spans: orthonormal bases (r, E) of the spans that vary least in the draws.
+    Returns:
+        Orthonormal bases of the centre and of the draws.
     """
     spread, moved = _apart(spans, least), _apart([learned], least)
     beyond = np.sqrt(max(0.0, 1.0 - spread / max(moved, 1e-300)))
@@ -293,24 +339,24 @@ def _errors(
 
 
 def _apart(spans: list[np.ndarray], other: np.ndarray) -> float:
-    """Mean sum of squared sines between spans and another of their dimension."""
+    """Return the mean sum of squared sines between spans and another span of the same dimension."""
     return float(np.mean([len(other) - np.sum((span @ other.T) ** 2) for span in spans]))
 
 
 def _between(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
-    """The span a share of the way from one to another."""
+    """Return the span at a share of the way from one span to another."""
     return orthonormal((1.0 - share) * start + share * (start @ end.T) @ end)
 
 
 def _algebras(
     vectors: np.ndarray, spans: list[np.ndarray], observables: Observables, moment: np.ndarray
 ) -> tuple[dict[str, int], np.ndarray]:
-    """Names of the algebras of the draws, and the interval of the structure constants."""
+    """Return the numbers of draws by name of the algebra, and the intervals of the structure constants."""
     names: Counter[str] = Counter()
     structures = []
     back = np.linalg.pinv(observables.rows) @ observables.weights
     for rows in spans:
-        # The basis of the learned span, moved into that of the draw the shortest way.
+        # Rotate the basis of the learned span into the span of the draw, along the shortest way.
         left, _, right = np.linalg.svd((vectors @ rows.T) @ rows, full_matrices=False)
         algebra = analyse(*as_forms(left @ right @ back, len(moment) - 1), moment)
         names[algebra.name or "not identified"] += 1

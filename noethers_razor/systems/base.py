@@ -1,4 +1,4 @@
-"""What a dynamical system offers; gradient, brackets and simulation come from here."""
+"""Base class of systems: energy, initial states, conserved quantities, and simulation."""
 
 from __future__ import annotations
 
@@ -20,29 +20,43 @@ from noethers_razor.mechanics.phase_space import hamiltonian_field
 from noethers_razor.mechanics.quadratic_form import QuadraticForm, quadratic_value
 
 _TOLERANCE = 1e-12
+"""Relative and absolute error that the solver accepts in one step."""
 _ENERGY_TOLERANCE = 1e-8
+"""Largest relative energy error of a simulation."""
 
 
 def named_stream(seed: int, name: str) -> Key:
-    """A random key for a purpose: streams of different name share no number."""
+    """Return a random key for a purpose. Streams of different names are independent.
+
+    Args:
+        seed: seed of all streams.
+        name: name of the stream, such as ``train``.
+    """
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
 def require_positive(label: str, value: float) -> None:
-    """Refuse a number that is not positive and finite.
+    """Check that a number is positive and finite.
 
+    Args:
+        label: name of the number, for the message.
+        value: the number.
     Raises:
-        UsageError: naming it.
+        UsageError: if it is not.
     """
     if not 0 < value < math.inf:
         raise UsageError(f"{label} = {value}; expected a positive number")
 
 
 def positive_numbers(label: str, values: Sequence[float], count: int) -> tuple[float, ...]:
-    """So many positive numbers, all 1 when none are given.
+    """Return positive numbers as floats, after a check.
 
+    Args:
+        label: name of the numbers, for the message.
+        values: the numbers. An empty sequence stands for ones.
+        count: expected number of values.
     Raises:
-        UsageError: for a wrong number of values, or one that is not positive and finite.
+        UsageError: for another number of values, or a value that is not positive and finite.
     """
     numbers = tuple(float(value) for value in values) or (1.0,) * count
     if len(numbers) != count or not all(0 < value < math.inf for value in numbers):
@@ -51,7 +65,7 @@ def positive_numbers(label: str, values: Sequence[float], count: int) -> tuple[f
 
 
 def _observable(quantity: QuadraticForm) -> Observable:
-    """A quadratic form as a function of one state."""
+    """Return a quadratic observable as a function of one state (M,)."""
 
     def value(x: Array) -> Array:
         form, linear = jnp.asarray(quantity.form, x.dtype), jnp.asarray(quantity.linear, x.dtype)
@@ -61,34 +75,41 @@ def _observable(quantity: QuadraticForm) -> Observable:
 
 
 class System(ABC):
-    """A Hamiltonian system with named ground truth.
+    """A Hamiltonian system with known conserved quantities.
 
-    A subclass is a frozen dataclass whose fields are its parameters; it sets ``name`` and ``group``.
-    A field's metadata ``flag`` names the command-line option (``n``, ``dim``) that fills it.
+    A subclass is a frozen dataclass with its parameters as fields. It sets ``name``, its name in SYSTEMS. The
+    key ``flag`` in the metadata of a field names the command-line flag (``n``, ``dim``) that sets it.
     """
 
     name: ClassVar[str]
-    group: ClassVar[str]
 
     @property
     @abstractmethod
     def dof(self) -> int:
-        """Degrees of freedom n; states have dimension M = 2 n."""
+        """Degrees of freedom n. States have dimension M = 2 n."""
 
     @abstractmethod
     def hamiltonian(self, x: Array) -> Array:
-        """Energy of one state (M,)."""
+        """Return the energy of one state (M,), a scalar."""
 
     @abstractmethod
     def initial_states(self, key: Key, count: int) -> Array:
-        """Random initial states (count, M)."""
+        """Return random initial states (count, M), float64.
+
+        Args:
+            key: random key, the only source of randomness.
+            count: number of states.
+        """
 
     @abstractmethod
     def conserved(self) -> Mapping[str, QuadraticForm]:
-        """The quadratic conserved quantities, by their usual names; a basis of their span."""
+        """Return the quadratic conserved quantities by their usual names: a basis of their span."""
 
     def integrals(self) -> dict[str, Observable]:
-        """Functions of one state that are conserved, H first: whatever is conserved depends on them."""
+        """Return conserved functions of one state (M,), H first.
+
+        All known conserved quantities are functions of these.
+        """
         found: dict[str, Observable] = {"H": self.hamiltonian}
         return found | {name: _observable(form) for name, form in self.conserved().items()}
 
@@ -98,7 +119,7 @@ class System(ABC):
         return [f"{half}{i + 1}" for half in "qp" for i in range(self.dof)]
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters as plain JSON values."""
+        """Return the parameters as plain JSON values."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
@@ -114,27 +135,29 @@ class System(ABC):
         widen: float = 1.0,
         move: float = 0.0,
     ) -> Trajectories:
-        """Trajectories from random initial states, in float64 by Dormand-Prince 8(7).
+        """Simulate trajectories from random initial states, in float64 with Dormand-Prince 8(7).
 
         Args:
-            seed: of the initial states and the noise.
-            n_trajectories, n_steps: how many, and transitions in each.
-            dt: time between stored states.
-            noise: standard deviation of Gaussian noise on the stored states.
-            stream: name of the random stream; ``train`` and ``test`` share no initial state.
-            widen, move: initial positions are multiplied by one, then shifted by the other: states off
-                the training distribution (paper, section 5.3).
+            seed: seed of the initial states and the noise.
+            n_trajectories: number of trajectories, at least 1.
+            n_steps: number of transitions in each trajectory, at least 1.
+            dt: time between stored states, positive.
+            noise: standard deviation of Gaussian noise on the stored states, 0 or positive.
+            stream: name of the random stream. ``train`` and ``test`` share no initial state.
+            widen: positive factor of all initial positions. Other values than 1 give states outside the
+                training distribution (Noether's Razor, section 5.3).
+            move: shift of all initial positions, after the factor.
         Returns:
-            trajectories of n_steps + 1 states.
+            Trajectories of n_steps + 1 states.
         Raises:
-            UsageError: for a setting out of range, or when energy is not conserved.
+            UsageError: for a setting out of range, or if the simulation does not conserve energy.
         """
-        positive = "a positive number (noise: 0 or more)"
+        positive = "a positive number"
         for label, value, good, expected in (
             ("n_trajectories", n_trajectories, n_trajectories >= 1, positive),
             ("n_steps", n_steps, n_steps >= 1, positive),
             ("dt", dt, np.isfinite(dt) and dt > 0, positive),
-            ("noise", noise, np.isfinite(noise) and noise >= 0, positive),
+            ("noise", noise, np.isfinite(noise) and noise >= 0, f"0 or {positive}"),
             ("widen", widen, np.isfinite(widen) and widen > 0, positive),
             ("move", move, np.isfinite(move), "a finite number"),
         ):
@@ -146,14 +169,14 @@ class System(ABC):
             start = start.at[:, : self.dof].set(widen * start[:, : self.dof] + move)
             times = jnp.arange(n_steps + 1, dtype=jnp.float64) * float(dt)
             path, energy = jax.jit(self._solve)(start, times)
-            # The zero of energy is a convention: a trajectory close to it is measured against the others.
+            # The zero of energy is arbitrary. Near zero, the energies of all trajectories set the scale.
             floor = 1e-2 * np.sqrt(np.mean(energy**2)) + 1e-300
             scale = np.maximum(np.abs(energy).max(axis=1, keepdims=True), floor)
             drift = float(np.max(np.abs(energy - energy[:, :1]) / scale))
             if not drift <= _ENERGY_TOLERANCE:
                 raise UsageError(
-                    f"{self.name}: relative energy error {drift:.1e} in simulation, expected below "
-                    f"{_ENERGY_TOLERANCE:.0e}; shorten the trajectories or soften close encounters"
+                    f"{self.name}: relative energy error {drift:.1e} in simulation; expected below "
+                    f"{_ENERGY_TOLERANCE:.0e}: reduce n_steps or dt, or increase the softening of bodies"
                 )
             path = path + noise * jax.random.normal(noise_key, path.shape, jnp.float64)
             states = np.asarray(path)
@@ -170,6 +193,7 @@ class System(ABC):
         return Trajectories(q=q, p=p, t=np.asarray(times), metadata=metadata, source=self.name)
 
     def _solve(self, start: Array, times: Array) -> tuple[Array, Array]:
+        """Return states (trajectory, time, M) from initial states (trajectory, M), and their energies."""
         import diffrax
 
         field = hamiltonian_field(self.hamiltonian)
@@ -183,7 +207,7 @@ class System(ABC):
                 None,
                 x,
                 saveat=diffrax.SaveAt(ts=times),
-                # Steps land on the stored times: dense output would lose three digits of energy.
+                # Steps end at stored times. Interpolation between steps would lose three digits of energy.
                 stepsize_controller=diffrax.ClipStepSizeController(
                     diffrax.PIDController(rtol=_TOLERANCE, atol=_TOLERANCE), step_ts=times
                 ),

@@ -1,4 +1,4 @@
-"""One body in a central field: Kepler's, and powers of the distance, which keep angular momentum only."""
+"""One body in a central field: the Kepler problem, and potentials that are powers of the distance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AXES = "xyz"
 
 
 def angular_momenta(dim: int) -> dict[str, QuadraticForm]:
-    """L_de = q_d p_e - q_e p_d of one body in 2 or 3 dimensions, named Lxy, Lxz, Lyz."""
+    """Return the angular momenta L_de = q_d p_e - q_e p_d of one body in 2 or 3 dimensions: Lxy, Lxz, Lyz."""
     found = {}
     for d, e in itertools.combinations(range(dim), 2):
         form = np.zeros((2 * dim, 2 * dim))
@@ -30,7 +30,7 @@ def angular_momenta(dim: int) -> dict[str, QuadraticForm]:
 
 
 class _Central(System):
-    """What the systems of this file share: a body, its axes, its angular momentum."""
+    """Common part of the systems in this file: one body, its axes, its angular momentum."""
 
     dim: int
 
@@ -40,29 +40,29 @@ class _Central(System):
 
     @property
     def dof(self) -> int:
-        """The dimension of space."""
+        """Dimension of space."""
         return self.dim
 
     @property
     def coordinates(self) -> list[str]:
-        """qx, qy, then px, py."""
+        """Names qx, qy, ..., then px, py, ..."""
         return [f"{half}{axis}" for half in "qp" for axis in _AXES[: self.dim]]
 
     def conserved(self) -> dict[str, QuadraticForm]:
-        """Angular momentum."""
+        """Return the components of angular momentum."""
         return angular_momenta(self.dim)
 
 
 @dataclasses.dataclass(frozen=True)
 class Kepler(_Central):
-    """H = |p|^2 / 2 - 1 / |q|: closed ellipses, hence a conserved vector that is not quadratic.
+    """Kepler problem, H = |p|^2 / 2 - 1 / |q|. Its Laplace-Runge-Lenz vector is conserved and not quadratic.
 
-    Initial states lie on ellipses of semi-major axis .7 to 1.3, at a uniform eccentric anomaly, of uniform
-    orientation; those of the plane are run counter-clockwise.
+    Initial states lie on ellipses with semi-major axis .7 to 1.3, uniform eccentric anomaly and uniform
+    orientation. In the plane all orbits run counter-clockwise.
 
     Args:
-        dim: 2 or 3.
-        eccentricity: the largest; its square is uniform.
+        dim: dimension of space, 2 or 3.
+        eccentricity: largest eccentricity, 0 to .9. Squared eccentricities are uniform.
     Raises:
         UsageError: for another dimension, or an eccentricity outside [0, .9].
     """
@@ -70,7 +70,6 @@ class Kepler(_Central):
     dim: int = dataclasses.field(default=2, metadata={"flag": "dim", "help": "dimension of space"})
     eccentricity: float = 0.4
     name = "kepler"
-    group = "SO(dim + 1)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,12 +77,12 @@ class Kepler(_Central):
             raise UsageError(f"eccentricity = {self.eccentricity}; expected 0 to .9")
 
     def hamiltonian(self, x: Array) -> Array:
-        """Energy of a state (2 dim,)."""
+        """Return the energy of a state (2 dim,)."""
         q, p = jnp.split(x, 2)
         return 0.5 * jnp.sum(p**2) - 1.0 / jnp.sqrt(jnp.sum(q**2))
 
     def initial_states(self, key: Key, count: int) -> Array:
-        """Random states (count, 2 dim) on ellipses."""
+        """Return random states (count, 2 dim) on ellipses."""
         keys = jax.random.split(key, 4)
         axis = jax.random.uniform(keys[0], (count, 1), jnp.float64, 0.7, 1.3)
         flat = self.eccentricity * jnp.sqrt(jax.random.uniform(keys[1], (count, 1), jnp.float64))
@@ -91,15 +90,15 @@ class Kepler(_Central):
         cosine, sine, minor = jnp.cos(anomaly), jnp.sin(anomaly), jnp.sqrt(1 - flat**2)
         q = axis * jnp.concatenate([cosine - flat, minor * sine], axis=1)
         p = jnp.concatenate([-sine, minor * cosine], axis=1) / jnp.sqrt(axis) / (1 - flat * cosine)
-        # The first columns of a random rotation; in the plane only those that keep the sense of rotation.
+        # The first columns of a random orthogonal matrix. In the plane it must keep the sense of rotation.
         frame, triangle = jnp.linalg.qr(jax.random.normal(keys[3], (count, self.dim, self.dim), jnp.float64))
-        # Signs as of a Gram-Schmidt basis: without them orientations are not uniform.
+        # Signs as in a Gram-Schmidt basis. Without them orientations are not uniform.
         frame = frame * jnp.sign(jnp.diagonal(triangle, axis1=1, axis2=2))[:, None, :]
         turn = frame[:, :, :2] if self.dim > 2 else _proper(frame)
         return jnp.concatenate([jnp.einsum("bij,bj->bi", turn, part) for part in (q, p)], axis=1)
 
     def integrals(self) -> dict[str, Callable[[Array], Array]]:
-        """H, L and the Laplace-Runge-Lenz vector A = (p.p) q - (q.p) p - q / |q|."""
+        """Return H, L and the Laplace-Runge-Lenz vector A = (p.p) q - (q.p) p - q / |q|."""
 
         def component(axis: int) -> Callable[[Array], Array]:
             def value(x: Array) -> Array:
@@ -113,28 +112,27 @@ class Kepler(_Central):
 
 
 def _proper(frame: Array) -> Array:
-    """Rotations of the plane from orthogonal matrices (B, 2, 2)."""
+    """Return rotations (B, 2, 2) of the plane with the first columns of orthogonal matrices (B, 2, 2)."""
     first = frame[:, :, 0]
     return jnp.stack([first, jnp.stack([-first[:, 1], first[:, 0]], axis=1)], axis=2)
 
 
 @dataclasses.dataclass(frozen=True)
 class CentralForce(_Central):
-    """H = |p|^2 / 2 + |q|^power / power: angular momentum and energy, nothing else.
+    """Central force, H = |p|^2 / 2 + |q|^power / power. Only angular momentum and energy are conserved.
 
     Initial states are standard normal.
 
     Args:
-        dim: 2 or 3.
-        power: of the potential, not 2.
+        dim: dimension of space, 2 or 3.
+        power: power of the potential, positive and not 2.
     Raises:
-        UsageError: for another dimension, a power that is not positive, or 2, which keeps more.
+        UsageError: for another dimension, a power that is not positive, or power 2, which conserves more.
     """
 
     dim: int = dataclasses.field(default=2, metadata={"flag": "dim", "help": "dimension of space"})
     power: float = 4.0
     name = "central_force"
-    group = "SO(dim)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,14 +140,14 @@ class CentralForce(_Central):
         if self.power == 2:
             raise UsageError(
                 f"power = 2 is the isotropic oscillator; use system oscillators with n = {self.dim}, "
-                "which lists all that it conserves"
+                "which has all of its conserved quantities"
             )
 
     def hamiltonian(self, x: Array) -> Array:
-        """Energy of a state (2 dim,)."""
+        """Return the energy of a state (2 dim,)."""
         q, p = jnp.split(x, 2)
         return 0.5 * jnp.sum(p**2) + jnp.sum(q**2) ** (self.power / 2) / self.power
 
     def initial_states(self, key: Key, count: int) -> Array:
-        """Standard normal (count, 2 dim)."""
+        """Return standard normal states (count, 2 dim)."""
         return jax.random.normal(key, (count, 2 * self.dim), jnp.float64)

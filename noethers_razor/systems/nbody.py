@@ -1,4 +1,4 @@
-"""n gravitating bodies in any dimension, softened: SE(dim), and the products of its momenta."""
+"""n gravitating bodies in any dimension, softened: the symmetry group SE(dim), and products of momenta."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from noethers_razor.systems.base import System, positive_numbers, require_positi
 
 _AXES = "xyz"
 _OFFSET = 3.0
-"""Deviation of the common shift of all bodies of an initial state (paper, section 5.3)."""
+"""Standard deviation of the common shift of all bodies of an initial state (Noether's Razor, section 5.3)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NBody(System):
-    """H = sum |p_i|^2 / 2 m_i - sum_{i<j} m_i m_j / sqrt(|q_i - q_j|^2 + softening^2), with G = 1.
+    """n bodies, H = sum |p_i|^2 / 2 m_i - sum_{i<j} m_i m_j / sqrt(|q_i - q_j|^2 + softening^2), with G = 1.
 
-    Positions at the start are standard normal about a common point N(0, 3^2), momenta normal.
+    Initial positions are standard normal about a common point N(0, 3^2). Initial momenta are normal.
 
     Args:
-        n_bodies: number of bodies.
-        dim: dimension of space; coordinates are ordered body by body.
-        masses: m_i, all 1 by default.
-        softening: length below which attraction stops growing; the paper's experiments use 1.
-        momentum: deviation of the initial momenta for unit mass; p_i has momentum * sqrt(m_i).
+        n_bodies: number of bodies, at least 2.
+        dim: dimension of space, at least 1. Coordinates are ordered body by body.
+        masses: masses m_i, positive, all 1 by default.
+        softening: length below which the attraction does not grow, positive. The paper uses 1.
+        momentum: standard deviation of the initial momenta at unit mass, positive. That of p_i is
+            momentum * sqrt(m_i).
     Raises:
         UsageError: for fewer than 2 bodies, a dimension below 1, a wrong number of masses, or values
             that are not positive.
@@ -43,7 +44,6 @@ class NBody(System):
     softening: float = 1.0
     momentum: float = 0.5
     name = "nbody"
-    group = "SE(dim)"
 
     def __post_init__(self) -> None:
         if self.n_bodies < 2 or self.dim < 1:
@@ -54,23 +54,23 @@ class NBody(System):
 
     @property
     def dof(self) -> int:
-        """n_bodies * dim."""
+        """Degrees of freedom, n_bodies * dim."""
         return self.n_bodies * self.dim
 
     @property
     def coordinates(self) -> list[str]:
-        """qx1, qy1, qx2, ... then momenta; numbers for axes beyond three."""
+        """Names qx1, qy1, qx2, ..., then momenta. In more than three dimensions axes have numbers."""
         mark = "" if self.dim <= len(_AXES) else "_"
         bodies = range(1, self.n_bodies + 1)
         return [f"{half}{axis}{mark}{i}" for half in "qp" for i in bodies for axis in self._axes]
 
     @property
     def _axes(self) -> Sequence[str]:
-        """x, y, z, or numbers in more dimensions."""
+        """Names of the axes: x, y, z, or numbers in more than three dimensions."""
         return _AXES[: self.dim] if self.dim <= len(_AXES) else [str(d + 1) for d in range(self.dim)]
 
     def hamiltonian(self, x: Array) -> Array:
-        """Energy of a state (2 n_bodies dim,)."""
+        """Return the energy of a state (2 n_bodies dim,)."""
         q, p = x.reshape(2, self.n_bodies, self.dim)
         masses = jnp.asarray(self.masses, x.dtype)
         first, second = np.triu_indices(self.n_bodies, k=1)
@@ -79,7 +79,7 @@ class NBody(System):
         return kinetic - jnp.sum(masses[first] * masses[second] / distance)
 
     def initial_states(self, key: Key, count: int) -> Array:
-        """Random states (count, 2 n_bodies dim)."""
+        """Return random states (count, 2 n_bodies dim)."""
         shape = (count, self.n_bodies, self.dim)
         position_key, shift_key, momentum_key = jax.random.split(key, 3)
         q = jax.random.normal(position_key, shape, jnp.float64)
@@ -89,7 +89,10 @@ class NBody(System):
         return jnp.concatenate([q.reshape(count, -1), p.reshape(count, -1)], axis=1)
 
     def conserved(self) -> dict[str, QuadraticForm]:
-        """Total momenta T, products P and Q, rotations about the origin and the centre of mass."""
+        """Return total momenta T, their products P and Q, and angular momenta R.
+
+        Rabs is the angular momentum about the origin, Rcom that of the centre of mass.
+        """
         axes, total = self._axes, [self._total(d) for d in range(self.dim)]
         none, nothing = np.zeros(2 * self.dof), np.zeros((2 * self.dof,) * 2)
         found = {f"T{axis}": QuadraticForm(nothing, slope) for axis, slope in zip(axes, total, strict=True)}
@@ -113,19 +116,19 @@ class NBody(System):
         return found | {name: QuadraticForm(form, none) for name, form in forms.items()}
 
     def _unit(self, half: int, body: int, axis: int) -> np.ndarray:
-        """The linear function that reads q (half 0) or p (half 1) of a body along an axis."""
+        """Return the linear function (M,) that is q (half 0) or p (half 1) of a body along an axis."""
         out = np.zeros((2, self.n_bodies, self.dim))
         out[half, body, axis] = 1.0
         return out.ravel()
 
     def _total(self, axis: int) -> np.ndarray:
-        """Total momentum along an axis."""
+        """Return the total momentum along an axis as a linear function (M,)."""
         out = np.zeros((2, self.n_bodies, self.dim))
         out[1, :, axis] = 1.0
         return out.ravel()
 
     def _centre(self, axis: int) -> np.ndarray:
-        """Centre of mass along an axis."""
+        """Return the centre of mass along an axis as a linear function (M,)."""
         out = np.zeros((2, self.n_bodies, self.dim))
         out[0, :, axis] = np.asarray(self.masses) / sum(self.masses)
         return out.ravel()

@@ -1,4 +1,4 @@
-"""n harmonic oscillators, H = sum_i w_i (p_i^2 + q_i^2) / 2: U(n) when all frequencies agree."""
+"""n harmonic oscillators, with symmetry group U(n) if all frequencies are equal."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from noethers_razor.systems.base import System, positive_numbers
 
 @dataclasses.dataclass(frozen=True)
 class Oscillators(System):
-    """n oscillators; initial states are standard normal (paper, section 5.1).
+    """n oscillators, H = sum_i w_i (p_i^2 + q_i^2) / 2 (Noether's Razor, section 5.1).
+
+    Initial states are standard normal.
 
     Args:
-        n: number of oscillators.
-        frequencies: w_i, all 1 by default; different ones break U(n) to a product of smaller U(k).
+        n: number of oscillators, at least 1.
+        frequencies: frequencies w_i, positive, all 1 by default. Different frequencies break the symmetry
+            group U(n) to a product of smaller groups U(k).
     Raises:
         UsageError: for n < 1, a wrong number of frequencies, or one that is not positive.
     """
@@ -29,7 +32,6 @@ class Oscillators(System):
     n: int = dataclasses.field(default=3, metadata={"flag": "n", "help": "number of oscillators"})
     frequencies: tuple[float, ...] = ()
     name = "oscillators"
-    group = "U(n)"
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -38,20 +40,20 @@ class Oscillators(System):
 
     @property
     def dof(self) -> int:
-        """n."""
+        """Degrees of freedom, n."""
         return self.n
 
     def hamiltonian(self, x: Array) -> Array:
-        """Energy of a state (2 n,)."""
+        """Return the energy of a state (2 n,)."""
         weights = jnp.asarray(self.frequencies * 2, dtype=x.dtype)
         return 0.5 * jnp.sum(weights * x**2)
 
     def initial_states(self, key: Key, count: int) -> Array:
-        """Standard normal (count, 2 n)."""
+        """Return standard normal states (count, 2 n)."""
         return jax.random.normal(key, (count, 2 * self.n), jnp.float64)
 
     def conserved(self) -> dict[str, QuadraticForm]:
-        """H_i of each oscillator; rotations R_ij and F_ij of each pair with equal frequencies."""
+        """Return H_i of each oscillator, and R_ij and F_ij of each pair with equal frequencies."""
         n, found = self.n, {}
         for i in range(n):
             found[f"H{i + 1}"] = self._form({(i, i): 1.0, (n + i, n + i): 1.0})
@@ -62,6 +64,7 @@ class Oscillators(System):
         return found
 
     def _form(self, entries: dict[tuple[int, int], float]) -> QuadraticForm:
+        """Return the quadratic observable with given entries of its symmetric matrix."""
         form = np.zeros((2 * self.n, 2 * self.n))
         for (i, j), value in entries.items():
             form[i, j] = form[j, i] = value

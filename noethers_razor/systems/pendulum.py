@@ -1,4 +1,4 @@
-"""The pendulum: energy alone is conserved, and its flow is all the symmetry that there is."""
+"""The pendulum. Only energy is conserved, and its flow is the only symmetry."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from noethers_razor.systems.base import System
 
 @dataclasses.dataclass(frozen=True)
 class Pendulum(System):
-    """H = p^2 / 2 - cos q: initial states swing, with energies below the separatrix.
+    """Pendulum, H = p^2 / 2 - cos q. Initial states have energies below the separatrix.
 
     Args:
-        amplitude: largest angle of the swings, radian; its square is uniform.
+        amplitude: largest angle of the swings, radian, 0 to 3.1. Squared amplitudes are uniform.
     Raises:
         UsageError: unless 0 < amplitude < 3.1.
     """
 
     amplitude: float = 2.5
     name = "pendulum"
-    group = "none"
 
     def __post_init__(self) -> None:
         if not 0 < self.amplitude < 3.1:
@@ -33,23 +32,23 @@ class Pendulum(System):
 
     @property
     def dof(self) -> int:
-        """1."""
+        """Degrees of freedom, 1."""
         return 1
 
     def hamiltonian(self, x: Array) -> Array:
-        """Energy of a state (2,)."""
+        """Return the energy of a state (2,)."""
         return 0.5 * x[1] ** 2 - jnp.cos(x[0])
 
     def initial_states(self, key: Key, count: int) -> Array:
-        """Random states (count, 2), half of them moving each way."""
+        """Return random states (count, 2) that move in either direction with equal probability."""
         keys = jax.random.split(key, 3)
         widest = self.amplitude * jnp.sqrt(jax.random.uniform(keys[0], (count,), jnp.float64))
         q = widest * jnp.sin(jax.random.uniform(keys[1], (count,), jnp.float64, -jnp.pi, jnp.pi))
-        # cos q - cos widest as a product, exact for the smallest swings.
+        # p^2 / 2 = cos q - cos widest, written as a product that is exact for small swings.
         p = 2 * jnp.sqrt(jnp.sin((widest - q) / 2) * jnp.sin((widest + q) / 2))
         sign = jnp.where(jax.random.bernoulli(keys[2], shape=(count,)), 1.0, -1.0)
         return jnp.stack([q, sign * p], axis=1)
 
     def conserved(self) -> dict[str, QuadraticForm]:
-        """Nothing quadratic."""
+        """Return nothing: no quadratic quantity is conserved."""
         return {}

@@ -1,4 +1,4 @@
-"""The periodic Toda lattice of three particles: a cubic integral beside energy and momentum."""
+"""The periodic Toda lattice of three particles. It conserves energy, momentum and a cubic quantity."""
 
 from __future__ import annotations
 
@@ -11,42 +11,41 @@ import numpy as np
 
 from noethers_razor._types import Array, Key
 from noethers_razor.mechanics.quadratic_form import QuadraticForm
-from noethers_razor.systems.base import System, positive_numbers
+from noethers_razor.systems.base import System, require_positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Toda(System):
-    """H = sum_i p_i^2 / 2 + exp(q_i - q_{i+1}) over a ring of three (M. Toda 1967; integrals Henon 1974).
+    """Toda lattice, H = sum_i p_i^2 / 2 + exp(q_i - q_{i+1}) on a ring of three (Toda 1967, Henon 1974).
 
     Args:
-        spread: deviation of the initial positions and momenta.
+        spread: standard deviation of the initial positions and momenta, positive.
     Raises:
         UsageError: for a spread that is not positive.
     """
 
     spread: float = 0.7
     name = "toda"
-    group = "three commuting flows"
 
     def __post_init__(self) -> None:
-        positive_numbers("spread", (self.spread,), 1)
+        require_positive("spread", self.spread)
 
     @property
     def dof(self) -> int:
-        """3."""
+        """Degrees of freedom, 3."""
         return 3
 
     def hamiltonian(self, x: Array) -> Array:
-        """Energy of a state (6,)."""
+        """Return the energy of a state (6,)."""
         q, p = jnp.split(x, 2)
         return 0.5 * jnp.sum(p**2) + jnp.sum(jnp.exp(q - jnp.roll(q, -1)))
 
     def initial_states(self, key: Key, count: int) -> Array:
-        """Normal (count, 6)."""
+        """Return normal states (count, 6)."""
         return self.spread * jax.random.normal(key, (count, 6), jnp.float64)
 
     def conserved(self) -> dict[str, QuadraticForm]:
-        """Total momentum and its square."""
+        """Return the total momentum T and P, its square."""
         total = np.repeat([0.0, 1.0], 3)
         nothing = np.zeros((6, 6))
         return {
@@ -55,7 +54,7 @@ class Toda(System):
         }
 
     def integrals(self) -> dict[str, Callable[[Array], Array]]:
-        """H, momentum and I3 = p1 p2 p3 - sum_i p_i exp(q_{i+1} - q_{i+2})."""
+        """Return H, total momentum T, and I3 = p1 p2 p3 - sum_i p_i exp(q_{i+1} - q_{i+2})."""
 
         def cubic(x: Array) -> Array:
             q, p = jnp.split(x, 2)

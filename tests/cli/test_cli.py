@@ -1,4 +1,4 @@
-"""The command line: the whole path on a tiny fit, and one clear line with an exit code for wrong use."""
+"""Tests of the command line: all commands on a tiny fit, and one line with an exit code for wrong use."""
 
 import errno
 import json
@@ -15,16 +15,16 @@ from noethers_razor.cli import fit as training
 from noethers_razor.cli import main as cli
 from noethers_razor.cli import options
 from noethers_razor.config import FitConfig, flag_of
-from noethers_razor.systems import SYSTEMS, Oscillators
+from noethers_razor.systems import SYSTEMS
+from tests.brief import FLAGS as TINY
+from tests.brief import two_oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
-
-TINY = ["--steps", "40", "--chunk", "20", "--width", "8", "--depth", "1", "--orbit-samples", "2", "--quiet"]
 
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs the program in this process: (exit code, standard output, standard error)."""
+    """Return a function that runs the program in this process and returns exit code, output and errors."""
     monkeypatch.setattr(cli.host, "prepare", lambda: None)
     monkeypatch.setattr(cli.os, "_exit", sys.exit)
 
@@ -36,17 +36,6 @@ def run(monkeypatch, capsys):
         return ended.value.code, out, err
 
     return call
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """A data file and a run made by the program itself."""
-    folder = tmp_path_factory.mktemp("cli")
-    words = ["simulate", "oscillators", "--n", "2", "--out", str(folder / "d.npz"), "--seed", "1"]
-    cli.cli([*words, "--n-trajectories", "24", "--n-steps", "8"], standalone_mode=False)
-    words = ["fit", str(folder / "d.npz"), "--out", str(folder / "r"), "--conserved", "3", "--seed", "1"]
-    cli.cli([*words, *TINY], standalone_mode=False)
-    return folder
 
 
 def test_a_run_folder_holds_what_is_promised(files):
@@ -96,7 +85,7 @@ def test_inspect_as_json_and_text(run, files):
         "formulas",
         "warnings",
     }
-    assert len(report["singular_values"]) == 3
+    assert len(report["singular_values"]) == 6
     code, out, _ = run("inspect", files / "r", "--figures", files / "figures")
     assert code == 0 and "conserved quantit" in out
     assert (files / "figures" / "spectrum.png").stat().st_size > 1000
@@ -131,8 +120,8 @@ def test_predict_writes_rollouts_and_prints_errors(run, files):
     code, out, _ = run(*words, "--figure", files / "p.png")
     assert code == 0 and "mse_rollout" in out
     with np.load(target) as archive:
-        assert archive["mean"].shape == (24, 9, 4)
-        assert archive["deviation"].shape == (24, 9, 4)
+        assert archive["mean"].shape == (24, 11, 4)
+        assert archive["deviation"].shape == (24, 11, 4)
         assert json.loads(str(archive["summary"]))["mse_rollout"] > 0
     assert (files / "p.png").stat().st_size > 1000
     before = target.read_bytes()
@@ -148,7 +137,7 @@ def test_oracle_and_no_symmetry(run, files):
     )
     assert "2 of 2 find 0" in out
     assert code == 0 and out.startswith("0 conserved quantities")
-    assert "pass --seed" in err  # a drawn seed is told
+    assert "pass --seed" in err  # a drawn seed is reported
 
 
 def test_frequencies_reach_the_system(run, tmp_path):
@@ -184,6 +173,11 @@ WRONG = {
     ),
     "flag": (["fit", "{f}/d.npz"], 2, "Missing option '--out'"),
     "command": (["fitt"], 2, "No such command 'fitt'"),
+    "oracle of a family": (
+        ["fit", "{f}/d.npz", "--out", "{t}/r", "--oracle", "oscillators", "--family", "none"],
+        2,
+        "--oracle with --family none",
+    ),
     "size flag": (["simulate", "oscillators", "--dim", "2", "--out", "{t}/x.npz"], 2, "takes no --dim"),
     "parameter": (
         ["simulate", "oscillators", "--parameter", "w=1", "--out", "{t}/x.npz"],
@@ -229,9 +223,8 @@ def test_wrong_use_is_one_line_and_an_exit_code(run, files, tmp_path, case):
     lines = [line for line in err.splitlines() if not line.startswith("seed ")]
     assert code == expected and out == ""
     assert len(lines) == 1 and lines[0].startswith("noethers-razor: ")
-    # Data are looked at before a seed is drawn and told.
+    # Data are read before a seed is drawn and reported.
     assert expected != 3 or err.splitlines() == lines
-
     assert re.search(message, lines[0])
     assert not any(tmp_path.iterdir())
     assert before == {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
@@ -259,8 +252,8 @@ def test_predict_follows_ragged_trajectories(run, files, tmp_path):
     generator = np.random.default_rng(0)
     q, p = generator.normal(size=(2, 3, 4, 2))
     mask = np.ones((3, 4), bool)
-    mask[0, 0] = False  # no start: left out
-    mask[2, 2:] = False  # short: its times are filler
+    mask[0, 0] = False  # no first state: left out
+    mask[2, 2:] = False  # short: the times of missing states have no meaning
     t = np.tile(np.arange(4) * 0.2, (3, 1))
     t[2, 2:] = 0.0
     np.savez(tmp_path / "ragged.npz", q=q, p=p, t=t, mask=mask)
@@ -301,7 +294,7 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
             raise KeyboardInterrupt
 
         patch.setattr("noethers_razor.inference.training.Trainer.chunks", stop)
-        assert run(*words, "--seed", "5", "--conserved", "3", *TINY)[0] == 130
+        assert run(*words, "--seed", "5", "--conserved", "6", *TINY)[0] == 130
     code, _, err = run(*words, "--resume", "--width", "9")
     assert code == 2 and "--width 9 with --resume, but the fit was started with 8" in err
     code, _, err = run(*words, "--resume", "--overwrite")
@@ -321,14 +314,14 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     assert record["seed"] == 5 and record["config"]["width"] == 8
     assert not (tmp_path / "r" / "checkpoints").exists()
-    # What is finished is reported again, and only of the same data.
+    # A finished run is reported again, but only for the same data.
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").iterdir()}
     code, out, _ = run(*words, "--resume")
     assert code == 0 and "conserved quantit" in out
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").iterdir()} == before
     code, _, err = run(*words, "--resume", "--term", "q1")
     assert code == 2 and "--term" in err and "with --resume" in err
-    # A run that was saved and not yet reported knows its settings still.
+    # A run that is saved but not yet reported still has its settings.
     record = dict(manifest := json.loads((tmp_path / "r" / "manifest.json").read_text()))
     record.pop("symmetry.json")
     (tmp_path / "r" / "symmetry.json").unlink()
@@ -336,7 +329,7 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_settings(run, files, tmp_pa
     assert run(*words, "--resume")[0] == 0
     assert (tmp_path / "r" / "symmetry.json").is_file() and "symmetry.json" in manifest
     other = tmp_path / "other.npz"
-    Oscillators(n=2).simulate(2, n_trajectories=24, n_steps=8).save(other)
+    two_oscillators(seed=2).save(other)
     code, _, err = run("fit", other, "--out", files / "r", "--resume")
     assert code == 2 and "holds a finished fit of other data" in err
 

@@ -1,4 +1,4 @@
-"""The page of an answer sheet: it says what the sheet says, and needs no other file."""
+"""Tests of the HTML report: it contains the report and needs no other file."""
 
 import dataclasses
 import html.parser
@@ -12,22 +12,21 @@ import noethers_razor as nr
 from noethers_razor.cli.html_report import page
 from noethers_razor.inference.comparison import as_table, row_of, warnings_of
 from noethers_razor.inference.rollouts import follow, kept_trajectories
-from noethers_razor.systems import Oscillators
+from tests.brief import TINY, TWO, two_oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
-SYSTEM = Oscillators(n=2)
-BRIEF = nr.FitConfig.of(steps=100, chunk=50, width=8, depth=1, orbit_samples=2, selection=False)
+BRIEF = TINY.replace(selection=False)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
 def data():
-    return SYSTEM.simulate(1, n_trajectories=24, n_steps=10, noise=0.01)
+    return two_oscillators()
 
 
 @pytest.fixture(scope="module")
-def result(data):
-    return nr.fit(data, seed=1, conserved=6, config=BRIEF)
+def result(files):
+    return nr.load_result(files / "r")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def text(result):
 
 
 class Parts(html.parser.HTMLParser):
-    """Headings and words of a page, and the addresses that it refers to."""
+    """Tags and words of an HTML document, and the addresses that it refers to."""
 
     def __init__(self, text):
         super().__init__()
@@ -62,7 +61,7 @@ def test_the_page_says_what_the_sheet_says(result, text):
         "energy drift",
     ):
         assert said in parts.words
-    # Generators, spectrum, first rollout, training.
+    # Pictures: generators, spectrum, first rollout, training.
     assert parts.tags.count("img") == 4
 
 
@@ -84,7 +83,7 @@ def test_formulas_cannot_become_markup(result):
 
 
 def test_rollouts_follow_given_trajectories(result):
-    test = SYSTEM.simulate(1, n_trajectories=3, n_steps=10, stream="test")
+    test = TWO.simulate(1, n_trajectories=3, n_steps=10, stream="test")
     written = Parts(page(nr.find_symmetries(result), result, follow(result, test, 2))).words
     assert "of the given trajectories" in written
 
@@ -98,7 +97,7 @@ def test_a_run_keeps_trajectories_as_they_were(result, data):
 
 def test_runs_beside_each_other(result, data):
     bare = nr.fit(data, seed=2, conserved=nr.NoSymmetry(), config=BRIEF)
-    rows = [row_of("a", result, SYSTEM, data), row_of("b", bare, SYSTEM, data)]
+    rows = [row_of("a", result, TWO, data), row_of("b", bare, TWO, data)]
     table = as_table(rows).splitlines()
     assert len(table) == 3 and table[0].startswith("run  family")
     assert rows[0]["quantities"] == nr.find_symmetries(result).rank and rows[1]["quantities"] == 0
@@ -109,18 +108,17 @@ def test_runs_beside_each_other(result, data):
 
 
 def test_pages_of_other_families(data):
-    brief = BRIEF.replace(steps=40)
-    bare = nr.fit(data, seed=1, conserved=nr.NoSymmetry(), config=brief)
+    bare = nr.fit(data, seed=1, conserved=nr.NoSymmetry(), config=BRIEF)
     written = Parts(page(nr.find_symmetries(bare), bare))
     assert "0 conserved quantities" in written.words and "Predictions" not in written.words
-    mixed = nr.fit(data, seed=1, conserved=nr.Polynomial(2, degree=2), config=brief)
-    # Its functions may have gone; what was saved before there were times has none to follow.
+    mixed = nr.fit(data, seed=1, conserved=nr.Polynomial(2, degree=2), config=BRIEF)
+    # Old runs have no times, so there are no trajectories to follow.
     old = dataclasses.replace(mixed, trajectories=mixed.trajectories._replace(time=None))
     written = Parts(page(nr.find_symmetries(old), old))
-    assert "How sure" in written.words and "Predictions" not in written.words
+    assert "Uncertainty" in written.words and "Predictions" not in written.words
 
 
-# The suite asks for no more than pip; without a browser the parser above has read the page.
+# The tests require only packages from pip. Without a browser, only the parser above reads the HTML report.
 @pytest.mark.skipif(CHROMIUM is None, reason="no browser on this machine")
 @pytest.mark.parametrize("width", [1100, 400])
 def test_a_browser_draws_the_page(text, tmp_path, width):
@@ -141,6 +139,6 @@ def test_a_browser_draws_the_page(text, tmp_path, width):
     from matplotlib.image import imread
 
     pixels = imread(picture)
-    # Pictures are there when there is colour: text and tables have none.
+    # Only pictures have colours, so a coloured pixel shows that they were drawn.
     assert np.ptp(pixels[..., :3], axis=-1).max() > 0.5
     assert pixels.shape[1] == width

@@ -1,9 +1,10 @@
-"""Every setting has an effect, a function behind its name, and a place in this list."""
+"""Tests of settings: every setting has an effect, and every name of a choice has a function."""
 
 import numpy as np
 import pytest
 
 import noethers_razor as nr
+import tests.brief
 from noethers_razor.config import ACTIVATIONS, INTEGRATORS, MEASURES, FitConfig
 from noethers_razor.inference.fit import plan
 from noethers_razor.mechanics.integrators import ORDERS
@@ -13,12 +14,12 @@ from noethers_razor.systems import Oscillators
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 
-TINY = FitConfig.of(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2, selection=False)
+TINY = tests.brief.TINY.replace(selection=False)
 
 
 @pytest.fixture(scope="module")
 def small():
-    return Oscillators(n=1).simulate(1, n_trajectories=8, n_steps=5)
+    return tests.brief.one_oscillator()
 
 
 def test_names_in_the_configuration_have_functions():
@@ -50,7 +51,7 @@ CHANGES = {
     "chunk": 10,
     "dtype": "float64",
 }
-"""A value other than TINY's for each setting; two more have tests of their own below."""
+"""A value other than that of TINY for each setting. Two more settings have their own tests below."""
 
 
 def test_every_setting_is_in_the_list():
@@ -59,7 +60,7 @@ def test_every_setting_is_in_the_list():
 
 
 OF_ORBITS = {"first_stage", "orbit_samples", "measure", "sampling", "conserved_learning_rate"}
-"""Settings that need a symmetry; the others show in a fit without, which compiles faster."""
+"""Settings that need a symmetry. The others are tested in a fit without symmetry, which compiles faster."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def without(small):
 @pytest.mark.parametrize("name", CHANGES)
 def test_no_setting_is_a_dead_switch(small, reference, without, name):
     config = TINY.replace(**{name: CHANGES[name]})
-    # A proposal needs a first stage, and says so.
+    # A proposal raises an error without a first stage.
     family = nr.Quadratic(2, "random" if name == "first_stage" else "proposal")
     changed = nr.fit(small, seed=1, conserved=family if name in OF_ORBITS else nr.NoSymmetry(), config=config)
     assert changed.elbo != (reference if name in OF_ORBITS else without).elbo

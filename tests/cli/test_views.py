@@ -1,4 +1,4 @@
-"""What notebooks get of a fit: HTML, generators and their flows, coverage, draws for ArviZ."""
+"""Tests of results in notebooks: HTML, generators and their flows, coverage, draws for ArviZ."""
 
 import dataclasses
 
@@ -11,17 +11,16 @@ from noethers_razor.inference.prediction import Prediction
 from noethers_razor.plot import markup
 from noethers_razor.symmetry.find import find_symmetries
 from noethers_razor.systems import Kepler, NBody, Oscillators
+from tests.brief import TINY, one_oscillator
 from tests.symmetry.test_symmetry import known_fit
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
-TINY = nr.FitConfig.of(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
 
 
 @pytest.fixture(scope="module")
 def fitted():
     system = Oscillators(n=1)
-    data = system.simulate(1, n_trajectories=8, n_steps=5)
-    return nr.fit(data, seed=1, conserved=nr.KnownQuadratic.of(system.conserved()), config=TINY)
+    return nr.fit(one_oscillator(), seed=1, conserved=nr.KnownQuadratic.of(system.conserved()), config=TINY)
 
 
 def values_along(report, states):
@@ -49,8 +48,7 @@ def test_flows_follow_their_generators_and_keep_their_quantity(system):
 
 
 def test_a_sheet_without_quantities_has_no_generators():
-    data = Oscillators(n=1).simulate(1, n_trajectories=8, n_steps=5)
-    result = nr.fit(data, seed=1, conserved=nr.NoSymmetry(), config=TINY)
+    result = nr.fit(one_oscillator(), seed=1, conserved=nr.NoSymmetry(), config=TINY)
     for one in (result, nr.find_symmetries(result)):
         assert one.generators(np.zeros((4, 2))).shape == (0, 4, 2)
         assert one.flow(np.zeros(2), [0.0, 1.0]).shape == (0, 2, 2)
@@ -59,7 +57,7 @@ def test_a_sheet_without_quantities_has_no_generators():
 
 def test_learned_flows_are_those_of_the_learned_quantities(fitted):
     state = np.array([0.8, -0.3])
-    # The energy of one oscillator turns phase space.
+    # The flow of the energy of one oscillator rotates phase space.
     (field,) = fitted.generators(state)
     assert abs(field @ state) < 1e-3 * np.linalg.norm(field)
     (path,) = fitted.flow(state, [0.0, 0.5, 1.0, 3.0])
@@ -102,7 +100,7 @@ def test_flows_that_cannot_be_followed_are_refused(fitted):
 
 
 def test_html_says_what_the_text_says(fitted):
-    data = Oscillators(n=1).simulate(1, n_trajectories=8, n_steps=5)
+    data = one_oscillator()
     assert "8 trajectories of 6 states" in data._repr_html_() and "<td>q1</td>" in data._repr_html_()
     page = fitted._repr_html_()
     assert f"{-fitted.elbo:.6g}" in page and "family oracle, seed 1" in page
@@ -153,7 +151,8 @@ def test_coverage_counts_what_lies_within():
     samples = np.stack([np.full((1, 5, 1), d) for d in deviation.ravel()])
     prediction = Prediction(np.arange(5.0), np.zeros((1, 5, 1)), samples, np.zeros(1))
     truth = np.array([9.0, 0.5, -1.5, 3.0, np.nan]).reshape(1, 5, 1)
-    # Of three known states after the first, with deviation 1: 68 % reaches 1, 95 % reaches 1.96.
+    # There are three known states after the first. With standard deviation 1, the 68 % interval reaches 1
+    # and the 95 % interval 1.96.
     np.testing.assert_allclose(prediction.coverage(truth, [0.68, 0.95]), [1 / 3, 2 / 3])
     np.testing.assert_allclose(prediction.coverage(truth, [0.68], noise=3.0), [1.0])
     with pytest.raises(nr.UsageError, match="without samples"):
@@ -167,7 +166,7 @@ def test_arviz_gets_draws_of_the_posterior(fitted, tmp_path):
     drawn = exported.posterior["weights_0"].values
     assert drawn.shape == (1, 400, *mean.shape)
     error = np.abs(drawn[0].mean(axis=0) - mean) / (drawn[0].std(axis=0) / 20)
-    # Means of 400 draws lie within five of their own deviations of what they are drawn around.
+    # Means of 400 draws lie within five standard errors of the mean of the posterior.
     assert error.max() < 5
     assert "conserved_form" in exported.constant_data
     assert exported.attrs["elbo_per_transition"] == fitted.elbo

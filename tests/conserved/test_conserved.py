@@ -1,4 +1,4 @@
-"""Families of conserved quantities: what all promise, and the proposal against known answers."""
+"""Tests of families of conserved quantities: common properties, and proposals compared with the truth."""
 
 import functools
 import json
@@ -41,17 +41,17 @@ def make(name):
 
 
 def parameters(family):
-    """Parameters that move states: a random start alone hardly would."""
+    """Return parameters that move states, which a random start hardly does."""
     params = family.init(jax.random.key(0), DIM)
     rng, size = np.random.default_rng(1), 0.1 if family.trainable else 0.0
     moved = {name: value + jnp.asarray(size * rng.normal(size=value.shape)) for name, value in params.items()}
-    # A flow of another length is another flow.
+    # Another length would give another flow.
     return {name: params[name] if name == LENGTH else value for name, value in moved.items()}
 
 
 @functools.cache
 def orbit_of(name):
-    """(parameters, tau, states) -> orbit points, compiled once for a family."""
+    """Return the function (parameters, tau, states) -> orbit points, compiled once for each family."""
     return jax.jit(lambda params, tau, x: make(name).orbit(params, tau)(x))
 
 
@@ -60,7 +60,7 @@ def states_of(seed, count=200):
 
 
 def tracks_of(frequencies, noise=0.0, count=60, steps=12):
-    """Trajectories of oscillators with noise on every state."""
+    """Return trajectories of oscillators with noise on every state."""
     system = Oscillators(n=N, frequencies=tuple(frequencies))
     data = system.simulate(0, n_trajectories=count, n_steps=steps - 1, dt=0.4, noise=noise)
     return FrameTrajectories.of(identity_frame(DIM), data)._replace(noise=max(noise, 1e-3) ** 2 * np.eye(DIM))
@@ -71,7 +71,7 @@ def flat(form, linear):
 
 
 def largest_angle(params, named):
-    """Largest principal angle, radians, between the span of parameters and that of named quantities."""
+    """Return the largest principal angle, radians, between the spans of parameters and named quantities."""
     truth = flat([c.form for c in named.values()], [c.linear for c in named.values()])
     return scipy.linalg.subspace_angles(flat(params["form"], params["linear"]).T, truth.T).max()
 
@@ -99,7 +99,7 @@ def test_flows_start_at_the_state_and_conserve_their_generator(name, x64):
     params = parameters(family)
     x = jnp.asarray(states_of(2, 5))
     for k in (0, family.count - 1):
-        # As far as the family's orbits reach: flows are exact, or integrated over short times.
+        # Flows are exact, or integrated over short times.
         integrated = family.integrated[k]
         times = jnp.asarray([0.0, 0.3, -0.6]) * (0.1 if integrated else 1.0)
         tau = jnp.zeros((3, family.count)).at[:, k].set(times)
@@ -133,12 +133,12 @@ def test_principal_directions_span_the_same_and_are_orthogonal(name, x64):
     assert values.shape == (family.count,)
     forms = int(np.sum(~family.integrated))
     assert np.all(np.diff(values[:forms]) <= 0) and np.all(np.diff(values[forms:]) <= 0)
-    # The same quantities up to a rotation: their Gram matrix of values has the same spectrum.
+    # The quantities are the same up to a linear combination.
     x = jnp.asarray(states)
     before, after = (np.asarray(family.value(p, x)) for p in (params, rotated))
     rotation, *_ = np.linalg.lstsq(before, after, rcond=None)
     np.testing.assert_allclose(before @ rotation, after, atol=1e-8)
-    # Displacements: mean grad C_i . grad C_j over mean |x|^2 is diagonal, with the squared values.
+    # The matrix of mean grad C_i . grad C_j over mean |x|^2 is diagonal, with the squared values.
     gradients = jax.jit(jax.vmap(jax.jacobian(lambda y: family.value(rotated, y))))(x)
     gram = np.einsum("bki,bli->kl", gradients, gradients) / np.sum(states**2)
     for part in (slice(0, forms), slice(forms, family.count)):
@@ -170,10 +170,10 @@ def test_unknown_start_is_refused():
 
 
 def test_quadratic_looks_for_no_more_than_phase_space_holds():
-    # q^2, qp, p^2, q, p; a larger family would have to repeat itself.
+    # There are five: q^2, qp, p^2, q, p.
     assert largest_count(2) == 5
     assert Quadratic(15).fitted_to(identity_frame(2)).count == 5
-    # By itself as many as U(n) has, and some more.
+    # The default is n^2 + 6, at least 15, at most 128, and at most the number of observables.
     automatic = {dim: Quadratic().fitted_to(identity_frame(dim)).count for dim in (2, 4, 6, 12, 30)}
     assert automatic == {2: 5, 4: 14, 6: 15, 12: 42, 30: 128}
     assert Quadratic(4, start="random").fitted_to(identity_frame(2)) == Quadratic(4, start="random")
@@ -217,7 +217,7 @@ def test_known_quantities_of_another_phase_space_are_refused():
 
 @pytest.mark.parametrize("size", [1.0, 40.0, 1e-9])
 def test_known_rotations_turn_once_in_two_pi(size, x64):
-    # Whatever the units of the given quantities: the average over [-pi, pi] is then exact.
+    # This must not depend on the units of the given quantities. The average over [-pi, pi] is then exact.
     named = Oscillators(n=N).conserved()
     oracle = KnownQuadratic(*(size * part for part in stack_forms(named)))
     trajectories = tracks_of(np.ones(N))
@@ -232,7 +232,7 @@ def test_known_rotations_turn_once_in_two_pi(size, x64):
 
 @pytest.mark.parametrize("size", [1.0, 40.0, 1e-9])
 def test_other_known_quantities_start_with_unit_displacement(size, x64):
-    # A translation, a shear and a squeeze never come back.
+    # The orbits of a translation, a shear and a squeeze are not closed.
     form, linear = np.zeros((3, DIM, DIM)), np.zeros((3, DIM))
     linear[0, N] = form[1, N, N] = form[2, 0, N] = form[2, N, 0] = size
     trajectories, oracle = tracks_of(np.ones(N)), KnownQuadratic(form, linear)
@@ -266,7 +266,7 @@ def test_what_is_constant_along_exact_trajectories_is_the_truth(frequencies, cou
     truth = Oscillators(n=N, frequencies=frequencies).conserved()
     assert len(truth) == count
     proposal = constancy.proposal(tracks_of(frequencies), largest_count(DIM))
-    # The true directions have no defect but rounding; all others are far from constant.
+    # The defects of the true directions are rounding errors. All other directions are far from constant.
     assert np.all(proposal.defect[:count] < 1e-6)
     assert np.all(proposal.defect[count:] > 0.1)
     np.testing.assert_allclose(proposal.length[:count], 1.0)
@@ -286,13 +286,13 @@ def test_defect_of_a_true_quantity_is_the_noise_whatever_its_coordinates(x64):
         assert ratio[N**2 :].min() > 3.0
         assert proposal.length[: N**2].min() > 0.85
         assert proposal.length[N**2 :].max() < 0.01
-        # Length is displacement: the proposed quantities are orthogonal in it.
+        # Lengths are displacements, and the proposed quantities are orthogonal in displacement.
         displacement = Quadratic(largest_count(DIM)).principal(proposal.params, seen.states)[0]
         np.testing.assert_allclose(displacement, np.sort(proposal.length)[::-1], rtol=1e-5, atol=1e-12)
 
 
 def test_too_few_data_make_nothing_credible(x64):
-    # 33 differences and 27 observables: some combination is nearly constant on any such data.
+    # With 33 degrees of freedom and 27 observables, some combination is nearly constant on any data.
     states = np.random.default_rng(3).normal(size=(36, DIM))
     trajectories = FrameTrajectories(states, np.repeat(np.arange(3), 12), 0.1**2 * np.eye(DIM))
     values = quadratic_form.basis_values(states)
@@ -309,7 +309,7 @@ def test_few_long_trajectories_are_judged_by_their_stretches(count, x64):
     assert known.sum() >= len(truth)
     named = flat([c.form for c in truth.values()], [c.linear for c in truth.values()])
     span = flat(*(value[known] for value in proposal.params.values()))
-    # On few trajectories more is constant than on all, but what is conserved is there.
+    # On few trajectories, more quantities are constant than on all. The conserved ones are among them.
     assert scipy.linalg.subspace_angles(span.T, named.T).max() < 1e-4
 
 
@@ -328,13 +328,13 @@ def test_least_varying_combinations_of_a_mixed_span(x64):
     np.testing.assert_allclose(turned @ turned.T, np.eye(len(chosen)), atol=1e-10)
     assert np.all(np.diff(defect) >= 0)
     assert defect[N**2 - 1] < 0.02 < 0.2 < defect[N**2]
-    # The first nine are those that were mixed in: nothing of the other three is in them.
+    # The first nine rows are combinations of the nine conserved quantities only.
     np.testing.assert_allclose((turned @ mixing)[: N**2, N**2 :], 0.0, atol=0.02)
 
 
 def test_observables_that_move_no_datum_leave_their_places_empty(x64):
     trajectories = tracks_of(np.ones(N))
-    trajectories.states[:, [0, N]] = 0.0  # the first oscillator rests
+    trajectories.states[:, [0, N]] = 0.0  # the first oscillator is at rest
     proposal = constancy.proposal(trajectories, largest_count(DIM))
     # q1^2, q1 p1 and p1^2 have no gradient where q1 = p1 = 0.
     empty = np.isnan(proposal.defect)
@@ -346,7 +346,8 @@ def test_observables_that_move_no_datum_leave_their_places_empty(x64):
 
 
 def test_one_proposed_rotation_turns_once_in_two_pi(x64):
-    # An orbit that is nearly closed would average over an arc, and C moves too slowly to mend it.
+    # The average over an orbit that is only nearly closed is wrong, and training changes C too slowly to
+    # correct it.
     states = np.asarray(tracks_of(np.ones(N)).states)[:, [0, N]]
     stretched = FrameTrajectories(states * [3.0, 0.4], np.arange(len(states)) // 12, np.eye(2))
     proposal = constancy.proposal(stretched._replace(noise=1e-4 * np.eye(2)), 1)
@@ -364,7 +365,7 @@ def test_random_start_is_small_and_follows_the_key(x64):
     np.testing.assert_array_equal(first["form"], again["form"])
     assert not np.any(first["form"] == other["form"])
     entries = flat(**first)
-    # Deviation .02, within five standard errors.
+    # The standard deviation is .02 within five standard errors.
     assert abs(entries.std() / 0.02 - 1) < 5 / np.sqrt(2 * entries.size)
     proposed = Quadratic(5).propose(trajectories, jax.random.key(0)).params
     assert largest_angle(proposed, Oscillators(n=N).conserved()) < 1e-6

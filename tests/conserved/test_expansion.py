@@ -1,4 +1,4 @@
-"""Polynomial and neural quantities: features, flows, and what their proposal finds on trajectories."""
+"""Tests of polynomial and neural quantities: features, flows, and proposals from trajectories."""
 
 import functools
 import json
@@ -28,7 +28,7 @@ NOISE = 0.01
 
 @functools.cache
 def prepared(system):
-    """Noisy trajectories in their frame, the noise known, and held-out states of the system."""
+    """Return noisy data, their frame, trajectories with known noise, and held-out states of the system."""
     data = system.simulate(3, n_trajectories=120, n_steps=40, noise=NOISE)
     frame = fit_frame(data.observed(), data.transitions())
     root = NOISE * frame.matrix
@@ -40,14 +40,14 @@ def prepared(system):
 
 @functools.cache
 def proposed(system, family):
-    """A family in the frame of a system's data, and its proposal."""
+    """Return a family in the frame of a system's data, and its proposal."""
     data, frame, trajectories, _ = prepared(system)
     fitted = family.fitted_to(frame, data.coordinates)
     return fitted, fitted.propose(trajectories, jax.random.key(1))
 
 
 def true_gradients(system, frame, states):
-    """Gradients (B, M) of the integrals by name, in the frame."""
+    """Return the gradients (B, M) of the integrals by name, in the frame."""
     with jax.enable_x64(True):
         return {
             name: np.asarray(jax.vmap(jax.grad(integral))(jnp.asarray(states))) @ frame.inverse
@@ -107,7 +107,8 @@ def test_proposal_finds_every_integral_besides_the_energy_and_no_other(system, f
     with jax.enable_x64(True):
         found = np.asarray(bracket_defect(jnp.asarray(gradients), jnp.asarray(truth["H"])[None]))
     assert all(np.median(found, axis=1) < largest)
-    # Every integral's gradient lies in the span of those found and of the energy's, state by state.
+    # At every state, the gradient of each integral is in the span of the gradients of the found quantities
+    # and of H.
     spanned = np.concatenate([np.swapaxes(gradients, 0, 1), truth["H"][:, None]], axis=1)
     for name, slope in truth.items():
         sine = np.linalg.norm(independence.off_span(slope[:, None], spanned)[:, 0], axis=1)
@@ -122,7 +123,7 @@ def test_polynomials_keep_only_the_terms_that_they_need():
     used = np.asarray(proposal.params["weights"][:2])
     assert used.shape[1] == 219
     assert np.all(np.count_nonzero(used, axis=1) <= 30)
-    # On states that no data reach a function of the integrals is one still: dense ones were only near data.
+    # A sparse quantity remains a function of the integrals far from the data; a dense one does not.
     far = jax.random.normal(jax.random.key(5), (200, 6)) * 2.0
     gradients = gradients_of(fitted, proposal.params, np.asarray(frame.into(np.asarray(far)), np.float32))[:2]
     truth = np.stack(list(true_gradients(system, frame, np.asarray(far, np.float64)).values()), axis=1)
@@ -130,7 +131,7 @@ def test_polynomials_keep_only_the_terms_that_they_need():
     for slope in gradients:
         off = np.linalg.norm(independence.off_span(slope[:, None], truth)[:, 0], axis=1)
         assert np.median(off / np.linalg.norm(slope, axis=1)) < 0.02
-    # A term that was left out stays out in training.
+    # Training does not bring back a term that was removed.
     gradient = jax.grad(lambda p: jnp.sum(fitted.value(p, jnp.ones((3, 6)))))(proposal.params)["weights"]
     np.testing.assert_array_equal((np.asarray(gradient) != 0)[:2], used != 0)
 
@@ -151,7 +152,7 @@ def test_functions_are_proposed_besides_forms_where_there_are_more_integrals(sys
 
 @pytest.mark.parametrize("assumed", [1e-2, 1e-6])
 def test_exact_polynomials_of_clean_data_are_found(assumed):
-    # They vary by rounding alone, of either sign, and cost nothing.
+    # Their variation is a rounding error of either sign, so they cost nothing.
     system = Oscillators(n=2, frequencies=(1.0, 2**0.5))
     data = system.simulate(3, n_trajectories=40, n_steps=30)
     frame = fit_frame(data.observed(), data.transitions())
@@ -166,7 +167,7 @@ def test_exact_polynomials_of_clean_data_are_found(assumed):
     spanned = np.stack([gradients["H"], gradients["H1"]], axis=1)
     off = np.linalg.norm(independence.off_span(found[:, None], spanned)[:, 0], axis=1)
     assert np.median(off / np.linalg.norm(found, axis=1)) < 1e-3
-    # H1 or H2, each of two terms.
+    # The quantity is H1 or H2, with two terms each.
     assert np.count_nonzero(np.asarray(proposal.params["weights"])[0]) <= 4
 
 
@@ -194,16 +195,17 @@ def test_paths_keep_volume_and_their_quantity_on_the_data(family, x64):
     path = fitted.orbit(params, tau)
     jacobians = jax.jit(jax.vmap(jax.jacobian(path)))(states)
     volumes = np.abs(np.linalg.det(np.asarray(jacobians)) - 1)
-    # The stated error: a thousandth at the median, three hundredths at nine tenths of states and points.
+    # The documented error: 1e-3 in the median, 3e-2 for nine tenths of states and points.
     assert np.median(volumes) < 1e-3
     assert np.quantile(volumes, 0.9) < 0.03
     assert np.median(symplectic_defect(jacobians)) < 1e-3
     moved = jax.vmap(path)(states)
     assert np.median(np.linalg.norm(moved - states[:, None], axis=-1)) > 1
     if family.name == "polynomial":
-        # Angular momentum itself: about a full turn leads about back. Units may give a function of it.
+        # The polynomial is angular momentum itself, whose flow nearly closes after a full turn. Neural units
+        # may give a function of it.
         assert np.median(np.linalg.norm(moved[:, 0] - moved[:, -1], axis=-1)) < 1
-    # The flow keeps the energy, which differs from state to state, and the values stay.
+    # The flow conserves the energy, which differs between states, and the quantity itself.
     energy = jax.vmap(jax.vmap(system.hamiltonian))(frame.out_of(moved))
     assert np.median(np.abs(energy / jax.vmap(system.hamiltonian)(held)[:, None] - 1)) < 0.05
     change = fitted.value(params, moved)[..., 0] - fitted.value(params, states)[:, None, 0]
@@ -212,7 +214,7 @@ def test_paths_keep_volume_and_their_quantity_on_the_data(family, x64):
 
 @pytest.mark.parametrize("samples", [1, 2, 5, 8])
 def test_a_path_is_the_flow_at_each_of_its_times(samples, x64):
-    # C = |x|^2 / 2 turns the plane by tau.
+    # The flow of C = |x|^2 / 2 rotates the plane by tau.
     times = jnp.sort(jnp.asarray(np.random.default_rng(samples).uniform(-3, 3, samples)))
     rows = times[:, None] * jnp.asarray([0, 0, 0.5, 0, 0.5])
     x = jnp.asarray([[1.0, 0.5], [0.2, -0.3]])
@@ -271,7 +273,7 @@ def test_flows_are_limited_where_functions_are_steep():
     rows = jnp.asarray([[-1.0], [1.0]]) * jnp.ones((1, 14))
     moved = path(rows)
     assert np.isfinite(moved).all()
-    # Rounding of states of size a million.
+    # The tolerance covers rounding errors of states of size 1e6.
     assert np.linalg.norm(moved - far, axis=-1).max() <= 2.0 + 0.1
     assert np.isfinite(jax.grad(lambda r: jnp.sum(path(r)))(rows)).all()
 
@@ -303,7 +305,7 @@ def test_numbers_of_forms_and_of_functions(given, forms, functions):
 
 def test_counts_are_those_that_can_be_independent():
     _, frame, *_ = prepared(Kepler())
-    # Besides the energy there are 2 n - 2.
+    # There are 2 n - 2 independent quantities in addition to the energy.
     pure = Neural(15, quadratic=False)
     assert Polynomial(15, quadratic=False).fitted_to(frame).count == pure.fitted_to(frame).count == 2
     assert Neural(1, quadratic=False).fitted_to(frame).count == 1

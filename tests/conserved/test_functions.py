@@ -1,4 +1,4 @@
-"""The report of non-quadratic quantities: independence, angles, formulas, text and JSON."""
+"""Tests of the report of non-quadratic quantities: independence, angles, formulas, text and JSON."""
 
 import json
 
@@ -29,7 +29,7 @@ EXPONENTIALS = ("exp(q1-q2)", "exp(q2-q3)", "exp(q3-q1)")
 
 
 class Known:
-    """A fit of functions that are given, each with an error of so much of its gradient."""
+    """A fit that has found given functions, each with an error relative to its gradient."""
 
     held_out, is_quadratic, evidence, trajectories = True, False, {}, None
 
@@ -46,7 +46,7 @@ class Known:
     def conserved_gradients(self, states):
         exact = np.stack(list(true_gradients(self._functions, states, self.frame.inverse).values()))
         size = np.sqrt(np.mean(np.sum(exact**2, axis=-1), axis=1))[:, None, None]
-        # Smooth errors, as those of a fit are: random waves over phase space.
+        # The errors are smooth like those of a fit: random waves over phase space.
         rng = np.random.default_rng(1)
         turns = rng.normal(size=(len(exact), states.shape[1], states.shape[1]))
         return exact / np.maximum(size, 1e-9) + self._error * np.sin(self.frame.into(states) @ turns)
@@ -58,7 +58,7 @@ def kepler(error=0.0, names=("Lxy", "Ax", "Ay")):
 
 
 def require_no_bracket(report, energy):
-    """Every formula, as it is exported to SymPy, commutes with the true energy."""
+    """Assert that every formula, as it is exported to SymPy, commutes with the true energy."""
     x, half = symbols(report.coordinates), len(report.coordinates) // 2
     h = symbolic(energy, report.coordinates)
     assert "aligned" in report._repr_latex_()
@@ -75,7 +75,7 @@ def require_no_bracket(report, energy):
 
 @pytest.mark.parametrize("error", [0.0, 0.001])
 def test_formulas_of_many_terms_are_found_among_many(error):
-    # Momentum, its powers, H and products of them span the same: only the sparsest are formulas.
+    # Momentum, its powers, H and their products have the same span. Only the sparsest are formulas.
     system = Toda()
     names = {name: system.integrals()[name] for name in ("T", "I3")}
     report = non_quadratic_report(Known(system, names, error, EXPONENTIALS))
@@ -138,7 +138,7 @@ def test_uncertain_functions_are_not_given_wrong_formulas():
 
 
 def test_formulas_are_of_terms_that_are_named():
-    # Without 1/r there is angular momentum alone.
+    # Without 1/r, only angular momentum has a formula.
     assert non_quadratic_report(kepler(), terms=[]).formulas == ["qx*py - qy*px"]
 
 
@@ -157,7 +157,7 @@ def test_data_tell_true_formulas_from_close_ones():
     inverse = f"({INVERSE})"
     assert constant(row({"qx*py": 1, "qy*px": -1}))
     assert constant(row({f"qx*{inverse}": 1, "qx*py^2": -1, "qy*px*py": 1}))
-    # What a fit took for a formula, its gradient being near the learned span.
+    # A false formula that a fit once returned: its gradient is near the learned span.
     assert not constant(row({"px^2": 2, f"qx*py*{inverse}": 2, f"{inverse}^3": -1}))
     assert not constant(row({"px": 1}))
 
@@ -198,7 +198,7 @@ def test_sheet_is_text_and_json():
     values = json.loads(json.dumps(report.as_json(), allow_nan=False))
     assert values["rank"] == 2 and values["formulas"] == report.formulas
     assert values["conservation_defect"] == report.conservation_defect
-    # What holds of quadratic quantities alone is null, and refused with what to use instead.
+    # Values of quadratic quantities are null in JSON. As attributes they raise an error with a remedy.
     for key in ("algebra", "dimension", "closure_defect", "quadratic_forms", "parallelness"):
         assert values[key] is None
     assert set(values) == set(nr.find_symmetries(known_fit(Oscillators(n=2), 0.0, 1)).as_json())
@@ -213,7 +213,7 @@ def test_sheet_is_text_and_json():
             ask()
     bare = non_quadratic_report(Known(Kepler(), {"nothing": lambda x: 0.0 * x[0]}))
     assert bare.rank == 0
-    # H is known whatever was learned, but without 1/r it has no formula.
+    # H is always known, but without 1/r it has no formula.
     assert bare.formulas == []
 
 
@@ -243,7 +243,7 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
         np.testing.assert_array_equal(kept, own)
     report = nr.find_symmetries(again, system)
     assert report.quadratic is None and report.algebra is None
-    # Angular momentum is quadratic, so that both families hold it.
+    # Angular momentum is quadratic, so both families can represent it.
     assert report.truth_angles["Lxy"] < 10
     with pytest.raises(UsageError, match="quantities that are not quadratic"):
         again.quadratic_forms()

@@ -1,8 +1,8 @@
-"""Trajectories: what is refused and why, transitions, and files."""
+"""Trajectories: errors of unusable arrays, transitions, and files."""
 
 import io
 import json
-import pickle  # to write what must be refused: nothing here or in the package reads one
+import pickle  # only to write files that must raise an error: nothing here or in the package reads a pickle
 import zipfile
 
 import numpy as np
@@ -16,7 +16,7 @@ SHAPE = (3, 5, 2)
 
 
 def arrays(**changes):
-    """Three trajectories of five states with two degrees of freedom, some of it replaced."""
+    """Return three trajectories of five states with two degrees of freedom, with some arrays replaced."""
     rng = np.random.default_rng(0)
     good = {"q": rng.normal(size=SHAPE), "p": rng.normal(size=SHAPE), "t": np.arange(5) * 0.2}
     return good | changes
@@ -37,11 +37,14 @@ REFUSED = {
     "text times": ({"t": np.array(list("abcde"))}, r"NR101 .*t holds <U1; expected real numbers"),
     "boolean momenta": ({"p": Q > 0}, r"NR101 .*p holds bool"),
     "missing axis": ({"q": Q[0]}, r"NR102 .*q has shape \(5, 2\); expected \(trajectory, time, dof\)"),
-    "momenta without positions": ({"p": Q[:, :, :1]}, r"NR102 .*q has shape .* but p \(3, 5, 1\)"),
+    "momenta without positions": ({"p": Q[:, :, :1]}, r"NR102 .*q has shape .* but p has shape \(3, 5, 1\)"),
     "too few times": ({"t": T[:4]}, r"NR102 .*t has shape \(4,\); expected \(5,\) or \(3, 5\)"),
     "one number for times": ({"t": np.array(0.2)}, r"NR102 .*t has shape \(\)"),
     "mask of another shape": ({"mask": HOLES.T}, r"NR102 .*mask has shape \(5, 3\); expected \(3, 5\)"),
-    "single states": ({"q": Q[:, :1], "p": Q[:, :1], "t": T[:1]}, r"NR103 .*at least 2 times"),
+    "single states": (
+        {"q": Q[:, :1], "p": Q[:, :1], "t": T[:1]},
+        r"NR103 .*expected at least 1 trajectory, 2 times",
+    ),
     "no trajectory": ({"q": Q[:0], "p": Q[:0]}, r"NR103 .*q has shape \(0, 5, 2\)"),
     "no coordinate": (
         {"q": Q[..., :0], "p": Q[..., :0]},
@@ -54,17 +57,17 @@ REFUSED = {
     "time standing still": ({"t": changed(T, 3, T[2])}, r"NR104 .*t\[3\] = 0\.4 after t\[2\] = 0\.4"),
     "time running back": (
         {"t": changed(np.tile(T, (3, 1)), (2, 1), -1.0)},
-        r"NR104 .*t\[1\] = -1 after t\[0\] = 0 \(trajectory 2\): sort by time",
+        r"NR104 .*t\[1\] = -1 after t\[0\] = 0 \(trajectory 2\): sort the states by time",
     ),
     "time not a number": ({"t": changed(T, 2, np.nan)}, r"NR104 .*t\[2\] = nan"),
     "time without end": ({"t": changed(T, 4, np.inf)}, r"NR10[45] .*t\[4\] = inf"),
     "position not a number": (
         {"q": changed(changed(Q, (1, 2, 0), np.nan), (2, 0, 1), np.inf)},
-        r"NR105 .*q\[1, 2, 0\] = nan \(2 values not finite\): remove those states, or mark them",
+        r"NR105 .*q\[1, 2, 0\] = nan is not finite \(2 in total\): remove these states, or set mask",
     ),
     "momentum without bound": ({"p": changed(Q, (0, 0, 1), -np.inf)}, r"NR105 .*p\[0, 0, 1\] = -inf"),
     "no motion": ({"q": np.zeros(SHAPE), "p": np.ones(SHAPE)}, r"NR106 .*expected motion"),
-    # The mean of many .1 is not .1: rest must not depend on rounding.
+    # The mean of many .1 is not exactly .1. Rest must not depend on rounding.
     "no motion off the grid": (
         {"q": np.full(SHAPE, 0.1), "p": np.full(SHAPE, 0.7)},
         r"NR106 .*expected motion",
@@ -77,7 +80,7 @@ def test_unusable_arrays_are_refused(case):
     changes, message = REFUSED[case]
     with pytest.raises(DataError, match=message) as refusal:
         Trajectories(**arrays(**changes))
-    # One sentence for the user, a code for programs, an exit code for the shell.
+    # A message for the user, an error code for programs, an exit code for the shell.
     assert str(refusal.value).startswith(refusal.value.code)
     assert refusal.value.exit_code == 3
     assert "\n" not in str(refusal.value)
@@ -85,11 +88,11 @@ def test_unusable_arrays_are_refused(case):
 
 def test_all_problems_come_in_one_message():
     broken = arrays(q=changed(Q, (0, 0, 0), np.nan), t=T[::-1].copy())
-    with pytest.raises(DataError, match=r"^NR105 runs: q\[0, 0, 0\] .*; NR104 t is not increasing"):
+    with pytest.raises(DataError, match=r"^NR105 runs: q\[0, 0, 0\] .*; NR104 t does not increase"):
         Trajectories(**broken, source="runs")
 
 
-def test_problems_are_told_without_raising():
+def test_problems_are_returned_without_raising():
     broken = arrays(q=changed(Q, (0, 0, 0), np.nan), t=T[::-1].copy())
     found = Trajectories.validate(broken["q"], broken["p"], broken["t"])
     assert [problem.code for problem in found] == ["NR105", "NR104"]
@@ -108,7 +111,7 @@ def test_transitions_are_the_neighbours_that_both_exist():
     times = np.array([[0.0, 1.0, 3.0, 6.0, 10.0]] * 3) * [[1.0], [2.0], [3.0]]
     data = Trajectories(**arrays(t=times, mask=HOLES))
     transitions = data.transitions()
-    # Trajectory 1 lacks state 2 and with it two transitions, trajectory 2 its last.
+    # Trajectory 1 has no state 2 and therefore two transitions less. Trajectory 2 has no last state.
     pairs = [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 3), (2, 0), (2, 1), (2, 2)]
     states = np.concatenate([data.q, data.p], axis=-1)
     assert transitions.total == len(pairs)
@@ -143,7 +146,7 @@ def test_selection_keeps_what_belongs_together(times):
         np.testing.assert_array_equal(getattr(some, name), getattr(data, name)[[2, 1]])
 
 
-def test_digest_tells_data_sets_apart():
+def test_digest_distinguishes_data_sets():
     digest = Trajectories(**arrays()).digest
     assert Trajectories(**arrays(), metadata={"note": 1}).digest == digest
     others = [{"q": changed(Q, (0, 0, 0), 9.0)}, {"t": 2 * T}, {"mask": HOLES}, {"p": Q.astype(np.float32)}]
@@ -201,18 +204,20 @@ def test_unknown_format_is_refused_with_the_known_ones(tmp_path):
 
 def test_missing_arrays_are_named(tmp_path):
     np.savez(tmp_path / "orbits.npz", q=Q, t=T, w=Q)
-    with pytest.raises(DataError, match=r"NR107 .*no array p among q, t, w; .*momenta p, not velocities"):
+    with pytest.raises(
+        DataError, match=r"NR107 .*no array p among q, t, w; expected .*momenta p \(or velocities v"
+    ):
         load_trajectories(tmp_path / "orbits.npz")
 
 
 def test_refusals_name_the_file(tmp_path):
     np.savez(tmp_path / "orbits.npz", **arrays(t=T[::-1]))
-    with pytest.raises(DataError, match=r"NR104 .*orbits\.npz: t is not increasing"):
+    with pytest.raises(DataError, match=r"NR104 .*orbits\.npz: t does not increase"):
         load_trajectories(tmp_path / "orbits.npz")
 
 
 class Trap:
-    """Unpickling this leaves a trace."""
+    """Object that writes a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -239,7 +244,7 @@ def test_pickles_are_never_opened(write, tmp_path):
     with pytest.raises(DataError, match=r"NR108 .*not a readable \.npz archive of plain arrays") as refused:
         load_trajectories(tmp_path / "orbits.npz")
     assert not (tmp_path / "trace").exists()
-    assert "unsafely" not in str(refused.value)  # no advice to open it all the same
+    assert "unsafely" not in str(refused.value)  # the message does not advise to open it
 
 
 def saved_bytes(tmp_path):
@@ -251,7 +256,7 @@ def truncated(content):
 
 
 def flipped(content):
-    # A deflated array begins with its block type; type 3 does not exist. No checksum gets to see this.
+    # A deflated array begins with its block type. Type 3 does not exist: reading fails before the checksum.
     with zipfile.ZipFile(io.BytesIO(bytes(content))) as archive:
         header = archive.getinfo("q.npy").header_offset
     name, extra = (int.from_bytes(content[header + at : header + at + 2], "little") for at in (26, 28))
@@ -260,7 +265,7 @@ def flipped(content):
 
 
 def encrypted(content):
-    # The flag that asks for a password, in the central directory.
+    # The flag of encryption, in the central directory.
     content[content.index(b"PK\x01\x02") + 8] |= 1
     return content
 
@@ -309,7 +314,7 @@ def test_damaged_files_are_refused(damage, tmp_path):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ("[1, 2]", r"NR108 .*metadata is list; expected a JSON object"),
+        ("[1, 2]", r"NR108 .*metadata have type list; expected a JSON object"),
         ("{seed", r"NR108 .*not a readable"),
         ("[" * 100_000, r"NR108 .*not a readable"),
     ],

@@ -1,4 +1,4 @@
-"""The frame: canonical, the same whatever the units, and exact on the way there and back."""
+"""The frame: it is canonical, independent of units, and exactly invertible."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +13,13 @@ from noethers_razor.mechanics.phase_space import hamiltonian_field, symplectic_f
 N = 3
 DIM = 2 * N
 FLOOR = 1e-4
+"""Share of its variance that is added to each coordinate. Only this is not invariant."""
 RESTING = 1e-6
-"""The share of the variance that is added to each direction; it is not invariant, all else is."""
+"""Share of the mean variance that is added to each coordinate."""
 
 
 def oscillations(frequencies=(1.0, 1.4, 0.6), count=40, steps=10, dt=0.2):
-    """States (trajectory, time, M) of oscillators, and their times."""
+    """Return states (trajectory, time, M) of oscillators, and their times."""
     w, times = np.asarray(frequencies), np.arange(steps + 1) * dt
     n = len(w)
     start = np.random.default_rng(0).normal(size=(count, 1, 2 * n)) + 0.5
@@ -28,7 +29,7 @@ def oscillations(frequencies=(1.0, 1.4, 0.6), count=40, steps=10, dt=0.2):
 
 
 def framed(states, times, **options):
-    """Frame and transitions of states (trajectory, time, M)."""
+    """Return the frame and the transitions of states (trajectory, time, M)."""
     q, p = np.split(states, 2, axis=-1)
     data = Trajectories(q=q, p=p, t=times)
     transitions = data.transitions()
@@ -36,7 +37,7 @@ def framed(states, times, **options):
 
 
 def spectrum(frame, states):
-    """Eigenvalues of the covariance in the frame."""
+    """Return the eigenvalues of the covariance in the frame."""
     return np.linalg.eigvalsh(np.cov(frame.into(states).reshape(-1, frame.dim).T, bias=True))
 
 
@@ -46,7 +47,7 @@ def random_symplectic(seed, size):
 
 
 def random_frame(seed=0):
-    """A conformal symplectic change of coordinates, far from the identity."""
+    """Return a conformal symplectic change of coordinates that is far from the identity."""
     rng = np.random.default_rng(seed)
     matrix = 1.7 * random_symplectic(seed, 0.4)
     return Frame(rng.normal(size=DIM), matrix, 0.6, np.exp(rng.normal(size=DIM)))
@@ -63,7 +64,7 @@ def test_training_data_are_centred_with_unit_spread_and_speed():
     frame, transitions = framed(states, times)
     z = frame.into(states)
     np.testing.assert_allclose(z.mean(axis=(0, 1)), 0.0, atol=1e-12)
-    # The trace counts the floor: unit spread up to its share.
+    # The trace includes the floor: the standard deviation is 1 up to this share.
     assert abs(np.mean(z**2) - 1) < 2 * FLOOR
     moved = frame.into(transitions.end) - frame.into(transitions.start)
     speed = np.sqrt(np.mean(moved**2)) / (0.2 / frame.time)
@@ -72,13 +73,13 @@ def test_training_data_are_centred_with_unit_spread_and_speed():
 
 
 def test_frame_equalises_squeezed_modes():
-    # Each mode squeezed by a canonical factor of its own.
+    # Each mode is squeezed by a different canonical factor.
     states, times = oscillations()
     squeezed = states * np.array([3.0, 2.0, 0.4, 1 / 3, 1 / 2, 1 / 0.4])
     frame, _ = framed(squeezed, times)
     covariance = np.cov(frame.into(squeezed).reshape(-1, DIM).T, bias=True)
     form = symplectic_form(DIM)
-    # With the floor added the covariance commutes with J; what the floor itself became does not.
+    # The covariance with the floor commutes with J. The transformed floor itself does not.
     floor = FLOOR * np.linalg.norm(frame.matrix * frame.noise_scale, 2) ** 2
     assert np.abs(covariance @ form - form @ covariance).max() < 2 * floor < 0.01
     raw = np.cov(squeezed.reshape(-1, DIM).T, bias=True)
@@ -93,7 +94,7 @@ def test_absurd_units_change_nothing():
     np.testing.assert_allclose(other.into(states * units), frame.into(states), atol=1e-10)
     np.testing.assert_allclose(spectrum(other, states * units), spectrum(frame, states), rtol=1e-10)
     np.testing.assert_allclose(other.time, frame.time * 1e-6, rtol=1e-10)
-    # Action is q p: 1e9 * 1e-3; energy is action over time.
+    # Action is q p, 1e9 * 1e-3. Energy is action over time.
     np.testing.assert_allclose(other.action, frame.action * 1e6, rtol=1e-10)
     np.testing.assert_allclose(other.energy, frame.energy * 1e12, rtol=1e-10)
     np.testing.assert_allclose(other.residual_matrix, frame.residual_matrix, rtol=1e-8, atol=1e-10)
@@ -105,20 +106,20 @@ def test_absurd_units_change_nothing():
 def test_canonical_coordinates_do_not_matter(seed):
     states, times = oscillations()
     covariance = np.cov(states.reshape(-1, DIM).T, bias=True)
-    # Williamson: the moduli of the eigenvalues of J cov, in pairs, are all that canonical maps leave.
+    # Williamson: the invariants under canonical maps are the moduli of the eigenvalues of J cov, in pairs.
     modes = np.sort(np.abs(np.linalg.eigvals(symplectic_form(DIM) @ covariance).imag))
     for moved in (states, states @ random_symplectic(seed, 0.5).T):
         frame, _ = framed(moved, times)
         units = np.repeat(np.sqrt(moved.reshape(-1, 2, N).var(axis=0).mean(axis=1)), N)
         smallest = np.linalg.eigvalsh(np.cov((moved / units).reshape(-1, DIM).T, bias=True)).min()
-        # With r = floor / smallest eigenvalue, scaled cov <= cov + floor <= (1 + r) cov; symplectic
+        # With r = floor / smallest eigenvalue, scaled cov <= cov + floor <= (1 + r) cov. Symplectic
         # eigenvalues are monotone, so each eigenvalue in the frame is within (1 + r)^2 of its mode.
         off = np.abs(np.log(spectrum(frame, moved) / (modes / modes.mean())))
         assert off.max() < 2 * np.log1p(FLOOR / smallest) < 0.05
         assert_conformal(frame)
 
 
-def test_a_coordinate_that_never_moves_is_not_blown_up():
+def test_a_coordinate_that_never_moves_is_not_enlarged():
     states, times = oscillations()
     states[..., 0], states[..., N] = 3.0, -0.1
     frame, _ = framed(states, times)
@@ -130,8 +131,8 @@ def test_a_coordinate_that_never_moves_is_not_blown_up():
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.1, -7e5])
-def test_momenta_that_never_change_are_not_blown_up(momentum):
-    # A free particle: the mean of many .1 is not .1, and that rounding must not become the unit.
+def test_momenta_that_never_change_are_not_enlarged(momentum):
+    # A free particle. The mean of many .1 is not exactly .1. This rounding error must not become the unit.
     times = np.arange(5) * 0.2
     start = np.random.default_rng(1).normal(size=(7, 1))
     states = np.stack(np.broadcast_arrays(start + 0.1 * times, np.float64(momentum)), axis=-1)
@@ -139,7 +140,7 @@ def test_momenta_that_never_change_are_not_blown_up(momentum):
     z = frame.into(states)
     assert 0.5 < np.abs(z[..., 0]).max() < 5
     assert np.abs(z[..., 1]).max() < 1e-6
-    # A rest of 1/1000 of the spread is what the floor stands for.
+    # The floor of a coordinate at rest is 1/1000 of the standard deviation.
     assert (
         np.linalg.cond(frame.matrix * [1.0, frame.noise_scale[1] / frame.noise_scale[0]]) < 2 / RESTING**0.5
     )
@@ -204,7 +205,7 @@ def test_energy_in_the_frame_generates_the_true_motion(x64):
         return jnp.sum(jnp.cos(state[:N])) + 0.5 * state[N:] @ state[N:] + state[0] * state[N + 1]
 
     back, centre = jnp.asarray(frame.inverse), jnp.asarray(frame.centre)
-    # The same energy as a function of frame coordinates and in frame units.
+    # The same energy as a function of frame coordinates, in frame units.
     inner = hamiltonian_field(lambda z: energy(back @ z + centre) / frame.energy)
     velocity = inner(jnp.asarray(frame.into(np.asarray(x)))) @ back.T / frame.time
     np.testing.assert_allclose(velocity, hamiltonian_field(energy)(x), rtol=1e-10, atol=1e-10)
@@ -232,7 +233,7 @@ def test_noise_scale_is_the_spread_of_each_coordinate_unless_given():
 
 @pytest.mark.parametrize(("angle", "substeps"), [(0.2, 1), (0.7, 2), (1.2, 3), (3.0, 5)])
 def test_substeps_follow_the_angle_of_a_transition(angle, substeps):
-    # A turn by an angle moves a state by 2 sin(angle / 2) of its size; .45 of it a step.
+    # A rotation by an angle moves a state by 2 sin(angle / 2) of its size, and a step may move it by .45.
     states, times = oscillations((1.0, 1.0, 1.0), dt=angle, count=200)
     states -= states.mean(axis=(0, 1))
     assert suggested_substeps(*framed(states, times)) == substeps
@@ -247,7 +248,7 @@ def test_substeps_stay_between_one_and_sixteen():
 
 
 def test_data_at_rest_still_have_a_frame():
-    # Each trajectory stands still at a place of its own: there is no speed to take the unit of time from.
+    # Each trajectory rests at another place. There is no speed that could set the unit of time.
     states = np.repeat(np.random.default_rng(7).normal(size=(6, 1, 2)), 4, axis=1)
     frame, _ = framed(states, np.arange(4) * 0.5)
     assert frame.time == 0.5
@@ -255,7 +256,7 @@ def test_data_at_rest_still_have_a_frame():
 
 
 def test_modes_in_different_units_get_the_same_frame():
-    # A length in millimetres beside an angle in radians: each mode is squeezed for itself.
+    # A length in millimetres with an angle in radians: each mode is squeezed separately.
     states, times = oscillations()
     units = np.ones(DIM)
     units[0], units[N] = 100.0, 0.01

@@ -1,7 +1,8 @@
-"""Files of all formats: what is read, the same from each; what is refused, with its code."""
+"""Files of all formats: equal data from each format, and error codes of unusable files."""
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ import noethers_razor as nr
 from experiments.refusals import CASES, GOOD, HEADER, hdf5, npz, rows, table
 from noethers_razor._optional import extra
 from noethers_razor.cli.options import LAYOUT, load_data
+from noethers_razor.data import readers
 from noethers_razor.data.gaps import split_arrays
 from noethers_razor.data.layout import Layout, parsed_names
-from noethers_razor.data.readers import READERS, load_trajectories
+from noethers_razor.data.readers import READERS, base, load_trajectories, reader_of
 from noethers_razor.errors import DataError, UsageError
 from noethers_razor.systems import Oscillators
 
@@ -23,7 +25,7 @@ FLAGS = {"axes": "--axes", "mass": "--mass"}
 
 
 def flags(given=()):
-    """Settings of a command line that has these flags alone."""
+    """Return the settings of a command line with only these flags."""
     found = dict.fromkeys(LAYOUT) | {"names": ()}
     for name, flag in FLAGS.items():
         if flag in given:
@@ -39,7 +41,7 @@ def test_files_that_cannot_be_used_are_refused_with_their_code(name, tmp_path):
     with pytest.raises(DataError, match=rf"^{case.code} .*d\.") as refusal:
         load_data(path, flags(case.flags))
     assert "\n" not in str(refusal.value)
-    # Place, then reason or value, then what to do or what is expected.
+    # The message has a place, then a reason or value, then what is expected or what to do.
     assert len(refusal.value.problems) >= 1 and any(mark in str(refusal.value) for mark in (";", ": "))
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
 
@@ -103,7 +105,7 @@ def as_csv(path, data, delimiter=","):
 
 
 def write_variant(name, folder):
-    """The same data in another form: (path, layout)."""
+    """Write the same data in another form. Return path and layout."""
     import h5py
 
     arrays = {"q": DATA.q, "p": DATA.p, "t": DATA.t}
@@ -209,7 +211,7 @@ def test_bodies_in_space_have_a_mass_each(tmp_path):
     data = load_trajectories(tmp_path / "d.npz", Layout(names, ("trajectory", "time", "body", "dim")))
     np.testing.assert_allclose(data.p, (v * np.array([1.0, 2.0, 3.0])[:, None]).reshape(4, 10, 6))
     assert data.metadata["mass"] == [1, 1, 2, 2, 3, 3]
-    # Without axes of bodies it is not known which coordinate is whose.
+    # Without axes of bodies the body of a coordinate is unknown.
     np.savez(
         tmp_path / "d.npz", x=q.reshape(4, 10, 6), v=v.reshape(4, 10, 6), t=np.arange(10.0), m=np.ones(3)
     )
@@ -231,7 +233,7 @@ def test_a_simulation_archive_gives_momenta(tmp_path):
     data = load_trajectories(tmp_path / "d.bin")
     assert (data.count, data.dof) == (1, 4)
     assert data.coordinates[:4] == ["x1", "y1", "x2", "y2"]
-    # Momenta of the centre of mass vanish; angular momentum is constant.
+    # The momentum of the centre of mass vanishes. Angular momentum is constant.
     x1, y1, x2, y2, px1, py1, px2, py2 = data.states[0].T
     np.testing.assert_allclose(px1 + px2, 0, atol=1e-15)
     turning = x1 * py1 - y1 * px1 + x2 * py2 - y2 * px2
@@ -262,7 +264,7 @@ def test_momenta_of_a_table_go_with_their_positions(order, tmp_path):
 @pytest.mark.parametrize("header", ["t,q1,q_error,p1,p_value", "t,q1,q2,p1,p3"])
 def test_columns_that_do_not_go_together_are_refused(header, tmp_path):
     (tmp_path / "d.csv").write_text("\n".join([header, "0,1,2,3,4", "1,2,3,4,5"]))
-    with pytest.raises(DataError, match=r"^NR102 .*expected one for each"):
+    with pytest.raises(DataError, match=r"^NR102 .*do not match p.*, (p_value|p3); expected one for each"):
         load_trajectories(tmp_path / "d.csv")
 
 
@@ -274,7 +276,7 @@ def test_lines_are_counted_as_editors_do(tmp_path):
 
 def test_inner_axes_of_momenta_must_be_those_of_positions(tmp_path):
     np.savez(tmp_path / "d.npz", q=np.ones((4, 5, 3, 2)), p=np.ones((4, 5, 2, 3)), t=np.arange(5.0))
-    with pytest.raises(DataError, match=r"^NR102 .*inner axes \(3, 2\) but p \(2, 3\)"):
+    with pytest.raises(DataError, match=r"^NR102 .*inner axes \(3, 2\) but p has \(2, 3\)"):
         load_trajectories(tmp_path / "d.npz", Layout(axes=("trajectory", "time", "body", "dim")))
 
 
@@ -284,9 +286,9 @@ def test_what_is_named_goes_before_what_happens_to_be_there(tmp_path):
     )
     data = load_trajectories(tmp_path / "d.npz", Layout(parsed_names(["v=w", "mass=m1,m2"])))
     np.testing.assert_allclose(data.p, DATA.p * [2.0, 4.0])
-    with pytest.raises(UsageError, match="both p and v are named"):
+    with pytest.raises(UsageError, match="p and v are both named"):
         Layout(parsed_names(["v=w", "p=p"]))
-    with pytest.raises(UsageError, match="t = a, b; expected one name"):
+    with pytest.raises(UsageError, match="field t has the names a, b; expected one name"):
         Layout(parsed_names(["t=a,b"]))
 
 
@@ -296,7 +298,7 @@ def test_packed_netcdf_is_unpacked_and_its_dimensions_are_not_guessed(tmp_path):
         x[name].encoding = {"dtype": "int16", "scale_factor": 1e-3, "_FillValue": -32768}
     x.to_netcdf(tmp_path / "d.nc", engine="h5netcdf")
     np.testing.assert_allclose(load_trajectories(tmp_path / "d.nc").states, DATA.states, atol=6e-4)
-    # Bodies and axes in another order for momenta.
+    # Momenta with bodies and axes in another order.
     q = DATA.q.reshape(5, 10, 2, 1)
     import xarray
 
@@ -310,13 +312,16 @@ def test_packed_netcdf_is_unpacked_and_its_dimensions_are_not_guessed(tmp_path):
     turned.to_netcdf(tmp_path / "d.nc", engine="h5netcdf")
     assert load_trajectories(tmp_path / "d.nc").digest == DATA.digest
     x.rename(trajectory="run").to_netcdf(tmp_path / "d.nc", engine="h5netcdf")
-    with pytest.raises(DataError, match=r"^NR102 .*dimensions run, time, dof; expected trajectory, time"):
+    with pytest.raises(
+        DataError,
+        match=r"^NR102 .*dimensions run, time, dof; expected trajectory, time and .*run='trajectory'",
+    ):
         load_trajectories(tmp_path / "d.nc")
 
 
 def test_flags_that_a_format_has_no_use_for_are_refused(tmp_path):
     as_csv(tmp_path / "d.csv", DATA)
-    with pytest.raises(UsageError, match="--axes with a table"):
+    with pytest.raises(UsageError, match="--axes has no effect on a table"):
         load_trajectories(tmp_path / "d.csv", Layout(axes=("time", "dof")))
     with pytest.raises(DataError, match=r"^NR107 .*no column run"):
         load_trajectories(tmp_path / "d.csv", Layout(parsed_names(["trajectory=run"])))
@@ -325,7 +330,7 @@ def test_flags_that_a_format_has_no_use_for_are_refused(tmp_path):
 def test_gaps_are_cut(tmp_path):
     t = np.concatenate([np.arange(5.0), 100 + np.arange(4.0), [0.0, 1.0]])
     q = np.arange(22.0).reshape(1, 11, 2)
-    with pytest.raises(DataError, match=r"NR104 .*split at the jumps"):
+    with pytest.raises(DataError, match=r"NR104 .*cut trajectories there \(--split-at-gaps"):
         nr.Trajectories(q, q, t)
     arrays, alone = split_arrays(q, q, t, None)
     cut = nr.Trajectories(*arrays)
@@ -340,9 +345,9 @@ def test_gaps_are_cut(tmp_path):
     mask[0, 4] = False
     left = nr.Trajectories(q[:, :9], q[:, :9], t[:9], mask[:, :9]).split_at_gaps()
     assert left.present.sum(axis=1).tolist() == [2, 4]
-    assert "1 of 7 states stood alone between gaps and were left out" in left.summary().warnings
+    assert "1 of 7 states were single states between gaps and were removed" in left.summary().warnings
     assert left.split_at_gaps().alone == 1
-    # Cut again while it is read, a data set remembers what it has lost, and a part of it does not.
+    # Data that are cut again when they are read keep the number of removed states. A part of them does not.
     again = load_trajectories(left.save(tmp_path / "left.npz"), Layout(split=5.0))
     assert again.alone == 1
     assert left.select([0]).alone == 0
@@ -361,12 +366,12 @@ def test_rows_without_numbers_are_states_that_are_missing(tmp_path):
         "line 12, column v",
     ]
     cut = load_trajectories(path, Layout(names, mass=(2.0,), split=5.0))
-    # Two states before the first, three behind it; four before the second, and one alone behind it.
+    # Two states before the first missing one, three after it. Four before the second one, one after it.
     assert cut.present.sum(axis=1).tolist() == [2, 3, 4]
     assert cut.alone == 1
     np.testing.assert_allclose(cut.p[0, :2, 0], [0.0, 0.2])
     path.write_text("t,q,p\n0,a,1\n1,b,2")
-    with pytest.raises(DataError, match=r"^NR105 .*line 2, column q: 'a' \(2 cells"):
+    with pytest.raises(DataError, match=r"^NR105 .*line 2, column q: 'a' is not a finite number \(2 in this"):
         load_trajectories(path, Layout(split=5.0))
 
 
@@ -395,32 +400,32 @@ def test_summary_says_what_to_keep_in_mind():
     text = str(found)
     assert text.startswith("4 trajectories of 30 states, 2 degrees of freedom")
     for words in (
-        "116 transitions; with fewer than 200",
+        "116 transitions; fewer than 200",
         "p2 does not move",
-        "q2 is 1e+06 and varies by 0.001: numbers of 32 bits",
+        "q2 has mean 1e+06 and standard deviation 0.001: 32-bit numbers",
         "between equal states",
-        "steps of up to 51, the usual one is 1",
-        "states move by",
+        "the longest time step is 51, the median is 1",
+        "states change by",
         "1 trajectories are copies",
     ):
         assert words in text, words
     assert json.loads(json.dumps(found.as_json(), allow_nan=False))["transitions"] == 116
-    assert not DATA.summary().warnings or "with fewer than" in DATA.summary().warnings[0]
+    assert not DATA.summary().warnings or "fewer than" in DATA.summary().warnings[0]
 
 
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        ({"names": {"x": ("q",)}}, "field 'x'; expected one of q, p, v"),
-        ({"axes": ("dof",)}, "axes dof; expected each once, time among them"),
-        ({"axes": ("time", "time")}, "expected each once"),
-        ({"split": 1.0}, "split at gaps of 1.0 usual steps; expected more than 1"),
+        ({"names": {"x": ("q",)}}, "unknown field 'x'; expected one of q, p, v"),
+        ({"axes": ("dof",)}, "axes dof; expected different names that include time"),
+        ({"axes": ("time", "time")}, "expected different names"),
+        ({"split": 1.0}, "split at gaps of 1.0 time steps; expected a finite number above 1"),
     ],
 )
 def test_layouts_that_cannot_be_are_refused(layout, message):
     with pytest.raises(UsageError, match=message):
         Layout(**layout)
-    with pytest.raises(UsageError, match="'q'; expected FIELD=NAME"):
+    with pytest.raises(UsageError, match="--map 'q'; expected FIELD=NAME"):
         parsed_names(["q"])
 
 
@@ -431,8 +436,25 @@ def test_a_missing_extra_is_named(monkeypatch):
         extra("h5py_no", "hdf5", "reading HDF5")
 
 
-def test_every_reader_is_registered_once():
-    assert set(READERS) == {".npz", ".csv", ".tsv", ".h5", ".hdf5", ".nc", ".zarr", ".zip", ".bin"}
+def test_every_reader_is_registered():
+    assert set(READERS) >= {".npz", ".csv", ".tsv", ".h5", ".hdf5", ".nc", ".zarr", ".zip", ".bin"}
+    assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in READERS)
+    files = {path.stem for path in Path(readers.__file__).parent.glob("*.py")} - {"__init__", "base"}
+    assert {reader_of(suffix).__module__.rpartition(".")[2] for suffix in READERS} == files
+
+
+def test_a_new_format_needs_one_entry(tmp_path, monkeypatch):
+    as_csv(tmp_path / "d.lines", DATA)
+    (tmp_path / "d.folder").mkdir()
+    monkeypatch.setitem(READERS, ".lines", "noethers_razor.data.readers.table:read_table")
+    assert load_trajectories(tmp_path / "d.lines").digest == DATA.digest
+    monkeypatch.setitem(READERS, ".folder", lambda path, layout: DATA)
+    with pytest.raises(DataError, match=r"^NR109 .*d\.folder is a folder"):
+        load_trajectories(tmp_path / "d.folder")
+    # A reader of folders says so in its own file.
+    monkeypatch.setattr(base, "_FOLDERS", set(base._FOLDERS))
+    monkeypatch.setitem(READERS, ".folder", base.folders(lambda path, layout: DATA))
+    assert load_trajectories(tmp_path / "d.folder").digest == DATA.digest
 
 
 def test_a_file_of_another_name_is_read_as_what_it_is_said_to_be(tmp_path):
@@ -445,10 +467,12 @@ def test_a_file_of_another_name_is_read_as_what_it_is_said_to_be(tmp_path):
     assert GOOD["q"].shape[0] == 6
 
 
-def test_columns_of_numbers_that_are_not_used_are_told(tmp_path):
+def test_unused_columns_of_numbers_are_reported(tmp_path):
     path = tmp_path / "shots.csv"
     path.write_text("shot,t,q1,p1,z,who\n1,0,1,2,3,a\n1,.1,1.1,2,3,b\n2,.2,1.3,2,4,c\n2,.3,1.4,2,4,nan\n")
-    told = "numbers in columns {} of the table are not used"
-    assert told.format("shot, z") in nr.load_trajectories(path).summary().warnings
+    warning = (
+        "columns {} of the table hold numbers that are not used; if they are needed, name them with --map"
+    )
+    assert warning.format("shot, z") in nr.load_trajectories(path).summary().warnings
     named = load_trajectories(path, Layout({"trajectory": "shot"}))
-    assert told.format("z") in named.summary().warnings
+    assert warning.format("z") in named.summary().warnings

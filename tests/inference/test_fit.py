@@ -1,4 +1,4 @@
-"""The example in the README as it stands: what it prints, what is found and what is returned."""
+"""Tests of the example in the README: its output, the quantities that it finds, and its results."""
 
 import contextlib
 import dataclasses
@@ -12,10 +12,13 @@ import pytest
 
 import noethers_razor as nr
 
+# The example is run as it is printed, which takes most of a minute.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def example():
-    """Names that the example leaves, two oscillators and their fit among them, and what it prints."""
+    """Return the variables that the example defines, and the lines that it prints."""
     text = (Path(__file__).parents[2] / "README.md").read_text()
     program = re.findall(r"```python\n(.*?)```", text, flags=re.S)[0]
     names: dict = {}
@@ -66,7 +69,7 @@ def test_posterior_mean_hamiltonian_is_the_true_one_up_to_a_constant(oscillators
 
 
 def test_mean_weights_are_not_the_posterior_mean(oscillators):
-    # The finding of the design: predictions must average over weights.
+    # Therefore, predictions must average over weights.
     _, _, result, _ = oscillators
     params = {k: (v if not k.endswith("mean") else 0 * v) for k, v in result.params.items()}
     shifted = dataclasses.replace(result, params=params)

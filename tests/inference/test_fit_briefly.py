@@ -1,4 +1,4 @@
-"""Fits of a few steps: the same seed repeats, steps in parts, several seeds, families, what is refused."""
+"""Tests of fits of a few steps: seeds, steps on several devices, families, errors."""
 
 import json
 import os
@@ -10,20 +10,18 @@ import numpy as np
 import pytest
 
 import noethers_razor as nr
-from noethers_razor.config import FitConfig
 from noethers_razor.conserved import FAMILIES
 from noethers_razor.inference.problem import to_batch
 from noethers_razor.inference.training import Trainer
 from noethers_razor.systems import Oscillators
+from tests.brief import TINY, one_oscillator
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
-
-TINY = FitConfig.of(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
 
 
 @pytest.fixture(scope="module")
 def small():
-    return Oscillators(n=1).simulate(1, n_trajectories=8, n_steps=5)
+    return one_oscillator()
 
 
 def test_same_seed_same_parameters_and_another_seed_others(small):
@@ -52,7 +50,7 @@ print(json.dumps({"counts": [0 if c is None else c.num_devices for c in counts],
 
 @pytest.mark.slow
 def test_a_step_in_parts_is_the_step_in_one():
-    # JAX counts its devices once a process.
+    # JAX counts its devices only once in a process, so start a new one.
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": "2",
         "JAX_PLATFORMS": "cpu",
@@ -68,7 +66,7 @@ def test_a_step_in_parts_is_the_step_in_one():
 
 
 def test_a_step_calls_no_lapack(small):
-    # Batched calls of it wait for the threads that steps on several devices of the host share: a hang.
+    # Batched LAPACK calls wait for threads that steps on several devices share. This can hang.
     result = nr.fit(small, seed=1, conserved=2, config=TINY.replace(selection=False))
     batch = to_batch(result.frame, small.transitions(), "float32")
     gradient = jax.jit(jax.grad(result.model.negative_elbo)).lower(result.params, jax.random.key(0), batch)
@@ -83,7 +81,7 @@ def test_several_seeds_are_the_single_fits_and_tell_their_spread(small, monkeypa
     )
     best = nr.fit(small, seed=[4, 3], conserved=2, config=TINY)
     fits = [best, *best.others]
-    assert sum(calls) == 2  # one program with and one without symmetry, for both fits
+    assert sum(calls) == 2  # both fits share one program with symmetry and one without
     assert fits[0].elbo >= fits[1].elbo
     alone = {seed: nr.fit(small, seed=seed, conserved=2, config=TINY) for seed in (3, 4)}
     for result in fits:

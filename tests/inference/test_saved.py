@@ -10,10 +10,10 @@ import pytest
 
 import noethers_razor as nr
 from noethers_razor.systems import Oscillators
+from tests.brief import TINY, one_oscillator
 
 OLD = Path(__file__).parent / "run_0_1_0"
 """A brief fit of Kepler's problem with one non-quadratic quantity, saved by version 0.1.0."""
-TINY = nr.FitConfig.of(steps=40, chunk=20, width=8, depth=1, batch=16, orbit_samples=2)
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 
@@ -37,7 +37,7 @@ def test_a_run_folder_of_version_0_1_0_gives_the_same_numbers():
 
 @pytest.fixture(scope="module")
 def small():
-    return Oscillators(n=1).simulate(1, n_trajectories=8, n_steps=5)
+    return one_oscillator()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The judgement by the bound: what is asked, which set is kept, and that spoilt starts are mended."""
+"""Tests of model selection: compared sets, the selected set, and recovery from degraded proposals."""
 
 import dataclasses
 
@@ -37,9 +37,10 @@ from noethers_razor.model.elbo import Batch, prefixed
 from noethers_razor.numerics.subspaces import largest_sine
 from noethers_razor.symmetry.span import active_count
 from noethers_razor.systems import CentralForce, Oscillators
+from tests.brief import TINY, one_oscillator
 
 PAIRED = np.random.default_rng(0).normal(size=400)
-"""Noise of batches and draws that all candidates share."""
+"""Noise of batches and draws, the same for all candidates."""
 
 
 def estimate(negative_elbo, own=0.2, seed=0):
@@ -71,7 +72,7 @@ def test_a_worse_bound_rejects_the_larger_set():
 
 
 def test_shared_noise_does_not_hide_a_difference():
-    # Unpaired, the error of either estimate is .05; the difference of .08 has one of .014.
+    # The error of each estimate is .05, but the error of their difference of .08 is only .014.
     assert preferred([outcome(5, -10.0), outcome(3, -10.08)]).record.kept == 3
     mean, error = excess(estimate(-10.0, seed=1), estimate(-10.08, seed=2))
     assert abs(mean - 0.08) < 4 * error
@@ -97,20 +98,25 @@ def test_a_set_that_cannot_be_trained_is_never_preferred():
 
 
 def trajectories(noise=0.01):
-    """Two equal oscillators with noise on every state."""
+    """Return trajectories of two equal oscillators with noise on every state."""
     data = Oscillators(n=2).simulate(1, n_trajectories=60, n_steps=7, dt=0.5, noise=noise)
     frame = Frame(np.zeros(4), np.eye(4), 1.0, np.ones(4))
     return FrameTrajectories.of(frame, data)._replace(noise=noise**2 * np.eye(4))
 
 
 def learned(true, false):
-    """So many of the four true quantities and false ones, mixed, in principal form."""
+    """Return a family, trajectories, and a mixture of true and false quantities in principal form.
+
+    Args:
+        true: number of true quantities, up to four.
+        false: number of false quantities.
+    """
     seen, family = trajectories(), Quadratic(14)
     found = family.propose(seen, None).params
     rows = {name: np.asarray(value) for name, value in found.items()}
     form, linear = basis(4)
     size = np.linalg.norm(embed(form, linear, second_moment(seen.states)), axis=1)
-    # The last of the basis are the linear quantities: none is conserved.
+    # The last elements of the basis are linear. None of them is conserved.
     for name, part in (("form", form), ("linear", linear)):
         chosen = [rows[name][:true], (part / size.reshape((-1,) + (1,) * (part.ndim - 1)))[-false:][:false]]
         picked = np.concatenate(chosen)
@@ -127,7 +133,7 @@ def test_trajectories_count_the_true_directions_of_a_mixed_span(true, false, x64
     directions = directions_of(family, params, values, seen)
     assert directions.constant == true
     assert directions.doubtful == (false > 0)
-    # In the order of their defects, the true ones come first.
+    # The order is by defect, so the true quantities come first.
     along = np.asarray(family.value(params, jnp.asarray(seen.states)))[:, :count] / values[:count]
     values_of = (along @ directions.turned.T).reshape(60, 8, count)
     varying = np.sqrt(np.mean(values_of.var(axis=1), axis=0))
@@ -137,7 +143,7 @@ def test_trajectories_count_the_true_directions_of_a_mixed_span(true, false, x64
 @pytest.mark.parametrize(("quantity", "new"), [("square", 0), ("other", 1)])
 def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
     seen = trajectories()
-    # H = |x|^2 / 2 of equal oscillators is its own gradient's square.
+    # For equal oscillators H = |x|^2 / 2, so the gradient of H is the state.
     seen = seen._replace(gradients=seen.states)
     family = Polynomial(1, degree=4).in_phase_space(4)
     rotation, x = Oscillators(n=2).conserved()["R12"], seen.states
@@ -159,7 +165,7 @@ def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch, compiled_plainl
     def known(self, trajectories, params, length):
         return trajectories.gradients[:, None] / np.sqrt(np.mean(np.sum(trajectories.gradients**2, axis=1)))
 
-    # As if the form were not known, angular momentum is proposed beside itself.
+    # The proposal ignores the quadratic quantities, so it finds angular momentum a second time.
     monkeypatch.setattr(Expansion, "_known", known)
     data = CentralForce().simulate(1, n_trajectories=60, n_steps=30, noise=0.01)
     config = nr.FitConfig.of(steps=200, chunk=40, orbit_samples=4, width=8)
@@ -209,7 +215,7 @@ def test_an_empty_span_has_no_directions_and_lacks_everything(x64):
 
 
 def test_a_direction_that_hides_in_many_is_missed_all_the_same():
-    # Each of 16 offered directions is within 15 degrees of the learned 15; together they are not.
+    # Each of the 16 proposed directions is within 15 degrees of the 15 learned ones, but their span is not.
     axes = np.eye(16)[:, None, :]
     away = np.ones(16) / 4.0
     learnt = np.linalg.svd(np.eye(16) - np.outer(away, away))[0][:, :15].T[:, None, :]
@@ -218,19 +224,18 @@ def test_a_direction_that_hides_in_many_is_missed_all_the_same():
 
 
 def test_a_judgement_without_anything_to_compare_is_refused():
-    data = Oscillators(n=1).simulate(5, n_trajectories=4, n_steps=5)
-    config = nr.FitConfig.of(steps=10, chunk=5, width=4, depth=1, batch=4)
-    usual = plan(config, nr.Quadratic(1))
+    data, config = one_oscillator(), TINY
+    usual = plan(config, nr.Quadratic(2))
     with pytest.raises(UsageError, match="expected Propose, Joint and Control before it"):
-        nr.fit(data, seed=1, conserved=1, config=config, stages=[usual[0], usual[-1]])
+        nr.fit(data, seed=1, conserved=2, config=config, stages=[usual[0], usual[-1]])
     with pytest.raises(UsageError, match="no bound of family quadratic; expected Joint among them"):
-        nr.fit(data, seed=1, conserved=1, config=config, stages=usual[:1])
+        nr.fit(data, seed=1, conserved=2, config=config, stages=usual[:1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_spoilt_proposal_is_mended(how):
-    """A true direction is hidden, or three places hold false ones of full length."""
+    """One true direction is missing in the proposal, or three candidates are false and of full length."""
     system = Oscillators(n=2)
     data = system.simulate(5, n_trajectories=100, n_steps=30)
     family, config = nr.Quadratic(7), nr.FitConfig.of(steps=2000, width=32, orbit_samples=4)
@@ -249,7 +254,7 @@ def test_a_spoilt_proposal_is_mended(how):
 
 @dataclasses.dataclass(frozen=True)
 class QuarticWell(Oscillators):
-    """One degree of freedom without a quadratic conserved quantity."""
+    """A system of one degree of freedom without a quadratic conserved quantity."""
 
     def hamiltonian(self, x):
         return 0.5 * x[1] ** 2 + 0.25 * x[0] ** 4
@@ -260,7 +265,7 @@ class QuarticWell(Oscillators):
 
 @pytest.mark.slow
 def test_where_nothing_quadratic_is_conserved_the_bound_ends_with_no_quantity():
-    """Its proposal is all small; here false directions of full length take its place."""
+    """Usually all candidates of such a proposal are small. Here they are false and of full length."""
     data = QuarticWell(n=1).simulate(5, n_trajectories=60, n_steps=20)
     family, config = nr.Quadratic(3), nr.FitConfig.of(steps=1200, width=16, orbit_samples=4)
     result = nr.fit(data, seed=2, conserved=family, config=config, stages=stages(config, family, "wrong"))

@@ -1,4 +1,4 @@
-"""Tests of variational manifold embeddings: exact identities, bounds of the objective, fits of curves, messages."""
+"""Tests of variational manifold embeddings: exact identities, the unbounded objective, fits, messages."""
 
 import warnings
 from functools import partial
@@ -191,11 +191,7 @@ def test_a_ring_has_the_radius_and_the_current_of_theory():
 
         current = jax.vmap(partial(functional.current, phi, turn))(jnp.linspace(0, 6, 50)[:, None])
         current = np.asarray(current) / (2 * np.pi)
-    below(
-        abs(current.mean() + 1 / (2 * np.pi)),
-        1e-8,
-        "difference of the angular current of the fit from -1/(2 pi)",
-    )
+    below(abs(current.mean() + 1 / (2 * np.pi)), 1e-8, "error of the angular current -1/(2 pi)")
     below(float(np.ptp(current)), 1e-8, "range of the angular current")
 
 
@@ -278,8 +274,7 @@ def test_folds_are_seen_in_any_dimension(dim):
 @pytest.mark.filterwarnings("ignore:the fit has not converged")
 @pytest.mark.parametrize("gap", [0.1, 0.8])
 def test_two_sheets_with_a_valley_between_are_no_fold(gap):
-    # The ellipse covers two bars with noise .1. The density has a valley between them if their distance exceeds
-    # .2.
+    # The ellipse covers two bars with noise .1. The density has a valley between bars more than .2 apart.
     def log_p(x):
         return jax.nn.logsumexp(jnp.asarray([-50 * (x[1] - h) ** 2 for h in (-gap / 2, gap / 2)]))
 
@@ -299,7 +294,7 @@ def test_two_sheets_with_a_valley_between_are_no_fold(gap):
 
 @pytest.mark.filterwarnings("ignore:the fit has not converged")
 def test_a_way_through_a_void_is_no_fold():
-    # The manifold is a Z on two bars. There are no data on its diagonal, and no valley next to it.
+    # The manifold is a Z on two bars. Its diagonal has no data, but no valley separates it from the bars.
     def log_p(x):
         return jax.nn.logsumexp(jnp.asarray([-200 * (x[1] - h) ** 2 for h in (-0.6, 0.6)]))
 

@@ -1,4 +1,4 @@
-"""The bound: against the evidence of a conjugate case, and its gradients against differences."""
+"""Tests of the bound: the evidence of a conjugate case, and gradients against finite differences."""
 
 import dataclasses
 import functools
@@ -34,11 +34,11 @@ TRANSITIONS, FEATURES, DRAWS = 12, 4, 20_000
 DEVIATION, LOG_DENSITY = 0.1, -0.7
 ORBITS = OrbitSampling(3, "ball", "quasi")
 TRAINED = ["none", *(name for name in FAMILIES if family_class(name).trainable)]
-# Programs of functions take long to compile.
+# Programs with non-quadratic quantities take long to compile.
 TIMED = [
     pytest.param(name, marks=[pytest.mark.slow] * (name in ("polynomial", "neural"))) for name in TRAINED
 ]
-"""Families whose every parameter is trained; those of given quantities have nothing new to train."""
+"""Test cases: the family `none` and all families with trainable quantities."""
 
 
 class Linear(NamedTuple):
@@ -48,20 +48,20 @@ class Linear(NamedTuple):
     target: np.ndarray
 
     def evidence(self, variance):
-        """log p(data) for weights N(0, variance I), nats."""
+        """Return log p(data) for weights N(0, variance I), nats."""
         covariance = DEVIATION**2 * np.eye(len(self.target)) + variance * self.design @ self.design.T
         quadratic = self.target @ np.linalg.solve(covariance, self.target)
         log_determinant = np.linalg.slogdet(2 * np.pi * covariance)[1]
         return -0.5 * (quadratic + log_determinant) + TRANSITIONS * LOG_DENSITY
 
     def posterior(self, variance):
-        """Mean and covariance of the weights given the data."""
+        """Return mean and covariance of the weights given the data."""
         precision = self.design.T @ self.design / DEVIATION**2 + np.eye(FEATURES) / variance
         covariance = np.linalg.inv(precision)
         return covariance @ self.design.T @ self.target / DEVIATION**2, covariance
 
     def log_likelihood(self, mean, covariance):
-        """Mean and standard deviation of log p(data | w) for w ~ N(mean, covariance)."""
+        """Return mean and standard deviation of log p(data | w) for w ~ N(mean, covariance)."""
         residual = self.target - self.design @ mean
         root = np.linalg.cholesky(covariance)
         slope = root.T @ self.design.T @ residual / DEVIATION**2
@@ -78,7 +78,7 @@ def empirical_variance(mean, covariance):
 
 
 def divergence(mean, covariance):
-    """KL(N(mean, covariance) || N(0, v I)) for the empirical v, by the general formula."""
+    """Return KL(N(mean, covariance) || N(0, v I)) for the empirical v, by the general formula."""
     variance = empirical_variance(mean, covariance)
     trace = np.trace(covariance) / variance + mean @ mean / variance
     log_ratio = FEATURES * np.log(variance) - np.linalg.slogdet(covariance)[1]
@@ -86,7 +86,7 @@ def divergence(mean, covariance):
 
 
 def parameters(mean, covariance):
-    """The flat parameters of a posterior N(mean, covariance) over one row of weights."""
+    """Return the flat parameters of a posterior N(mean, covariance) over one row of weights."""
     factor = np.linalg.cholesky(covariance)
     raw = np.tril(factor, -1) + np.diag(np.log(np.diag(factor)))
     leaves = {"mean": mean[None], "row": np.zeros((1, 1)), "column": raw}
@@ -94,7 +94,7 @@ def parameters(mean, covariance):
 
 
 def conjugate_case():
-    """A model linear in its weights with one Euler step a transition, its data, and the regression."""
+    """Return a model linear in its weights, with one Euler step per transition, its data and regression."""
     rng = np.random.default_rng(0)
     gradients, phases = rng.normal(size=(FEATURES, 2)), rng.uniform(0, 2 * np.pi, FEATURES)
 
@@ -124,7 +124,7 @@ def conjugate_case():
 
 
 def optimal_variance(linear):
-    """The prior variance at which the posterior's empirical variance is the prior's (EM)."""
+    """Return the prior variance that equals the empirical variance of its posterior (EM)."""
     variance = 1.0
     for _ in range(500):
         variance = empirical_variance(*linear.posterior(variance))
@@ -149,7 +149,7 @@ def test_bound_equals_the_evidence_at_the_exact_posterior(seed, conjugate):
     variance = optimal_variance(linear)
     mean, covariance = linear.posterior(variance)
     expected, deviation = linear.log_likelihood(mean, covariance)
-    # The numbers themselves: likelihood and divergence of the exact posterior make up the evidence.
+    # First check the reference: likelihood minus divergence of the exact posterior is the evidence.
     evidence = linear.evidence(variance)
     np.testing.assert_allclose(expected - divergence(mean, covariance), evidence, rtol=1e-10)
     params = parameters(mean, covariance)
@@ -164,7 +164,7 @@ def test_bound_is_below_the_evidence_elsewhere(seed, conjugate):
     model, _, linear, bound = conjugate
     rng = np.random.default_rng(seed)
     mean, covariance = linear.posterior(optimal_variance(linear))
-    # Away from the exact posterior in mean and in shape, by about one deviation.
+    # Move the posterior in mean and in shape, by about one standard deviation.
     root = np.linalg.cholesky(covariance)
     mean = mean + root @ rng.normal(size=FEATURES)
     turn = np.eye(FEATURES) + 0.5 * rng.normal(size=(FEATURES, FEATURES))
@@ -179,7 +179,7 @@ def test_bound_is_below_the_evidence_elsewhere(seed, conjugate):
 
 @pytest.fixture
 def narrow(conjugate):
-    """Parameters whose samples all are the mean, to rounding: the bound is then a plain number."""
+    """Return parameters whose samples equal the mean up to rounding, and the exact bound for them."""
     _, _, linear, _ = conjugate
     mean, _ = linear.posterior(1.0)
     covariance = 1e-24 * np.eye(FEATURES)
@@ -210,7 +210,7 @@ def test_learned_noise_enters_as_the_fixed_one(floor, conjugate, narrow):
     params, exact = narrow
     likelihood = dataclasses.replace(model.likelihood, noise=None, floor=floor)
     learned = dataclasses.replace(model, likelihood=likelihood)
-    # The floor adds to the learned variance: .8 and .6 of the deviation make all of it.
+    # The floor adds to the learned variance: .8^2 + .6^2 = 1.
     own = jnp.log(jnp.asarray(DEVIATION * (0.6 if floor else 1.0)))
     np.testing.assert_allclose(likelihood.deviation(own), DEVIATION, rtol=1e-14)
     value = learned.negative_elbo(params | {NOISE: own}, jax.random.key(0), batch)
@@ -222,7 +222,7 @@ def test_fixed_noise_has_no_floor(conjugate):
     assert likelihood.deviation(None) == DEVIATION
 
 
-# The same network with symmetries: small, in float64, learned noise, several steps a transition.
+# Below: small networks with symmetries, in float64, with learned noise and several steps per transition.
 
 
 def entry_variances(layer):
@@ -231,7 +231,7 @@ def entry_variances(layer):
 
 
 def make_model(family):
-    """A model of width 3 on one degree of freedom, parameters away from any special point, and data."""
+    """Return a model of width 3 on one degree of freedom, generic parameters, and data."""
     network = network_function(2, width=3, depth=1, activation="squareplus", dtype=jnp.float64)
     params = initial_params(network, jax.random.key(0), 0.3, -1.0)
     conserved = {k: jnp.asarray(v, jnp.float64) for k, v in family.init(jax.random.key(1), 2).items()}
@@ -255,12 +255,12 @@ def make_model(family):
 
 @functools.cache
 def compiled(name):
-    """Parameters of a model with a family, and (parameters, key) -> value and gradient of the bound."""
+    """Return a model, its parameters, and a function (parameters, key) -> bound and gradient."""
     family = family_class(name)()
     if name == "quadratic":
         family = dataclasses.replace(family, count=5)
     if family.integrated.any():
-        # Known in a phase space only, and none in one of one degree of freedom.
+        # Set the counts explicitly: one degree of freedom would give no non-quadratic quantity.
         family = dataclasses.replace(family, count=3, non_quadratic=1)
     model, params, batch = make_model(family)
     bound = jax.jit(jax.value_and_grad(lambda p, key: model.negative_elbo(p, key, batch)))
@@ -273,10 +273,10 @@ def test_gradients_are_those_of_differences(name, x64):
     key, small = jax.random.key(2), 1e-4
     gradient = bound(params, key)[1]
     for leaf, value in params.items():
-        # Along the gradient itself, where cancellation cannot hide a wrong entry.
+        # Differentiate along the gradient, where cancellation cannot hide a wrong entry.
         direction = gradient[leaf] / jnp.linalg.norm(gradient[leaf])
         at = [bound(params | {leaf: value + k * small * direction}, key)[0] for k in (-2, -1, 1, 2)]
-        # Fourth-order differences: error small^4, and rounding 1e-16 / small.
+        # Fourth-order differences have error small^4 and rounding error 1e-16 / small.
         difference = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * small)
         slope = jnp.sum(gradient[leaf] * direction)
         np.testing.assert_allclose(slope, difference, rtol=1e-6, err_msg=leaf)
@@ -288,7 +288,7 @@ def test_every_trainable_leaf_has_a_gradient(name, x64):
     value, gradient = bound(params, jax.random.key(0))
     assert np.isfinite(value)
     assert len(params) == 3 * model.layers + 1 + len(model.conserved_names)
-    # The length of orbits is chosen among a few.
+    # The length of orbits is not trained; it is chosen from a few values.
     for leaf in params.keys() - {f"conserved/{LENGTH}"}:
         assert np.isfinite(gradient[leaf]).all(), leaf
         assert jnp.linalg.norm(gradient[leaf]) > 1e-6, leaf
@@ -306,7 +306,7 @@ def test_key_decides_on_weights_and_orbits(x64):
 
 
 def test_threads_may_trace_the_bound_at_once():
-    # NumPyro keeps its handlers for the process; switching often makes threads that share them meet.
+    # NumPyro has one stack of handlers per process. Frequent switching makes conflicts of threads likely.
     ordinary = sys.getswitchinterval()
 
     def trace(seed):
@@ -341,7 +341,7 @@ def test_sampled_weights_follow_the_posterior_of_each_layer(x64):
         error = np.abs(samples.mean(axis=0) - layer.loc)
         np.testing.assert_array_less(error, 5 * np.sqrt(variance / 4000))
         np.testing.assert_allclose(samples.var(axis=0), variance, rtol=5 * np.sqrt(2 / 4000))
-    # Layers are independent: the readout and the first bias of the same draw are not correlated.
+    # Layers are independent: readout and first bias of the same draw are not correlated.
     correlation = np.corrcoef(draws[0][:, 0, -1], draws[1][:, 0, 0])[0, 1]
     assert abs(correlation) < 5 / np.sqrt(4000)
 
@@ -353,7 +353,7 @@ def test_initial_posterior_surrounds_the_network():
     for i, matrix in enumerate(network.init(jax.random.key(3))):
         layer = layer_distribution(params, i)
         np.testing.assert_array_equal(layer.loc, matrix)
-        # .3 / sqrt(fan-in), the bias counted as an input.
+        # The standard deviation is .3 / sqrt(fan-in). The bias counts as an input.
         np.testing.assert_allclose(entry_variances(layer), 0.09 / matrix.shape[1], rtol=1e-5)
     assert {value.dtype.name for value in params.values()} == {"float32"}
     assert NOISE not in initial_params(network, jax.random.key(3), 0.3, None)

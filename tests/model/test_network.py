@@ -1,4 +1,4 @@
-"""The network as a function of its matrices, and the Hamiltonian that the orbits make of it."""
+"""Tests of the network as a function of its matrices, and of its average over orbits."""
 
 import functools
 
@@ -22,7 +22,7 @@ REFERENCE = {
     "softplus": lambda x: np.log1p(np.exp(x)),
     "tanh": np.tanh,
     "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
-    # The tanh form of the Gaussian error linear unit, which jax uses by default.
+    # JAX uses the tanh approximation of the Gaussian error linear unit by default.
     "gelu": lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
 }
 
@@ -33,7 +33,7 @@ def make(depth=2, activation="squareplus", dtype=jnp.float64):
 
 
 def energy_of(network):
-    """The energy of the initial matrices."""
+    """Return the energy of the initial matrices."""
     matrices = network.init(jax.random.key(0))
     return lambda x: network.apply(matrices, x)
 
@@ -45,7 +45,7 @@ def states(x64):
 
 @pytest.fixture
 def rotations(x64):
-    """Orbit of four points under a rotation of both oscillators at once."""
+    """Return the orbit of four points under a common rotation of both oscillators."""
     generator = flows.affine_generator(jnp.eye(DIM)[None], jnp.zeros((1, DIM)))
     maps = flows.affine_flow(generator, jnp.asarray([[0.0], [0.5], [1.5], [4.0]]))
     return lambda x: flows.apply_affine(maps, x)
@@ -53,7 +53,7 @@ def rotations(x64):
 
 def test_squareplus_is_a_smooth_maximum_of_zero_and_x(x64):
     x = jnp.linspace(-5, 5, 11)
-    # y = squareplus(x) solves y (y - x) = 1, and x = y(x) - y(-x).
+    # The function y = squareplus(x) solves y (y - x) = 1, and x = y(x) - y(-x).
     y = hamiltonian.squareplus(x)
     np.testing.assert_allclose(y * (y - x), 1.0, rtol=1e-12)
     np.testing.assert_allclose(y - hamiltonian.squareplus(-x), x, atol=1e-14)
@@ -124,7 +124,7 @@ def test_average_over_a_whole_circle_commutes_with_its_generator(states):
         return mechanics.bracket_defect(flat, gradient).max()  # grad of |x|^2 / 2 is x
 
     averaged = hamiltonian.orbit_hamiltonian(energy, lambda x: flows.apply_affine(maps, x))
-    # Singularities of squareplus lie 2 away from the real axis: 48 points leave harmonics below 1e-6.
+    # The singularities of squareplus are 2 away from the real axis. So 48 points leave harmonics below 1e-6.
     assert defect(averaged) < 1e-6
     assert defect(energy) > 1e-2
 

@@ -1,4 +1,4 @@
-"""The matrix-normal posterior and its divergence against dense Gaussians and Monte Carlo."""
+"""Tests of the matrix-normal posterior and its divergence, against dense Gaussians and Monte Carlo."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def layer(x64):
 
 
 def dense_divergence(mean, covariance, prior_mean, prior_variance):
-    """KL of Gaussians over vectors, the second with a diagonal covariance."""
+    """Return the KL divergence of Gaussians over vectors, the second with a diagonal covariance."""
     shift = mean - prior_mean
     return 0.5 * (
         np.sum(np.diag(covariance) / prior_variance)
@@ -41,7 +41,7 @@ def dense_divergence(mean, covariance, prior_mean, prior_variance):
 
 
 def dense(layer):
-    """Mean and covariance of the entries, row after row."""
+    """Return mean and covariance of the entries, row by row."""
     row, column = (np.asarray(f @ f.T) for f in (layer.scale_tril_row, layer.scale_tril_column))
     return np.asarray(layer.loc).ravel(), np.kron(row, column)
 
@@ -126,13 +126,13 @@ def test_empirical_variance_minimises_the_divergence(layer):
         return kl_divergence(layer, prior)
 
     at = jnp.log(jnp.asarray(best))
-    # d KL / d log v = (D - D best / v) / 2: zero at the best, D / 2 in curvature there.
+    # d KL / d log v = (D - D best / v) / 2. At the best v it is zero, and its derivative is D / 2.
     assert abs(jax.grad(divergence)(at)) < 1e-12
     np.testing.assert_allclose(jax.grad(jax.grad(divergence))(at), ENTRIES / 2, rtol=1e-12)
 
 
 def test_bound_uses_the_closed_form(x64):
-    # A Monte Carlo estimate, NumPyro's silent fallback, would differ from key to key.
+    # A Monte Carlo estimate, the silent fallback of NumPyro, would differ between keys.
     leaves = random_leaves(2)
 
     def model():
@@ -156,7 +156,7 @@ def test_bound_uses_the_closed_form(x64):
     ],
 )
 def test_other_priors_have_no_closed_form(prior, found):
-    # A refusal, not a gap: without it NumPyro falls back to Monte Carlo and says nothing.
+    # The error is intended: without it, NumPyro silently falls back to Monte Carlo.
     layer = posterior.layer_posterior(jnp.zeros((ROWS, COLUMNS)), jnp.eye(ROWS), jnp.eye(COLUMNS))
     with pytest.raises(NotImplementedError, match=f"needs a Normal prior .* found {found}"):
         kl_divergence(layer, prior)

@@ -5,6 +5,9 @@ from PIL import Image
 
 from noethers_razor import plot
 from noethers_razor.inference.history import Row
+from noethers_razor.inference.selection import Select
+from noethers_razor.inference.training import Rates
+from noethers_razor.plot import learning
 
 
 def test_spectrum_has_a_stem_for_each_value_and_bars_for_parallelness(tmp_path):
@@ -132,7 +135,7 @@ def test_convergence_leaves_out_controls_and_sets_that_were_asked_about():
     figure = plot.convergence(
         {
             "none": rows("without symmetry", "control"),
-            "learned": rows("without symmetry", "joint", "control", "judgement 1 none"),
+            "learned": rows("without symmetry", "joint", "control", "selection 1 none"),
             "brief": rows("without symmetry"),
         }
     )
@@ -150,7 +153,7 @@ def test_control_is_drawn_beside_the_joint_stage():
         return [Row(stage, step, -1.0, -1.0, 0.0, 0.1, 0, 0.0) for step in (10, 20)]
 
     figure = plot.training(
-        rows("without symmetry") + rows("joint") + rows("control") + rows("judgement 2 least defect 4")
+        rows("without symmetry") + rows("joint") + rows("control") + rows("selection 2 least defect 4")
     )
     starts = [line.get_xdata()[0] for line in figure.axes[0].lines]
     assert starts == [10, 30, 30, 50]
@@ -168,3 +171,10 @@ def test_curves_draw_medians_between_their_ranges():
     assert band.min() == 1.0
     assert band.max() == 6.0
     assert second.get_xlabel() == "count"
+
+
+def test_stages_of_model_selection_follow_each_other():
+    """The names are those that the stage gives, so that a new name does not move curves onto another stage."""
+    name = Select(1, Rates(0.1, 0.1, 0.1)).name
+    stages = ["without symmetry", "joint", f"{name} 1 largest 3", f"{name} 2 none", "judgement 2 none"]
+    assert [learning._phase(stage) for stage in stages] == [0, 1, 2, 3, 3]

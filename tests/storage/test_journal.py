@@ -18,6 +18,8 @@ from noethers_razor.errors import UsageError
 from noethers_razor.storage import journal as room
 from noethers_razor.storage.journal import Journal, fingerprint
 from noethers_razor.systems import Oscillators
+from tests.brief import TINY as BRIEF
+from tests.brief import one_oscillator
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 TINY = nr.FitConfig.of(steps=200, chunk=10, width=8, depth=1, orbit_samples=2, batch=16, first_stage=0.5)
@@ -89,11 +91,10 @@ def test_seeds_have_journals_of_their_own(tmp_path):
 
 
 def test_checkpoints_of_another_fit_are_refused(tmp_path):
-    data = Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8)
-    nr.fit(data, seed=1, conserved=nr.NoSymmetry(), config=TINY, journal=Journal(tmp_path / "j"))
-    other = Oscillators(n=1).simulate(2, n_trajectories=24, n_steps=8)
+    data, other = one_oscillator(), one_oscillator(seed=2)
+    nr.fit(data, seed=1, conserved=nr.NoSymmetry(), config=BRIEF, journal=Journal(tmp_path / "j"))
     with pytest.raises(UsageError, match=r"of another fit: data, seed differ \(data: \w+\.\.\. there"):
-        nr.fit(other, seed=2, conserved=nr.NoSymmetry(), config=TINY, journal=Journal(tmp_path / "j"))
+        nr.fit(other, seed=2, conserved=nr.NoSymmetry(), config=BRIEF, journal=Journal(tmp_path / "j"))
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is a file; expected a folder for checkpoints"):
         Journal(tmp_path / "file")
@@ -225,7 +226,7 @@ def test_two_do_not_write_into_one_folder(tmp_path, told):
 
 
 def test_a_run_is_claimed_until_its_last_file_is_written(tmp_path, monkeypatch):
-    data = Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8)
+    data = one_oscillator()
 
     def looked_at(*_):
         with pytest.raises(UsageError, match="another fit is writing"), Journal(tmp_path / "run"):
@@ -233,7 +234,7 @@ def test_a_run_is_claimed_until_its_last_file_is_written(tmp_path, monkeypatch):
         return {}
 
     monkeypatch.setattr(workflow, "figures_of", looked_at)
-    workflow.train(data, tmp_path / "run", nr.NoSymmetry(), [1], TINY, command=[], overwrite=False)
+    workflow.train(data, tmp_path / "run", nr.NoSymmetry(), [1], BRIEF, command=[], overwrite=False)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

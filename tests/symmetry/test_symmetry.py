@@ -1,4 +1,4 @@
-"""Span, algebra and formulas of quantities that are known exactly."""
+"""Tests of span, algebra and formulas, on quantities that are known exactly."""
 
 from types import SimpleNamespace
 
@@ -27,10 +27,11 @@ from noethers_razor.symmetry.formulas import (
 )
 from noethers_razor.symmetry.span import span_of
 from noethers_razor.systems import NBody, Oscillators, Pendulum
+from tests.brief import TINY
 
 
 def mixed(n, seed=0, noise=0.0):
-    """The quantities of n oscillators in a random basis, with relative noise."""
+    """Return the quantities of n oscillators in a random basis, with relative noise."""
     form, linear = stack_forms(Oscillators(n=n).conserved())
     generator = np.random.default_rng(seed)
     mixing = generator.normal(size=(len(form), len(form)))
@@ -132,7 +133,7 @@ def test_rounding_that_breaks_conservation_is_not_used():
 
 
 def test_rounding_beyond_what_the_data_leave_open_is_not_used():
-    # 4/3 conserves as well as 1.3225 to the eye; the span says which.
+    # The bracket defect cannot distinguish 4/3 from 1.3225, but the span can.
     form = np.diag([2.0, 2.0 * 1.3225])[None] / 1.3225
 
     def is_open(row):
@@ -168,7 +169,7 @@ def test_coefficients_and_forms_are_inverse():
 
 @pytest.mark.parametrize(("scale", "centre"), [(1.0, 0.0), (100.0, 0.0), (1e-3, 0.0), (1.0, 30.0)])
 def test_formulas_do_not_depend_on_units_or_origin(scale, centre):
-    # H = p^2 / 2 + (q - centre)^2 / 2 scale^2: neither term may be lost, nor q be called conserved.
+    # H = p^2 / 2 + (q - centre)^2 / (2 scale^2). The formula must have both terms, and must not be q alone.
     generator = np.random.default_rng(0)
     states = generator.normal(size=(400, 2)) * [scale, 1.0] + [centre, 0.0]
     form = np.diag([1 / scale**2, 1.0])[None]
@@ -191,9 +192,8 @@ def test_formulas_do_not_depend_on_units_or_origin(scale, centre):
 
 
 def test_nothing_found_where_nothing_quadratic_is_conserved_is_right():
-    data = Pendulum().simulate(0, n_trajectories=3, n_steps=4)
-    config = nr.FitConfig.of(steps=10, chunk=5, width=4, depth=1, batch=4)
-    result = nr.fit(data, seed=0, conserved=nr.NoSymmetry(), config=config)
+    data = Pendulum().simulate(0, n_trajectories=8, n_steps=5)
+    result = nr.fit(data, seed=0, conserved=nr.NoSymmetry(), config=TINY)
     report = nr.find_symmetries(result, Pendulum())
     assert report.rank == 0
     assert report.largest_angle == 0.0
@@ -203,7 +203,7 @@ def test_nothing_found_where_nothing_quadratic_is_conserved_is_right():
 
 
 def known_fit(system, error, seed):
-    """A fit that has found the true quantities in a random basis, each with a relative error."""
+    """Return a fit that has found the true quantities in a random basis, each with a relative error."""
     rng = np.random.default_rng(seed)
     form, linear = stack_forms(system.conserved())
     mixing = np.linalg.qr(rng.normal(size=(len(form), len(form))))[0]
@@ -256,7 +256,7 @@ def test_expressions_have_no_bracket_with_the_true_energy(system, error, x64):
             - sympy.diff(one, x[half + i]) * sympy.diff(energy, x[i])
             for i in range(half)
         )
-        # Exact at rational states: 40 digits of nothing.
+        # The bracket is exact at rational states: zero to 40 digits.
         for state in np.random.default_rng(0).integers(-20, 20, (3, len(x))):
             at = {s: sympy.Rational(int(v), 7) for s, v in zip(x, state, strict=True)}
             assert abs(sympy.N(bracket.subs(at), 40)) < 1e-35, one

@@ -1,4 +1,4 @@
-"""What the trajectories say of what was learned: intervals that hold, what is trusted, the rule for it."""
+"""Tests of uncertainty: coverage of intervals, trusted quantities, false-discovery rate."""
 
 import json
 
@@ -16,7 +16,7 @@ U2 = Oscillators(n=2).conserved()
 
 
 def tracks_of(frequencies=(1.0, 1.0), noise=0.1, count=40, steps=20, seed=0):
-    """Exact trajectories of two oscillators with noise on every state."""
+    """Return exact trajectories of two oscillators with noise on every state."""
     rng = np.random.default_rng(seed)
     turn = np.outer(np.arange(steps) * 0.4, frequencies)[None]
     q, p = rng.normal(size=(2, count, 1, 2))
@@ -42,7 +42,7 @@ def test_intervals_of_the_angle_hold_the_true_one():
         vectors = learned(trajectories, 4)
         low, _, high = uncertainty_of_span(vectors, second_moment(trajectories.states), trajectories).angle
         held.append(low <= largest_angle(vectors, rows_of(U2, trajectories)) <= high)
-    # Of 30 sets, 27 are expected, with a deviation of 1.6.
+    # Of 30 intervals, 27 are expected to contain the angle, with a standard deviation of 1.6.
     assert 24 <= sum(held) <= 29
 
 
@@ -74,7 +74,8 @@ def test_a_true_span_is_trusted_and_a_false_direction_is_not():
 
 @pytest.mark.parametrize("taken", [1.0, 1.3])
 def test_what_data_show_to_vary_is_not_trusted_within_the_tolerance_of_the_noise(taken):
-    # Rotations of nearly equal frequencies vary by 1.2 to 1.3 times the noise, be it overestimated or not.
+    # Rotations of nearly equal frequencies vary by 1.2 to 1.3 times the true noise. The second case
+    # overestimates the noise.
     trajectories = tracks_of((1.0, 1.02), noise=0.1, count=100, steps=50)
     trajectories = trajectories._replace(noise=taken**2 * trajectories.noise)
     found = uncertainty_of_span(rows_of(U2, trajectories), second_moment(trajectories.states), trajectories)
@@ -83,7 +84,7 @@ def test_what_data_show_to_vary_is_not_trusted_within_the_tolerance_of_the_noise
 
 
 def free_particles(count=40, steps=30, noise=0.05):
-    """Two free particles on a line, and their momenta, energies and angular momentum, exact."""
+    """Return trajectories of two free particles on a line, and the rows of their conserved quantities."""
     rng = np.random.default_rng(0)
     q, p = rng.normal(size=(2, count, 1, 2))
     path = np.concatenate([q + p * np.arange(steps)[None, :, None] * 0.1, np.repeat(p, steps, 1)], axis=-1)
@@ -99,7 +100,7 @@ def free_particles(count=40, steps=30, noise=0.05):
 
 def test_noise_known_badly_of_some_coordinates_costs_no_trust():
     trajectories, rows = free_particles()
-    # Four times the noise of positions: momenta then seem far more constant than the angular momentum.
+    # With four times the noise of positions, momenta seem far more constant than the angular momentum.
     trajectories = trajectories._replace(noise=np.diag([16.0, 16.0, 1.0, 1.0]) * trajectories.noise)
     found = uncertainty_of_span(rows, second_moment(trajectories.states), trajectories)
     assert found.deviation[-1, 0] > 1.15 * found.deviation[0, 1]
@@ -108,7 +109,8 @@ def test_noise_known_badly_of_some_coordinates_costs_no_trust():
 
 @pytest.mark.parametrize("dt", [0.2, 0.4, 0.7])
 def test_a_false_admixture_is_not_trusted_however_often_it_is_sampled(dt):
-    # Of four times the noise; a few samples a period make an oscillation white from one state to the next.
+    # The assumed noise is four times the true one. With a few samples per period, an oscillation changes
+    # from one state to the next like white noise.
     rng = np.random.default_rng(0)
     turn = np.outer(np.arange(50) * dt, (2.0, 2.7))[None]
     q, p = rng.normal(size=(2, 100, 1, 2))
@@ -156,13 +158,13 @@ def test_draws_of_the_data_name_the_algebra():
     assert found.names == {"u(2)": 20}
     low, middle, high = np.moveaxis(found.structure, -1, 0)
     assert np.all(low <= middle) and np.all(middle <= high)
-    # Antisymmetric as brackets are, and none of it known exactly.
+    # The constants are antisymmetric like brackets, and uncertain.
     np.testing.assert_allclose(middle, -middle.transpose(1, 0, 2), atol=1e-12)
     assert 0 < np.max(high - low) < 0.1
 
 
 def test_one_long_trajectory_is_drawn_in_stretches():
-    # Frequencies of no ratio fill a torus, on which the two energies alone are constant.
+    # With an irrational frequency ratio, a trajectory fills a torus. Only both energies are constant on it.
     trajectories = tracks_of((1.0, 2**0.5), noise=0.05, count=1, steps=800)
     found = uncertainty_of_span(learned(trajectories, 2), second_moment(trajectories.states), trajectories)
     assert found.credible == 2 and found.trusted.all()
@@ -171,7 +173,7 @@ def test_one_long_trajectory_is_drawn_in_stretches():
 
 @pytest.mark.parametrize("power", [1, 3])
 def test_functions_of_what_is_conserved_are_trusted(power):
-    # Noise bends through a cubic: its slope alone would make it vary by less than it does.
+    # A cubic bends the noise: the gradient alone would predict less variation than there is.
     trajectories = tracks_of(noise=0.2, count=60)
     moment = second_moment(trajectories.states)
     found = uncertainty_of(lambda x: (x[:, :1] ** 2 + x[:, 2:3] ** 2) ** power, moment, trajectories)
@@ -183,7 +185,7 @@ def test_functions_of_what_is_conserved_are_trusted(power):
 
 
 def test_the_rule_is_that_of_benjamini_and_hochberg():
-    # Limits at rate .05 of five: .01 .02 .03 .04 .05; the third passes and carries the second.
+    # The limits at rate .05 for five p-values are .01 .02 .03 .04 .05. The third passes, so the second does.
     assert discoveries(np.array([0.029, 0.8, 0.001, 0.025, 0.2])).tolist() == [True, False, True, True, False]
     assert not discoveries(np.array([0.06, 0.9])).any()
     assert discoveries(np.zeros(0)).shape == (0,)

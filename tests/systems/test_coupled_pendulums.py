@@ -1,4 +1,4 @@
-"""A system that the package does not have, from a NumPy file, without truth: two coupled pendulums."""
+"""Two coupled pendulums: a system that is not in the package, from a NumPy file, without truth."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,16 @@ from noethers_razor.data.readers import load_trajectories
 from noethers_razor.mechanics.quadratic_form import embed, product_form
 from noethers_razor.numerics.subspaces import angles_of
 
-COUPLING, ANGLE, NOISE = 0.4, 0.15, 0.002
+COUPLING = 0.4
+"""Strength of the spring."""
+ANGLE = 0.15
+"""Standard deviation of initial angles and momenta: small, so that the modes hardly exchange energy."""
+NOISE = 0.002
+"""Standard deviation of the noise of states."""
 
 
 def swing(t, x):
-    """Unit masses and lengths, a spring between: small angles make two modes that hardly exchange energy."""
+    """Return the velocities of two pendulums of unit mass and length with a spring: two modes."""
     q1, q2, p1, p2 = x.reshape(4, -1)
     pull = COUPLING * (q1 - q2)
     return np.concatenate([p1, p2, -np.sin(q1) - pull, -np.sin(q2) + pull])
@@ -32,7 +37,7 @@ def file(tmp_path_factory):
 
 
 def modes(frame, moment):
-    """Embedded energies of the two modes: both angles alike with frequency 1, and against each other."""
+    """Return embedded energies of the two modes: equal angles with frequency 1, and opposite angles."""
     both, other = np.array([1.0, 1.0, 0, 0]), np.array([1.0, -1.0, 0, 0])
     forms = [
         product_form(np.roll(mode, 2), np.roll(mode, 2)) + square * product_form(mode, mode)
@@ -51,7 +56,7 @@ def test_the_report_is_right_without_truth(file):
     assert angles_of(modes(result.frame, result.moment), report.span.vectors[:2]).max() < 3.0
     assert report.conservation_defect < 0.05
     assert report.bounds["quadratic"]["negative_elbo"] < report.bounds["none"]["negative_elbo"] + 0.05
-    # Each formula has squares and products of the two angles and of the two momenta, and nothing else.
+    # Each formula only has squares and products of the two angles and of the two momenta.
     assert len(report.formulas) == 2
     assert not any(f"q{i}*p{j}" in formula for formula in report.formulas for i in (1, 2) for j in (1, 2))
     print(report)

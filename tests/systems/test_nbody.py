@@ -1,4 +1,4 @@
-"""n bodies: energy, named quantities, initial states, and what is refused."""
+"""n bodies: energy, named quantities, initial states, and errors of impossible parameters."""
 
 import jax
 import jax.numpy as jnp

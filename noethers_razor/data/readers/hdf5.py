@@ -107,7 +107,7 @@ def require_no_links(file: Any, path: Path) -> None:
 
 
 def read_hdf5(path: Path, layout: Layout) -> Trajectories:
-    """Read trajectories from datasets q, p (or v and mass), t, optionally mask, and attribute metadata (JSON).
+    """Read trajectories from datasets q, p (or v and mass), t, mask (optional), attribute metadata (JSON).
 
     Names may be paths in groups, such as ``run/q``. External links and virtual datasets are not followed.
 

@@ -23,7 +23,7 @@ _REMEDY = "write variables q, p, t with dimensions trajectory, time, dof"
 
 
 def read_netcdf(path: Path, layout: Layout) -> Trajectories:
-    """Read trajectories from variables q, p (or v and mass), t, optionally mask, and attribute metadata (JSON).
+    """Read trajectories from variables q, p (or v and mass), t, mask (optional), attribute metadata (JSON).
 
     Dimensions with the names trajectory and time may have any order.
 
@@ -72,11 +72,12 @@ def arrays_of(data: Any, layout: Layout, path: Path) -> tuple[dict[str, np.ndarr
                 axes = ("trajectory", "time", *inner)
             variable = variable.transpose(*(axes if rest else axes[:2]))
         elif "time" in dims and len(dims) > 2 and layout.axes == AXES:
+            other = next(dim for dim in dims if dim != "time")
             raise DataError(
                 "NR102",
                 f"{path}: {name} has dimensions {', '.join(dims)}; expected trajectory, time and others: "
-                f"rename dimensions, in xarray data.rename({next(d for d in dims if d != 'time')}='trajectory'), "
-                "or, for one trajectory, name the axes, such as --axes time,body,dim",
+                f"rename them, such as data.rename({other}='trajectory') in xarray, or, for one trajectory, "
+                "name the axes, such as --axes time,body,dim",
             )
         raw[name] = _unpacked(variable)
     return raw, axes

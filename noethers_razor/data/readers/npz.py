@@ -30,7 +30,7 @@ MemoryError: implausible sizes."""
 
 
 def read_npz(path: Path, layout: Layout) -> Trajectories:
-    """Read trajectories from arrays q, p (or v and mass), t and optionally mask and metadata (JSON text).
+    """Read trajectories from arrays q, p (or v and mass), t, mask (optional), metadata (JSON text, optional).
 
     Pickled contents are never read.
 
@@ -48,7 +48,7 @@ def read_npz(path: Path, layout: Layout) -> Trajectories:
         raise
     except _UNREADABLE as error:
         if "pickle" in str(error):
-            # NumPy has this message for any file that is not an archive. It advises to load the file unsafely.
+            # NumPy has this message for any file that is not an archive, and advises to load it unsafely.
             error = ValueError("it is not an archive, or it holds objects instead of numbers")
         raise unreadable(path, ".npz archive of plain arrays", error, "write it with numpy.savez") from None
     return assembled(raw, layout, parsed_metadata(text, path), str(path), others)

@@ -48,7 +48,7 @@ def read_table(path: Path, layout: Layout) -> Trajectories:
         if field in layout.names and layout.of(field)[0] not in columns:
             raise DataError(
                 "NR107",
-                f"{path}: no column {layout.of(field)[0]} among {', '.join(names)}: correct the name in --map",
+                f"{path}: no column {layout.of(field)[0]} among {', '.join(names)}; correct --map",
             )
     owned = {name for field in ("t", "trajectory", "mass") for name in layout.of(field)}
     chosen = {field: _chosen(field, names, layout, owned) for field in _STATES}
@@ -59,8 +59,8 @@ def read_table(path: Path, layout: Layout) -> Trajectories:
         raise DataError(
             "NR107",
             f"{path}: no column {', '.join(missing)} among {', '.join(names)}; expected times t, positions "
-            "q..., momenta p... (or velocities v... with masses), and trajectory if there are several: name the "
-            "columns, such as --map t=time --map q=x,y",
+            "q..., momenta p... (or velocities v... with masses), and trajectory if there are several: name "
+            "the columns, such as --map t=time --map q=x,y",
         )
     chosen[fast] = _paired(chosen["q"], chosen[fast], layout, fast, path)
     numbers = {name: _numbers(columns[name]) for name in dict.fromkeys([time, *chosen["q"], *chosen[fast]])}
@@ -123,8 +123,8 @@ def _columns(path: Path) -> tuple[list[int], dict[str, list[str]]]:
         if len(row) != len(names):
             raise DataError(
                 "NR117",
-                f"{path}: line {number} has {len(row)} cells; expected {len(names)}, one for each name in the "
-                "first line: correct or delete it",
+                f"{path}: line {number} has {len(row)} cells; expected {len(names)}, one for each name in "
+                "the first line: correct or delete it",
             )
     if not rows:
         raise DataError("NR103", f"{path}: no line after the line of names; expected one line for each state")
@@ -151,20 +151,20 @@ def _numbers(cells: list[str]) -> np.ndarray:
 def _about_cells(
     path: Path, lines: list[int], columns: Mapping[str, list[str]], numbers: Mapping[str, np.ndarray]
 ) -> DataError:
-    """Return the error about cells that are not finite numbers: the first in each column, and their number."""
+    """Return the error for cells that are not finite numbers: the first in each column, and their number."""
     found = []
     for name, values in numbers.items():
         bad = ~np.isfinite(values)
         if bad.any():
             row = int(np.argmax(bad))
-            place = f"line {lines[row]}, column {name}: {columns[name][row]!r}"
+            place = f"line {lines[row]}, column {name}: {columns[name][row]!r} is not a finite number"
             remedy = (
                 "delete such lines, or cut trajectories there (--split-at-gaps, in Python Layout(split=5))"
             )
             found.append(
                 (
                     "NR105",
-                    f"{place} (cells of this column that are not finite numbers: {int(bad.sum())}): {remedy}",
+                    f"{place} ({int(bad.sum())} in this column): {remedy}",
                 )
             )
     (code, text), *others = found
@@ -186,7 +186,7 @@ def _number(cell: str) -> float:
 
 
 def _rows_of(labels: list[str] | None, count: int) -> list[np.ndarray]:
-    """Return the rows of each trajectory, in the order of the table. Without labels there is one trajectory."""
+    """Return the rows of each trajectory, in the order of the table; without labels there is one."""
     if labels is None:
         return [np.arange(count)]
     _, first, place = np.unique(np.array(labels), return_index=True, return_inverse=True)

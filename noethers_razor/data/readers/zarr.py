@@ -32,7 +32,7 @@ _LARGEST_DOCUMENT = 2**20
 
 @folders
 def read_zarr(path: Path, layout: Layout) -> Trajectories:
-    """Read trajectories from arrays q, p (or v and mass), t, optionally mask, and attribute metadata (JSON).
+    """Read trajectories from arrays q, p (or v and mass), t, mask (optional), attribute metadata (JSON).
 
     Codecs are checked before any array is opened.
 
