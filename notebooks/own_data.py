@@ -116,7 +116,7 @@ report
 # | algebra | Lie algebra of their Poisson brackets |
 # | along the data | variation along trajectories, in units of the noise; about 1 or less is constant |
 # | trusted | number of quantities that pass at a false-discovery rate of 5 % |
-# | -ELBO | minus the bound per transition; lower is better, so the value of *none* should not be the lower one |
+# | -ELBO | minus the bound per transition; lower is better, so *none* should not be the lowest |
 # | warning | what these data cannot decide |
 
 # %%

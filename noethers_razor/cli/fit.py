@@ -84,7 +84,7 @@ def fit(
     **settings: Any,
 ) -> None:
     """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
-    from noethers_razor.cli.jobs import train
+    from noethers_razor.cli.jobs import RunTarget, train
     from noethers_razor.cli.progress import Progress
     from noethers_razor.conserved.quadratic import KnownQuadratic
     from noethers_razor.storage.run_folder import is_done, is_finished, is_unfinished, require_target
@@ -110,20 +110,9 @@ def fit(
         wanted = KnownQuadratic.of(system.conserved())
     # A finished run is only reported again.
     kept["seed"] = first = 0 if resume and is_done(out) else seed_or_drawn(seed)
+    target = RunTarget(out, overwrite, resume, checkpoint_seconds, sys.argv[1:], kept)
     with Progress(quiet) as progress:
-        result, report = train(
-            data,
-            out,
-            wanted,
-            range(first, first + seeds),
-            config,
-            overwrite=overwrite,
-            command=sys.argv[1:],
-            watch=progress,
-            resume=resume,
-            checkpoint_seconds=checkpoint_seconds,
-            settings=kept,
-        )
+        result, report = train(data, target, wanted, range(first, first + seeds), config, progress)
     click.echo(
         f"{report}\n{out}: {result.metrics['seconds_total']:.1f} s, ELBO {result.elbo:.3f} per transition"
     )
@@ -138,7 +127,7 @@ def fit(
 @click.option("--steps", default=FitConfig.steps, show_default=True, help="Optimiser steps, see fit.")
 def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     """Three oscillators from simulation to answer: data, fit, report, prediction, pictures."""
-    from noethers_razor.cli.jobs import figures_of, rollout_figure, train, write_figures
+    from noethers_razor.cli.jobs import RunTarget, figures_of, rollout_figure, train, write_figures
     from noethers_razor.cli.progress import Progress
     from noethers_razor.conserved.quadratic import Quadratic
     from noethers_razor.inference.rollouts import follow
@@ -155,19 +144,11 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     out.mkdir(exist_ok=True)
     data.save(out / "data.npz", overwrite=overwrite)
     try:
+        target = RunTarget(out / "run", overwrite, command=sys.argv[1:])
         with Progress(quiet=False) as progress:
-            result, _ = train(
-                data,
-                out / "run",
-                Quadratic(15),
-                [seed],
-                FitConfig(steps=steps),
-                overwrite=overwrite,
-                command=sys.argv[1:],
-                watch=progress,
-            )
+            result, _ = train(data, target, Quadratic(15), [seed], FitConfig(steps=steps), progress)
     except Interrupted:
-        raise Interrupted("interrupted; a demo begins anew, with --overwrite") from None
+        raise Interrupted("interrupted; a demo starts again with --overwrite") from None
     report = find_symmetries(result, system)
     comparison = follow(result, test, 32)
     figures = figures_of(report, result)

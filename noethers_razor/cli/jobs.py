@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,19 +80,51 @@ def _card(result: FitResult, report: SymmetryReport) -> str:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class RunTarget:
+    """A run folder to write, and how.
+
+    Args:
+        folder: run folder.
+        overwrite: whether to replace an existing run or its checkpoints.
+        resume: whether to continue from existing checkpoints. A finished run is only reported.
+        checkpoint_seconds: seconds between checkpoints of a training.
+        command: words of the command line, saved with the run.
+        settings: settings to save with the checkpoints, see `options.settings_of_checkpoint`.
+    """
+
+    folder: Path
+    overwrite: bool = False
+    resume: bool = False
+    checkpoint_seconds: float = SECONDS
+    command: Sequence[str] = ()
+    settings: Mapping[str, Any] | None = None
+
+    def documents(self) -> dict[str, Any]:
+        """Return the JSON files of the run that say how it was asked for."""
+        return {f"{NOTES}.json": dict(self.settings or {}), "command.json": list(self.command)}
+
+    def finished(self, data: Trajectories) -> FitResult | None:
+        """Return the result of a run that is to be resumed and is finished; None if there is none.
+
+        Raises:
+            UsageError: if the run is a fit of other data.
+        """
+        if not (self.resume and is_done(self.folder)):
+            return None
+        result = load_result(self.folder)
+        if result.metadata.get("sha256") != data.digest:
+            raise UsageError(f"{self.folder} holds a finished fit of other data; choose another folder")
+        return result
+
+
 def train(
     data: Trajectories,
-    folder: Path,
+    target: RunTarget,
     family: Family,
     seeds: Sequence[int],
     config: FitConfig,
-    *,
-    overwrite: bool,
-    command: list[str],
     watch: Watcher | None = None,
-    resume: bool = False,
-    checkpoint_seconds: float = SECONDS,
-    settings: Mapping[str, Any] | None = None,
 ) -> tuple[FitResult, SymmetryReport]:
     """Fit with each seed, and write one run folder with the result of the best bound and its report.
 
@@ -99,50 +132,41 @@ def train(
 
     Args:
         data: trajectories.
-        folder: run folder to write.
+        target: run folder to write, and how.
         family: family of conserved quantities.
         seeds: one or several seeds.
         config: settings.
-        overwrite: whether to replace an existing run or its checkpoints.
-        command: words of the command line, saved with the run.
         watch: called after each chunk of steps.
-        resume: whether to continue from existing checkpoints. A finished run is only reported.
-        checkpoint_seconds: seconds between checkpoints of a training.
-        settings: settings to save with the checkpoints, see `options.settings_of_checkpoint`.
     Returns:
         Result and report of the best bound.
     Raises:
         UsageError: if the folder is not empty or holds another fit, or if the result cannot be saved.
         Interrupted: if a signal stops the fit.
     """
-    require_target(folder, overwrite=overwrite, resume=resume)
+    folder = target.folder
+    require_target(folder, overwrite=target.overwrite, resume=target.resume)
     # The import of plotting is slow, so do it during training.
     threading.Thread(target=plot.load, daemon=True).start()
-    documents = {f"{NOTES}.json": dict(settings or {}), "command.json": command}
-    journal = Journal(folder / CHECKPOINTS, checkpoint_seconds, notes=settings, claimed=folder)
-    result: FitResult | None = None
+    journal = Journal(folder / CHECKPOINTS, target.checkpoint_seconds, notes=target.settings, claimed=folder)
     try:
-        if resume and is_done(folder):
-            result = load_result(folder)
-            if result.metadata.get("sha256") != data.digest:
-                raise UsageError(f"{folder} holds a finished fit of other data; choose another folder")
-            if (folder / _REPORT).is_file():
-                return result, find_symmetries(result)
+        result = target.finished(data)
+        if result is not None and (folder / _REPORT).is_file():
+            return result, find_symmetries(result)
         with journal:
             if result is None:
-                if overwrite:
+                if target.overwrite:
                     journal.clear()
                 if is_finished(folder):
                     # If this fit stops before its first record, --resume must not report the old run.
                     journal.make()
                 result = fit(data, seed=seeds, conserved=family, config=config, watch=watch, journal=journal)
                 # The fit is saved before its report is made, so that no error in the report can lose it.
-                _save(result, folder, documents)
+                _save(result, folder, target.documents())
             report = find_symmetries(result)
             result.save(
                 folder,
                 overwrite=True,
-                documents={_REPORT: report.as_json(), **documents},
+                documents={_REPORT: report.as_json(), **target.documents()},
                 texts={"README.md": _card(result, report)},
             )
             write_figures(folder, figures_of(report, result))

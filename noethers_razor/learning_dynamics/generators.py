@@ -25,7 +25,7 @@ from noethers_razor.errors import UsageError
 Leaves = dict[str, Array]
 """Parameters of a generator, by path."""
 Per = int | Sequence[int] | None
-"""Axes with one charge for each index. The charge is a sum over the other axes. None gives a single charge."""
+"""Axes with one charge for each index. The charge is a sum over the other axes. None gives one charge."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Generator:
 
     @property
     def is_scale(self) -> bool:
-        """Whether xi = q. The charge is then half the rate of a squared norm."""
+        """Whether xi = q. In continuous time (v = dq/dt) the charge is then half the rate of |q|^2."""
         return bool(self.factors) and set(self.factors.values()) == {1.0}
 
     def leaves(self, tree: Any) -> Leaves:
@@ -182,8 +182,11 @@ def _resolved(path: str, known: Sequence[str], name: str) -> str:
             f"generator {name}: the parameters are one array without a name; use a dictionary, such as "
             "{'w': array}"
         )
-    several = f"several parameters have this end: {', '.join(found)}"
-    why = several if found else f"the parameters are {', '.join(known) or 'none'}"
+    why = (
+        f"it is the end of several paths: {', '.join(found)}; give a longer one"
+        if found
+        else f"the parameters are {', '.join(known) or 'none'}"
+    )
     raise UsageError(f"generator {name}: no parameter has the path {path}; {why}")
 
 
@@ -278,8 +281,8 @@ def rescale(
 ) -> Generator:
     """Return the generator xi = -q for incoming and xi = +q for outgoing weights (paper, section 3).
 
-    It is a symmetry for neurons with a function f(a x) = a f(x), a > 0, such as relu. The charge is half the
-    rate of |W_out|^2 - |W_in|^2.
+    It is a symmetry for neurons with a function f(a x) = a f(x), a > 0, such as relu. In continuous time the
+    charge is half the rate of |W_out|^2 - |W_in|^2.
 
     Args:
         into: path of the kernel before the function, or paths of kernel and bias.
@@ -342,7 +345,7 @@ def rotation(path: str, matrix: ArrayLike, axis: int = -1, per: Per = None) -> G
     found = linear(path, array, axis, per)
     if per is not None and axis in (_axes(per) or ()):
         raise UsageError(
-            f"rotation of {path}: axis {axis} is rotated and cannot be in per = {per}; give other axes or None"
+            f"rotation of {path}: axis {axis} is rotated and cannot be in per = {per}; give other axes"
         )
     if not np.allclose(array, -array.T, atol=1e-12 * max(1.0, float(np.abs(array).max()))):
         raise UsageError(

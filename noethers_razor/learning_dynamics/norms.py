@@ -113,7 +113,7 @@ def predict_norm(
     squares, gradients, steps = (np.asarray(one, np.float64) for one in (square, gradient, step))
     if not squares.shape == gradients.shape == steps.shape or not squares.ndim or not len(squares):
         raise UsageError(
-            f"shapes {squares.shape}, {gradients.shape}, {steps.shape}; expected the same shape (T, ...) for all"
+            f"shapes {squares.shape}, {gradients.shape}, {steps.shape}; expected one shape (T, ...) for all"
         )
     if kind == "exact":
         return _recursion(squares[0], steps, eta, beta, decay)

@@ -1,4 +1,4 @@
-"""What the charges of a training say: which symmetry is broken, by what, and where norms go."""
+"""Reports on the charges of a training: broken symmetries, their causes, and norms."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from noethers_razor.plot import markup
 
 @dataclasses.dataclass(frozen=True)
 class SymmetryCheck:
-    """Whether a loss has a symmetry, to first order, at some parameters.
+    """Test of a symmetry of a loss f, to first order, at some parameters.
 
     Args:
-        name: of the generator.
-        share: (neurons,) |<grad f, xi>| / (|grad f| |xi|): 0 with the symmetry, 1 along the gradient; not a
-            number where the gradient is too small to tell.
-        limit: share from which on it counts as broken.
+        name: name of the generator.
+        share: |<grad f, xi>| / (|grad f| |xi|) (neurons): 0 if the loss has the symmetry, 1 if xi is
+            parallel to the gradient, NaN where the gradient is only rounding.
+        limit: share above which the symmetry counts as broken.
     """
 
     name: str
@@ -41,8 +41,10 @@ class SymmetryCheck:
     def __str__(self) -> str:
         known = self.share[np.isfinite(self.share)]
         if not known.size:
-            return f"{self.name} holds: there is no gradient but the rounding of others'"
-        few = "" if known.size == self.share.size else f", {self.share.size - known.size} too small to tell"
+            return f"{self.name} holds: the gradient is smaller than rounding of the whole gradient"
+        few = (
+            "" if known.size == self.share.size else f", {self.share.size - known.size} too small to measure"
+        )
         word = "holds" if self.holds else "is broken"
         return f"{self.name} {word}: |<g, xi>| is up to {known.max():.2g} of |g| |xi|{few}"
 
@@ -50,16 +52,21 @@ class SymmetryCheck:
 def check_symmetry(
     loss: Callable[[Any, Any], Any], params: Any, batch: Any, generators: Sequence[Generator] | Generator
 ) -> dict[str, SymmetryCheck]:
-    """Whether a loss has symmetries, before any training.
+    """Test whether a loss has symmetries, before any training.
 
     Args:
-        loss: (params, batch) -> scalar.
+        loss: function (params, batch) -> scalar.
+        params: parameters of the network, a pytree.
+        batch: argument of the loss.
+        generators: generators of the symmetries.
+    Returns:
+        Name of a generator -> test of its symmetry.
     Raises:
-        UsageError: for a generator that does not fit the parameters, or a loss that is no scalar.
+        UsageError: if a generator does not fit the parameters, or if the loss is not a scalar.
     """
     shape = jax.eval_shape(loss, params, batch)
     if getattr(shape, "shape", None) != ():
-        raise UsageError(f"the loss gives {shape}; expected one number, loss(params, batch)")
+        raise UsageError(f"the loss returns {shape}; expected one number from loss(params, batch)")
     gradient = jax.grad(loss)(params, batch)
     total = optax.tree.norm(gradient, squared=True)
     precision = max(float(jnp.finfo(jnp.result_type(leaf)).eps) for leaf in jax.tree.leaves(gradient))
@@ -75,12 +82,12 @@ def check_symmetry(
 
 @dataclasses.dataclass(frozen=True)
 class NoetherReport:
-    """What was measured in a training, by generator, and what is not as theory has it.
+    """Results of a training for each generator, and deviations from the theory.
 
     Args:
-        readings: name of a generator -> its reading.
-        findings: one line each; none where all is as it should be.
-        why: an optimiser is no heavy ball, where it is none.
+        readings: name of a generator -> results for it.
+        findings: deviations from symmetry and theory, one line each.
+        why: reason why the optimiser is not heavy-ball momentum, for generators where it is not.
     """
 
     readings: dict[str, Reading]
@@ -93,33 +100,33 @@ class NoetherReport:
 
     def _repr_html_(self) -> str:
         head = f"{len(self.readings)} generators, {len(self.findings)} findings"
-        return markup.block(head, [markup.folded("what was measured", str(self))], self.findings)
+        return markup.block(head, [markup.folded("all numbers", str(self))], self.findings)
 
 
 def noether_report(tracked: Tracked, records: Record | Sequence[Record], params: Any) -> NoetherReport:
-    """What the records of a training say.
+    """Return the report of a training.
 
     Args:
-        tracked: the optimiser, from `track_noether`.
-        records: ``state.record`` after each step, stacked as `jax.lax.scan` does, or a list of such, one by
-            one or stacked, in the order of the steps.
-        params: parameters of the network, of any step.
+        tracked: optimiser from `track_noether`.
+        records: ``state.record`` after each step. Give one record, records stacked by `jax.lax.scan`, or a
+            list of both, in the order of the steps.
+        params: parameters of the network at any step, a pytree.
     Raises:
-        UsageError: for records of other generators, or none.
+        UsageError: if the optimiser is not tracked, or if there are no records of its generators.
     """
     if not isinstance(tracked, Tracked):
-        raise UsageError(f"a report needs the optimiser of track_noether, not {type(tracked).__name__}")
+        raise UsageError(f"a report needs the optimiser from track_noether, not {type(tracked).__name__}")
     given = [records] if isinstance(records, Record) else list(records)
     fits = all(isinstance(one, Record) and set(one.charges) == set(tracked.generators) for one in given)
     if not given or not fits:
-        raise UsageError("no records of these generators; keep state.record after each tracked update")
+        raise UsageError("no records of these generators; store state.record after each update")
     given = [jax.tree.map(np.asarray, one) for one in given]
     stacked = [jax.tree.map(lambda leaf: leaf[None], one) if one.steps.ndim == 0 else one for one in given]
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *stacked)
     steps, first = np.unique(whole.steps, return_index=True)
     first = first[steps >= 0]
     if not len(first):
-        raise UsageError("no step was measured; keep state.record after each update")
+        raise UsageError("no step was measured; store state.record after each update")
     kept, known = jax.tree.map(lambda leaf: leaf[first], whole), tracked.known(params)
     readings = {
         name: Reading(

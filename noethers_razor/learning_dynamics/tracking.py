@@ -1,4 +1,4 @@
-"""Optimisers that tell what happens to the charges of a network, or hold its norms."""
+"""Optimisers that measure the charges of a network, or keep its norms constant."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from noethers_razor.learning_dynamics.heavy_ball import identify, momenta
 
 
 class Record(NamedTuple):
-    """What was last measured; stacked along time it is what `noether_report` reads.
+    """The last measurement. `noether_report` needs the records of all steps.
 
     Args:
-        steps: that had been taken before the one that was measured; -1 before any.
-        total: |g|^2 of all parameters in that step.
-        charges: name of a generator -> its charges in that step.
+        steps: number of steps before the measured one; -1 if there is no measurement yet.
+        total: |g|^2 of all parameters in the measured step.
+        charges: name of a generator -> its charges in the measured step.
     """
 
     steps: Array
@@ -32,13 +32,13 @@ class Record(NamedTuple):
 
 
 class TrackedState(NamedTuple):
-    """State of an optimiser that tells charges.
+    """State of an optimiser that measures charges.
 
     Args:
-        inner: that of the optimiser itself.
-        record: what was last measured.
-        pending: name of a generator -> charge after the last step, where the next one is measured.
-        steps: so far.
+        inner: state of the wrapped optimiser.
+        record: last measurement.
+        pending: name of a generator -> charge (neurons) after the last step, if the next step is measured.
+        steps: number of steps so far.
     """
 
     inner: Any
@@ -48,28 +48,31 @@ class TrackedState(NamedTuple):
 
 
 def named_generators(generators: Sequence[Generator] | Generator) -> dict[str, Generator]:
-    """By their names.
+    """Return generators by name.
 
     Raises:
-        UsageError: for none, and for two of one name.
+        UsageError: if there is no generator, or if two have the same name.
     """
     given = [generators] if isinstance(generators, Generator) else list(generators)
     if not given or not all(isinstance(one, Generator) for one in given):
-        raise UsageError("no generators; expected some, such as learning_dynamics.scale('Dense_0/kernel')")
+        raise UsageError("no generators; give one or more, such as learning_dynamics.scale('Dense_0/kernel')")
     names = [one.name for one in given]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"generators of one name: {', '.join(sorted(twice))}")
+        raise UsageError(
+            f"several generators have the name {', '.join(sorted(twice))}; give each its own name, with "
+            "dataclasses.replace(generator, name=...)"
+        )
     return dict(zip(names, given, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What an optimiser was found to be.
+    """Properties of an optimiser, from trial steps.
 
     Args:
-        motions: name of a generator -> heavy-ball momentum, or None.
-        decays: whether any parameter is decayed.
-        why: of what is None.
+        motions: name of a generator -> heavy-ball momentum, or None for another optimiser.
+        decays: whether the optimiser decays any parameter.
+        why: reason for None.
         precision: name of a generator -> unit of the last place of its parameters.
     """
 
@@ -80,11 +83,12 @@ class Known:
 
 
 class Tracked(optax.GradientTransformationExtraArgs):
-    """An optimiser that tells charges.
+    """An optimiser that measures charges.
 
     Attributes:
-        generators: by name.
-        known: params -> what the optimiser is for them, found once for each structure of parameters.
+        generators: generators by name.
+        known: function from parameters to properties of the optimiser. Trial steps run once for each
+            structure of parameters.
     """
 
     generators: dict[str, Generator]
@@ -94,7 +98,7 @@ class Tracked(optax.GradientTransformationExtraArgs):
 def _asking(
     optimizer: optax.GradientTransformation, generators: dict[str, Generator]
 ) -> Callable[[Any], Known]:
-    """What an optimiser is for parameters, asked while a program is traced: it costs no step anything."""
+    """Return the function that finds the properties of an optimiser. It runs while a program is traced."""
     answers: dict[Any, Known] = {}
 
     def known(params: Any) -> Known:
@@ -126,25 +130,29 @@ def _asking(
 def track_noether(
     optimizer: optax.GradientTransformation, generators: Sequence[Generator] | Generator, every: int = 1
 ) -> Tracked:
-    """The same optimiser, its updates to the last bit, whose state tells the charges: see `TrackedState`.
+    """Wrap an optimiser so that its state contains the charges, see `TrackedState`.
 
-    Of heavy-ball momentum (`optax.sgd`, with or without momentum, with or without `optax.add_decayed_weights`
-    before it, by `optax.multi_transform` for parts of the parameters) all terms are told; of others charge,
-    norms and anomaly. What stands before it in a chain has changed its gradients already.
+    The updates stay the same, bit for bit. For heavy-ball momentum all terms are measured: `optax.sgd`, with
+    or without momentum, with or without `optax.add_decayed_weights` before it, also in
+    `optax.multi_transform`. For other optimisers only charge, norms and anomaly are measured.
+
+    Wrap the whole chain: transformations before the tracker change the gradients that it measures.
 
     Args:
-        every: measure each so many steps.
+        optimizer: optimiser of optax.
+        generators: generators of the charges.
+        every: number of steps from one measurement to the next.
     Raises:
-        UsageError: for what is no optimiser; from ``init``, for a generator that does not fit the parameters;
-            from ``update``, without parameters.
+        UsageError: if an argument is wrong. ``init`` raises it if a generator does not fit the parameters,
+            and ``update`` raises it without parameters.
     """
     named = named_generators(generators)
     if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
         raise UsageError(
-            f"optimizer of type {type(optimizer).__name__}; expected one of optax, such as sgd(0.1)"
+            f"optimizer of type {type(optimizer).__name__}; expected an optax optimiser: optax.sgd(0.1)"
         )
     if not isinstance(every, int) or every < 1:
-        raise UsageError(f"every = {every}; expected 1 or more steps")
+        raise UsageError(f"every = {every}; expected a whole number of steps, 1 or more")
     inner, known = optax.with_extra_args_support(optimizer), _asking(optimizer, named)
 
     def init(params: Any) -> TrackedState:
@@ -158,10 +166,10 @@ def track_noether(
         gradient: Any, state: TrackedState, params: Any | None = None, **extra: Any
     ) -> tuple[Any, TrackedState]:
         if params is None:
-            raise UsageError("charges need the parameters: update(gradient, state, params)")
+            raise UsageError("charges need the parameters; call update(gradient, state, params)")
         step, after = inner.update(gradient, state.inner, params, **extra)
         moved = known(params).motions
-        # What looks on is not compiled into what it looks at: updates keep their last bit.
+        # The barrier separates measurement and update in compilation, so that updates stay the same.
         seen = jax.lax.optimization_barrier(Seen(gradient, state.inner, params, step, after))
         paths = Seen(
             paths_of(seen.gradient),
@@ -198,15 +206,15 @@ def track_noether(
 
 
 def _total(tree: Any) -> Array:
-    """Sum of squares of all leaves."""
+    """Return the sum of squares of all leaves."""
     leaves = [jnp.asarray(leaf, working_dtype(leaf)) for leaf in jax.tree.leaves(tree)]
     return sum((jnp.vdot(leaf, leaf) for leaf in leaves), jnp.zeros((), leaves[0].dtype))
 
 
 class Seen(NamedTuple):
-    """A step: gradient, the optimiser's state before, parameters before, the step, the state after.
+    """One step: gradient, state and parameters before, the step, and the state after.
 
-    As trees, and then by path, of states the momenta.
+    The fields are first pytrees, and then dictionaries by path. For states these contain the momenta.
     """
 
     gradient: Any
@@ -217,20 +225,21 @@ class Seen(NamedTuple):
 
 
 def _momentum(generator: Generator, motion: Motion, seen: Seen, traces: dict[str, Array]) -> Leaves:
-    """v of its parameters; of an optimiser without momentum what its step was made of."""
+    """Return v for the parameters of a generator; without a trace the step over the learning rate."""
     if motion.traced:
         return jax.tree.map(jnp.negative, generator.chosen(traces))
     return {path: leaf / motion.eta[path] for path, leaf in generator.chosen(seen.step).items()}
 
 
 def _pending(generator: Generator, motion: Motion | None, seen: Seen) -> Array:
-    """The charge after a step, alone."""
+    """Return only the charge after a step."""
     moved = generator.chosen(seen.step) if motion is None else _momentum(generator, motion, seen, seen.after)
     q = generator.chosen(seen.params)
     return generator.along(moved, q, generator.field(q)).astype(_precision(q))
 
 
 def _charge(generator: Generator, motion: Motion | None, before: Array, seen: Seen) -> Charge:
+    """Return the charge after a step and its terms."""
     q, g, d = (generator.chosen(leaves) for leaves in (seen.params, seen.gradient, seen.step))
     v = None
     if motion is not None:
@@ -241,23 +250,28 @@ def _charge(generator: Generator, motion: Motion | None, before: Array, seen: Se
 
 
 def _precision(q: Leaves) -> Any:
-    """That of the parameters, whatever gradients and momenta have: states keep their types."""
+    """Return the dtype of the parameters. States keep it, whatever gradients and momenta have."""
     return jnp.result_type(*q.values())
 
 
 def freeze_norm(
     optimizer: optax.GradientTransformation, generators: Sequence[Generator] | Generator
 ) -> optax.GradientTransformationExtraArgs:
-    """The same optimiser with the norms of scale generators held where they are at first (paper, figure 3).
+    """Wrap an optimiser so that the norms of scale generators stay constant (paper, figure 3).
 
-    After each step what the generator scales is brought back to its norm; momentum is left as it is.
+    After each step the parameters of a generator are scaled back to their initial norm. The momentum is not
+    changed.
 
+    Args:
+        optimizer: optimiser of optax.
+        generators: `scale` generators.
     Raises:
-        UsageError: for another generator than `scale`, or one that does not fit the parameters.
+        UsageError: if a generator is not from `scale`. ``init`` raises it if a generator does not fit the
+            parameters, and ``update`` raises it without parameters.
     """
     inner, named = optax.with_extra_args_support(optimizer), named_generators(generators)
     if other := [name for name, one in named.items() if not one.is_scale]:
-        raise UsageError(f"{other[0]}: only norms can be held; give scale generators")
+        raise UsageError(f"{other[0]}: only norms can be kept constant; use scale generators")
 
     def init(params: Any) -> tuple[Any, dict[str, Array]]:
         own = {name: one.require(params) for name, one in named.items()}
@@ -267,7 +281,7 @@ def freeze_norm(
         gradient: Any, state: tuple[Any, dict[str, Array]], params: Any | None = None, **extra: Any
     ) -> tuple[Any, tuple[Any, dict[str, Array]]]:
         if params is None:
-            raise UsageError("norms need the parameters: update(gradient, state, params)")
+            raise UsageError("norms need the parameters; call update(gradient, state, params)")
         step, after = inner.update(gradient, state[0], params, **extra)
         for name, one in named.items():
             step = _held(one, params, step, state[1][name])
@@ -277,7 +291,7 @@ def freeze_norm(
 
 
 def _held(generator: Generator, params: Any, step: Any, square: Array) -> Any:
-    """The step, and back to a squared norm (neurons,)."""
+    """Return the step that ends at a squared norm (neurons)."""
     whole, leaves, steps = generator.whole_paths(paths_of(params)), paths_of(params), paths_of(step)
     q, d = ({path: tree[known] for path, known in whole.items()} for tree in (leaves, steps))
     moved: Leaves = {path: q[path] + d[path] for path in q}
@@ -293,7 +307,7 @@ def _held(generator: Generator, params: Any, step: Any, square: Array) -> Any:
 
 
 def _spread(values: Array, leaf: Array, per: tuple[int, ...] | None) -> Array:
-    """Values of neurons along the axes of a leaf that tell them apart."""
+    """Reshape values (neurons) so that they broadcast along the axes `per` of a leaf."""
     kept = [axis % leaf.ndim for axis in per or ()]
     ordered = jnp.transpose(values, sorted(range(len(kept)), key=kept.__getitem__)) if kept else values
     return ordered.reshape([n if axis in kept else 1 for axis, n in enumerate(leaf.shape)])

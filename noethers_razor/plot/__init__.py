@@ -1,4 +1,4 @@
-"""Figures from arrays: every function takes plain arrays and returns an object of matplotlib."""
+"""Figures from arrays. Every function takes plain arrays and returns an object of matplotlib."""
 
 from noethers_razor.plot.charges import charges, norms
 from noethers_razor.plot.fields import Arrows, arrows, bodies, body_arrows, flow, phase_planes, plane_arrows

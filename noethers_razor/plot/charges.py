@@ -1,4 +1,4 @@
-"""Charges of a network in training: what drives them, and what becomes of norms."""
+"""Charges and norms of a network in training."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LINEAR = 1e-2
-"""Share of the largest value below which an axis that is logarithmic on both sides of zero is linear."""
+"""Share of the largest value below which a symmetric logarithmic axis is linear."""
 _WINDOWS = 150
-"""Means over so many stretches of a training are drawn: single mini-batches are noise."""
+"""Largest number of groups of steps. Figures show means over groups, since single mini-batches are noisy."""
 
 
 def _coarse(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over stretches of steps (T,), of values (T,)."""
+    """Return means of steps (T) and values (T) over groups of consecutive steps."""
     parts = np.array_split(np.arange(len(steps)), min(_WINDOWS, len(steps)))
     return np.array([steps[p].mean() for p in parts]), np.array([values[p].mean() for p in parts])
 
 
 def charges(steps: np.ndarray, terms: Mapping[str, Mapping[str, np.ndarray]], columns: int = 2) -> Figure:
-    """Terms of the account of charges over training, a panel for each generator.
+    """Draw terms of charges over training, one panel for each generator.
 
     Args:
-        steps: (T,).
-        terms: title -> name of a term -> (T,), drawn as means over stretches of steps.
+        steps: numbers (T) of the measured steps.
+        terms: title of a panel -> name of a term -> values (T). The curves are means over groups of steps.
+        columns: largest number of panels in a row.
     """
     figure, axes = panels(len(terms), columns, 4.0, 2.9, (0.4, 0.6), sharex=True)
     for ax, (title, own) in zip(axes.flat, terms.items(), strict=False):
@@ -53,12 +54,13 @@ def norms(
     predicted: Mapping[str, Mapping[str, np.ndarray]],
     columns: int = 2,
 ) -> Figure:
-    """Squared norms over training, measured (dots) and predicted, a panel each.
+    """Draw squared norms over training: measured values as dots, predictions as lines.
 
     Args:
-        steps: (T,).
-        squares: title -> measured (T,).
-        predicted: title -> name of a theory -> (T,).
+        steps: numbers (T) of the steps.
+        squares: title of a panel -> measured squared norms (T).
+        predicted: title of a panel -> name of a theory -> predicted squared norms (T).
+        columns: largest number of panels in a row.
     """
     figure, axes = panels(len(squares), columns, 4.0, 2.9, (0.4, 0.6), sharex=True)
     for ax, (title, square) in zip(axes.flat, squares.items(), strict=False):
@@ -74,7 +76,7 @@ def norms(
 
 
 def _with_steps(figure: Figure, axes: Any, count: int) -> Figure:
-    """With the name of the common axis, and one legend."""
+    """Label the common axis and add one legend."""
     for ax in lowest(axes, count):
         ax.set_xlabel("optimiser step")
     handles, labels = axes.flat[0].get_legend_handles_labels()

@@ -1,4 +1,4 @@
-"""What generators do: arrows on points of phase space or on bodies, and animations of their flows."""
+"""Generators as arrows in phase space or on bodies, and animations of their flows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 _LONGEST = 0.22
 """Length of the longest arrow, as a share of the panel."""
 _NOTHING = 1e-6
-"""Share of the largest rate below which motion is rounding."""
+"""Share of the largest rate below which motion is only rounding."""
 MOMENTUM = "momentum"
-"""Label of arrows that are drawn as they are."""
+"""Label of arrows that are drawn with their own lengths."""
 _SCREEN = 72
-"""Dots per inch of animations: every frame is a picture."""
+"""Dots per inch of animations. It is low, because every frame is a picture."""
 
 
 class Arrows(NamedTuple):
-    """Vectors (P, 2) at points (P, 2) of a plane, and what they are, for the legend."""
+    """Arrows in a plane.
+
+    Args:
+        points: points (P, 2) at which the arrows start.
+        vectors: vectors (P, 2).
+        label: text for the legend.
+    """
 
     points: np.ndarray
     vectors: np.ndarray
@@ -33,16 +39,16 @@ class Arrows(NamedTuple):
 
 
 def phase_planes(states: np.ndarray) -> np.ndarray:
-    """The points (q_i, p_i), (..., n, 2), of states (..., M)."""
+    """Return the points (q_i, p_i) (..., n, 2) of states (..., M = 2 n)."""
     return np.stack(np.split(np.asarray(states), 2, axis=-1), axis=-1)
 
 
 def bodies(states: np.ndarray, dim: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and momenta (..., bodies, 2) of states (..., M), of more dimensions the first two.
+    """Return the positions and momenta (..., bodies, 2) of states, in the first two dimensions of space.
 
     Args:
-        states: coordinates of one body after the other, positions first.
-        dim: dimensions of space, 2 or more.
+        states: states (..., M): positions of one body after the other, then momenta.
+        dim: number of dimensions of space, 2 or more.
     """
     array = np.asarray(states)
     halves = array.reshape(*array.shape[:-1], 2, -1, dim)[..., :2]
@@ -50,13 +56,25 @@ def bodies(states: np.ndarray, dim: int = 2) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _seen(vectors: np.ndarray, size: float, largest: float) -> np.ndarray:
-    """Vectors, or zeros where their largest, in units of a size, is nothing beside the largest rate."""
+    """Return vectors, or zeros if they are only rounding compared with the largest rate.
+
+    Args:
+        vectors: rates of one kind of coordinate.
+        size: unit of these coordinates.
+        largest: largest rate of all coordinates in their units.
+    """
     own = float(np.max(np.abs(vectors), initial=0.0)) / size
     return vectors if own > _NOTHING * largest else np.zeros_like(vectors)
 
 
 def plane_arrows(states: np.ndarray, field: np.ndarray, i: int) -> list[Arrows]:
-    """How a generator moves states (N, M) in the plane of q_i and p_i, by its field (N, M) there."""
+    """Return the arrows of a generator in the plane of q_i and p_i.
+
+    Args:
+        states: states (N, M).
+        field: vector field (N, M) of the generator at the states.
+        i: index of the degree of freedom, from 0.
+    """
     size = np.maximum(np.std(states, axis=0), 1e-300)
     largest = float(np.max(np.abs(field) / size, initial=0.0))
     plane, own = phase_planes(field)[:, i], phase_planes(size)[i]
@@ -65,10 +83,15 @@ def plane_arrows(states: np.ndarray, field: np.ndarray, i: int) -> list[Arrows]:
 
 
 def body_arrows(state: np.ndarray, velocity: np.ndarray, dim: int = 2) -> list[Arrows]:
-    """How a generator moves bodies at a state (M,): its field (M,) as arrows on positions and on momenta.
+    """Return the arrows of a generator on positions and momenta of bodies.
 
-    Momenta are drawn as thin arrows from their bodies; what changes them starts at their tips. The two have
-    different units, and lengths in proportion to the longest of their own kind.
+    Momenta are thin arrows that start at their bodies. The arrows of their rates start at the tips. Positions
+    and momenta have different units, so lengths are relative to the longest arrow of the same kind.
+
+    Args:
+        state: state (M).
+        velocity: vector field (M) of the generator at the state.
+        dim: number of dimensions of space, 2 or more.
     """
     (position, momentum), (dq, dp) = bodies(state, dim), bodies(velocity, dim)
     extent = float(np.ptp(position, axis=0).max()) or 1.0
@@ -85,7 +108,7 @@ def body_arrows(state: np.ndarray, velocity: np.ndarray, dim: int = 2) -> list[A
 def _framed(
     ax: Any, title: str, points: np.ndarray, labels: tuple[str, str], spare: float, equal: bool
 ) -> np.ndarray:
-    """A panel of the plane, around points (N, 2), whose extent (2,) it returns."""
+    """Set up a panel of a plane with limits around points (N, 2), and return their extent (2)."""
     headed(ax, title)
     ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.tick_params(labelsize=7)
@@ -94,7 +117,7 @@ def _framed(
 
 
 def _draw(ax: Any, kind: Arrows, colour: str, extent: np.ndarray) -> None:
-    """Arrows of one kind, the longest a set share of the panel; momenta as they are."""
+    """Draw arrows of one kind. The longest has a fixed share of the panel; momenta keep their lengths."""
     still = kind.label == MOMENTUM
     lengths = np.linalg.norm(kind.vectors / extent, axis=1)
     known = np.isfinite(lengths) & np.isfinite(kind.points).all(axis=1)
@@ -121,12 +144,15 @@ def arrows(
     columns: int = 4,
     equal: bool = False,
 ) -> Figure:
-    """Generators as vector fields, a panel each: title -> arrows, see `plane_arrows` and `body_arrows`.
+    """Draw generators as vector fields, one panel each.
 
-    The longest arrow of each kind has the same length in all panels: generators have no common unit.
+    The longest arrow of each kind has the same length in all panels, because generators have no common unit.
 
     Args:
-        equal: whether both axes have the same unit, as those of space.
+        fields: title of a panel -> arrows from `plane_arrows` or `body_arrows`.
+        labels: names of the two axes.
+        columns: largest number of panels in a row.
+        equal: whether both axes have the same unit, for example two axes of space.
     """
     figure, axes = panels(len(fields), columns, 2.4, 2.5)
     for ax, (title, kinds) in zip(axes.flat, fields.items(), strict=False):
@@ -155,9 +181,18 @@ def flow(
     equal: bool = False,
     milliseconds: int = 60,
 ) -> FuncAnimation:
-    """An animation of flows, a panel each: title -> points (T, P, 2) along flow times (T,).
+    """Animate flows, one panel each.
 
-    ``save("flow.gif", writer="pillow")`` writes a GIF, ``to_jshtml()`` gives HTML that needs nothing else.
+    On the result, ``save("flow.gif", writer="pillow")`` writes a GIF, and ``to_jshtml()`` returns HTML that
+    needs no other files.
+
+    Args:
+        points: title of a panel -> P moving points (T, P, 2) at the flow times.
+        tau: flow times (T).
+        labels: names of the two axes.
+        columns: largest number of panels in a row.
+        equal: whether both axes have the same unit, for example two axes of space.
+        milliseconds: time between frames, milliseconds.
     """
     from matplotlib.animation import FuncAnimation
 
@@ -171,7 +206,7 @@ def flow(
             (dot,) = ax.plot([], [], "o", color=colour, ms=5)
             moving.append((line, dot, path[:, i]))
     caption = figure.suptitle("flow time")
-    # The layout is settled once: for every frame anew it takes most of the time.
+    # Compute the layout only once. A new layout for every frame takes most of the time.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     figure.set_dpi(_SCREEN)

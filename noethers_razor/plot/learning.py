@@ -1,4 +1,4 @@
-"""The bound along training, errors over what is varied."""
+"""The bound during training, and errors over a varied quantity."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUNDS = ("selection", "judgement")
 
 
 def _phase(stage: str) -> int:
-    """Place of a stage in time; the stages of one round, such as ``selection 2 ...``, have the same place."""
+    """Return the place of a stage in time. The stages of a round, such as ``selection 2 ...``, share it."""
     word, _, rest = stage.partition(" ")
     return 1 + int(rest.split()[0]) if word in ROUNDS else int(stage != "without symmetry")
 
@@ -40,7 +40,7 @@ def _lines(rows: Sequence[Any]) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def _of_the_bound(figure: Figure, ax: Any, columns: int) -> Figure:
-    """With the axes of a bound along training, and a legend of so many columns."""
+    """Label the axes of a bound over training, and add a legend with a number of columns."""
     ax.set(xlabel="optimiser step", ylabel="-ELBO per transition (nats)")
     figure.legend(loc="outside upper center", ncols=columns, fontsize=8, frameon=False)
     open_frame(ax)
@@ -48,11 +48,15 @@ def _of_the_bound(figure: Figure, ax: Any, columns: int) -> Figure:
 
 
 def training(rows: Sequence[Any]) -> Figure:
-    """-ELBO per transition over the optimiser steps of each stage."""
+    """Draw -ELBO per transition over the optimiser steps of each stage.
+
+    Args:
+        rows: rows of the history of a fit.
+    """
     figure = blank(7.0, 3.2)
     ax: Any = figure.subplots()
     stages = _lines(rows)
-    # All that trains without symmetry is one curve with gaps to the eye: one colour, one name.
+    # All stages without symmetry share one colour and one entry of the legend.
     bare = [s for s in stages if s in ("without symmetry", "control") or s.endswith(" none")]
     palette = itertools.cycle(CYCLE)
     for stage, (steps, values) in stages.items():
@@ -63,9 +67,12 @@ def training(rows: Sequence[Any]) -> Figure:
 
 
 def convergence(histories: Mapping[str, Sequence[Any]]) -> Figure:
-    """-ELBO per transition of several fits along their training: name -> rows of history.
+    """Draw -ELBO per transition of several fits over their training.
 
-    Controls of a fit with symmetry, and sets of quantities that were only asked about, are left out.
+    The figure omits the control of a fit with symmetry, and the sets of model selection.
+
+    Args:
+        histories: name of a fit -> rows of its history.
     """
     figure = blank(6.0, 3.4)
     ax: Any = figure.subplots()
@@ -81,14 +88,19 @@ def convergence(histories: Mapping[str, Sequence[Any]]) -> Figure:
         ax.plot(steps, values, "o-", ms=3, color=colour, label=name)
         late += values[len(values) // 5 :]
     if late and max(late) > min(late):
-        # The first steps fall by far more than the fits differ.
+        # In the first steps the bound changes far more than it differs between fits.
         spare = 0.05 * (max(late) - min(late))
         ax.set_ylim(min(late) - spare, max(late) + spare)
     return _of_the_bound(figure, ax, 4)
 
 
 def curves(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], ylabel: str) -> Figure:
-    """Medians with ranges on log axes: x label -> x values (P,) and, by name, values (P, runs)."""
+    """Draw medians and ranges over runs on logarithmic axes, one panel for each varied quantity.
+
+    Args:
+        panels: label of the x axis -> x values (P), and values (P, runs) by name of a curve.
+        ylabel: label of the common y axis.
+    """
     figure = blank(3.6 * len(panels), 3.0)
     axes: Any = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (label, (x, lines)) in zip(axes, panels.items(), strict=True):

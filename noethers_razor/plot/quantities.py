@@ -1,4 +1,4 @@
-"""Conserved quantities: how many, which forms, their level sets."""
+"""Conserved quantities: their number, their coefficients and their level sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def spectrum(singular_values: np.ndarray, rank: int, parallelness: np.ndarray | None = None) -> Figure:
-    """Singular values (K,) on a log axis and, if given, parallelness (K,) below (paper, figure 3)."""
+    """Draw singular values on a logarithmic axis and, if given, parallelness below (paper, figure 3).
+
+    Args:
+        singular_values: singular values (K).
+        rank: number of conserved quantities; the first ones are blue.
+        parallelness: parallelness (K) to the true span, from 0 to 1.
+    """
     count = len(singular_values)
     figure = blank(6.0, 3.0 if parallelness is None else 4.6)
     axes: Any = figure.subplots(1 if parallelness is None else 2, 1, sharex=True, squeeze=False)[:, 0]
@@ -41,12 +47,17 @@ def generators(
     names: Sequence[str],
     columns: int = 5,
 ) -> Figure:
-    """Heat maps of A (M, M) of quantities (A, b) and, where any is not zero, of b (M,) beside them.
+    """Draw heat maps of quadratic quantities C = x^T A x / 2 + b^T x, with one scale (paper, figure 5).
 
-    One scale for all (paper, figure 5).
+    Args:
+        quantities: matrix A (M, M) and vector b (M) of each quantity. If any b is not zero, the vectors are
+            columns to the right of the matrices.
+        titles: title of each panel.
+        names: names of the M coordinates.
+        columns: largest number of panels in a row.
     """
     ticks, forms = list(names), [a for a, _ in quantities]
-    # Formulas are exact: what is no term is zero.
+    # Terms that a formula does not contain are exactly zero, so no tolerance is needed.
     if any(np.any(b) for _, b in quantities):
         gap = np.full((len(names), 1), np.nan)
         forms = [np.hstack([a, gap, b[:, None]]) for a, b in quantities]
@@ -69,7 +80,13 @@ def generators(
 
 
 class Section(NamedTuple):
-    """A plane through phase space: values of two coordinates and the states (U, A, M) on their grid."""
+    """A plane through phase space.
+
+    Args:
+        across: values (A) of the horizontal coordinate.
+        up: values (U) of the vertical coordinate.
+        states: states (U, A, M) on the grid.
+    """
 
     across: np.ndarray
     up: np.ndarray
@@ -77,10 +94,14 @@ class Section(NamedTuple):
 
 
 def section(states: np.ndarray, i: int, j: int, points: int = 81, at: np.ndarray | None = None) -> Section:
-    """The plane of coordinates i (across) and j (up), as far as states (N, M) go and a tenth more.
+    """Return the plane of two coordinates through data, with a margin of a tenth of their range.
 
     Args:
-        at: the other coordinates (M,); their means by default.
+        states: states (N, M).
+        i: index of the horizontal coordinate.
+        j: index of the vertical coordinate.
+        points: number of grid points in each direction.
+        at: state (M) for the other coordinates; the mean of the states by default.
     """
     low, high = states.min(axis=0), states.max(axis=0)
     more = 0.1 * (high - low)
@@ -99,17 +120,18 @@ def level_sets(
     data: np.ndarray | None = None,
     columns: int = 4,
 ) -> Figure:
-    """Level sets of functions on a plane, a panel each (paper, figure 2, for Hamiltonians).
+    """Draw level sets of functions on a plane, one panel each (paper, figure 2, for Hamiltonians).
 
     Args:
-        values: title -> (U, A) at the states of the plane.
-        plane: see `section`.
-        labels: of the two coordinates.
+        values: title of a panel -> values (U, A) at the states of the plane.
+        plane: plane from `section`.
+        labels: names of the two coordinates.
         data: points (N, 2) of the plane, drawn as dots.
+        columns: largest number of panels in a row.
     """
     figure, axes = panels(len(values), columns, 2.7, 2.9, sharex=True, sharey=True)
     for ax, (title, value) in zip(axes.flat, values.items(), strict=False):
-        # Even steps of what lies within: a pole of a potential leaves no level for the rest.
+        # Equal steps between quantiles. With the full range, a pole of a potential would take all levels.
         low, high = np.nanquantile(value, [0.02, 0.95])
         if low < high:
             ax.contour(

@@ -1,4 +1,4 @@
-"""Predictions beside data."""
+"""Predictions compared with data."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ def rollouts(
     names: Sequence[str],
     columns: int = 3,
 ) -> Figure:
-    """One trajectory's coordinates over time: prediction, two deviations, and the data.
+    """Draw a prediction over time with two standard deviations and the data, one panel for each coordinate.
 
     Args:
-        t: times (T,).
-        mean, deviation: (T, M).
+        t: times (T).
+        mean: predicted states (T, M).
+        deviation: standard deviations (T, M).
         truth: observed states (T, M), or None.
-        names: of the M coordinates.
+        names: names of the M coordinates.
+        columns: largest number of panels in a row.
     """
     figure, axes = panels(len(names), columns, 3.0, 1.7, (0.4, 0.6), sharex=True)
     for i, (ax, name) in enumerate(zip(axes.flat, names, strict=False)):
         low, high = mean[:, i] - 2 * deviation[:, i], mean[:, i] + 2 * deviation[:, i]
-        ax.fill_between(t, low, high, color=BLUE, alpha=0.25, lw=0, label="± 2 posterior deviations")
+        ax.fill_between(t, low, high, color=BLUE, alpha=0.25, lw=0, label="± 2 standard deviations")
         ax.plot(t, mean[:, i], color=BLUE, lw=1.5, label="posterior-mean Hamiltonian")
         if truth is not None:
             ax.plot(t, truth[:, i], ".", color=ORANGE, ms=4, label="data")
@@ -52,11 +54,13 @@ def paths(
     labels: tuple[str, str] = ("x", "y"),
     columns: int = 4,
 ) -> Figure:
-    """Paths of bodies in the plane, a panel each.
+    """Draw paths of P bodies in the plane, one panel each.
 
     Args:
-        rollout: title -> positions (T, P, 2), see `bodies`.
-        truth: positions (T, P, 2), drawn as dots.
+        rollout: title of a panel -> predicted positions (T, P, 2), see `bodies`.
+        truth: observed positions (T, P, 2), drawn as dots.
+        labels: names of the two axes.
+        columns: largest number of panels in a row.
     """
     figure, axes = panels(len(rollout), columns, 2.8, 2.9, sharex=True, sharey=True)
     for ax, (title, path) in zip(axes.flat, rollout.items(), strict=False):
@@ -72,16 +76,20 @@ def paths(
 
 
 def calibration(levels: np.ndarray, covered: Mapping[str, np.ndarray]) -> Figure:
-    """Share of truth within central intervals of the prediction: levels (L,), name -> shares (L,).
+    """Draw the share of true values within central intervals of the prediction.
 
-    On the diagonal intervals say what they promise; below it they are too narrow.
+    On the diagonal the intervals are calibrated; below it they are too narrow.
+
+    Args:
+        levels: levels (L) of the intervals, from 0 to 1.
+        covered: name of a curve -> shares (L) of true values inside the intervals.
     """
     figure = blank(3.6, 3.5)
     ax: Any = figure.subplots()
-    ax.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="as promised")
+    ax.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="calibrated")
     for (name, shares), colour in zip(covered.items(), itertools.cycle((GREY, *CYCLE))):
         ax.plot(levels, shares, "o-", color=colour, ms=4, label=name)
-    ax.set(xlabel="level of the interval", ylabel="share of truth inside", xlim=(0, 1), ylim=(0, 1.02))
+    ax.set(xlabel="level of the interval", ylabel="share of true values inside", xlim=(0, 1), ylim=(0, 1.02))
     ax.set_aspect("equal")
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     open_frame(ax)

@@ -1,4 +1,4 @@
-"""What all figures share: a figure without a window, colours, the look of axes."""
+"""Common parts of all figures: figures without a window, colours and axes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart with any colour vision.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
-PINK, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
+# The palette of Okabe and Ito, which is distinguishable with any colour vision.
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+GREEN = "#009E73"
+GREY = "#999999"
+PINK = "#CC79A7"
+SKY = "#56B4E9"
+YELLOW = "#F0E442"
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW)
+"""Colours of curves, in order. Grey is for comparisons without symmetry."""
 
 
 def load() -> None:
-    """Import what drawing a PNG needs, ahead of the first picture."""
+    """Import the backend for PNG files before the first picture, for example in a thread."""
     importlib.import_module("matplotlib.backends.backend_agg")
 
 
 @functools.cache
 def _shown() -> type[Figure]:
-    """The figure that notebooks show, whether pyplot was imported or not."""
+    """Return the class of figures, which notebooks show even without pyplot."""
     from matplotlib.figure import Figure
 
     class ShownFigure(Figure):
@@ -38,8 +44,8 @@ def _shown() -> type[Figure]:
 
 
 def blank(width: float, height: float) -> Figure:
-    """An empty figure, inches."""
-    # One of its own belongs to no window system: safe in scripts, notebooks and threads alike.
+    """Return an empty figure with a width and a height in inches."""
+    # A figure without pyplot belongs to no window system. It is safe in scripts, notebooks and threads.
     return _shown()(figsize=(width, height), layout="constrained")
 
 
@@ -51,11 +57,15 @@ def panels(
     spare: tuple[float, float] = (0.5, 0.4),
     **shared: Any,
 ) -> tuple[Figure, Any]:
-    """A figure of so many axes of a size, row by row, and the array of axes; those beyond are hidden.
+    """Return a figure with panels row by row, and the array of their axes.
 
     Args:
-        spare: added to the width and the height of all, inches.
-        shared: whether axes are, see `matplotlib.figure.Figure.subplots`.
+        count: number of panels. Other axes of the array are hidden.
+        columns: largest number of panels in a row.
+        width: width of a panel, inches.
+        height: height of a panel, inches.
+        spare: additional width and height of the figure, inches.
+        shared: ``sharex`` and ``sharey`` of `matplotlib.figure.Figure.subplots`.
     """
     columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))
@@ -63,32 +73,37 @@ def panels(
     axes = figure.subplots(rows, columns, squeeze=False, **shared)
     for ax in axes.flat[count:]:
         ax.set_axis_off()
-    # What shares its axis with a hidden one below would go without numbers.
+    # A panel that shares its axis with hidden axes below would have no tick labels.
     for ax in lowest(axes, count):
         ax.tick_params(labelbottom=True)
     return figure, axes
 
 
 def lowest(axes: Any, count: int) -> list[Any]:
-    """Of an array of axes, filled row by row up to a count, the lowest filled one of each column."""
+    """Return the lowest panel of each column, for an array of axes with `count` panels row by row."""
     return list(axes.flat[:count][-axes.shape[1] :])
 
 
 def open_frame(ax: Any) -> None:
-    """Without the lines above and at the right."""
+    """Remove the top and right lines of the frame."""
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def headed(ax: Any, title: str, most: int = 34) -> None:
-    """With a title that stays within a panel."""
+    """Set a title, shortened to at most `most` characters so that it fits the panel."""
     ax.set_title(title if len(title) <= most else title[: most - 1] + "…", fontsize=7.5)
 
 
 def limited(ax: Any, points: np.ndarray, share: float, *, equal: bool) -> np.ndarray:
-    """With limits around points (N, 2) and a share of their extent more on each side; the extent (2,).
+    """Set the limits of axes around points.
 
     Args:
-        equal: one unit for both axes, in a square.
+        ax: axes.
+        points: points (N, 2); points that are not finite are ignored.
+        share: margin on each side, as a share of the extent of the points.
+        equal: whether both axes have the same unit, in a square.
+    Returns:
+        Extent (2) of the points.
     """
     known = points[np.isfinite(points).all(axis=1)]
     if not len(known):

@@ -184,116 +184,148 @@ def formulas_in_span(
         defect: bracket defect of the learned quantities. It limits the accepted sine.
         constant: test of combinations (D,), see `constant_along`.
     """
-    size = np.sqrt(np.mean(np.sum(dictionary.gradients**2, axis=-1), axis=0))
-    gradients = dictionary.gradients / np.maximum(size, 1e-300)[:, None]
-    total, off = gram(gradients), gram(off_span(gradients, learned))
-    limit = min(max(_SLACK, _MULTIPLE * defect), _LARGEST)
-    squares, columns = _least(total, off)
+    search = Search.of(dictionary, learned, defect, constant)
+    squares, columns = _least(search.total, search.off)
     inside = min(int(np.sum(np.sqrt(squares) < _INSIDE)), _MOST_DIMENSIONS)
-    found = _few_terms(total, off, limit)
+    found = _few_terms(search)
     # The number of exact combinations is unknown, so try sparse bases of the first one, two, three and so on.
     found += [
         pair
         for count in range(1, inside + 1)
         for row in sparse_basis(columns[:, :count].T)
-        if (pair := _sparsest(row, total, off, limit)) is not None
+        if (pair := _sparsest(row, search)) is not None
     ]
     found.sort(key=lambda pair: (np.count_nonzero(pair[0]), pair[1]))
-    chosen: list[Formula] = []
-    spanned = np.zeros((len(gradients), 0, gradients.shape[2]))
+    chosen = Chosen(search, most)
+    for row, sine in found:
+        chosen.add(row, sine)
+    # A quantity that is not sparse in an echelon form may be sparse in another basis.
+    while len(chosen.formulas) < most:
+        further = _further(search, gram(off_span(search.gradients, chosen.spanned)))
+        if further is None or not chosen.add(*further):
+            break
+    return chosen.formulas
 
-    def ask(row: np.ndarray, sine: float) -> bool:
-        nonlocal spanned
-        own = np.einsum("d,bdi->bi", row, gradients)[:, None]
-        if np.sum(off_span(own, spanned) ** 2) < INDEPENDENT * np.sum(own**2) or len(chosen) == most:
+
+class Search(NamedTuple):
+    """What the search for formulas looks at.
+
+    Args:
+        names: names of the D terms.
+        size: (D,) sizes of the gradients of the terms.
+        gradients: (B, D, M) of the terms, of unit size.
+        total: (D, D) mean inner products of these gradients.
+        off: the same for their parts outside the learned span.
+        limit: accepted sine.
+        constant: test of combinations (D,), see `constant_along`.
+    """
+
+    names: list[str]
+    size: np.ndarray
+    gradients: np.ndarray
+    total: np.ndarray
+    off: np.ndarray
+    limit: float
+    constant: Callable[[np.ndarray], bool]
+
+    @classmethod
+    def of(
+        cls,
+        dictionary: Dictionary,
+        learned: np.ndarray,
+        defect: float,
+        constant: Callable[[np.ndarray], bool],
+    ) -> Search:
+        """Return the search of `formulas_in_span`, with its arguments."""
+        size = np.sqrt(np.mean(np.sum(dictionary.gradients**2, axis=-1), axis=0))
+        gradients = dictionary.gradients / np.maximum(size, 1e-300)[:, None]
+        total, off = gram(gradients), gram(off_span(gradients, learned))
+        limit = min(max(_SLACK, _MULTIPLE * defect), _LARGEST)
+        return cls(dictionary.names, size, gradients, total, off, limit, constant)
+
+    def sine(self, row: np.ndarray) -> float:
+        """Return the sine of a combination (D,) to the learned span."""
+        return float(np.sqrt(max(row @ self.off @ row, 0.0) / (row @ self.total @ row)))
+
+
+class Chosen:
+    """Formulas that are accepted so far, functionally independent of each other.
+
+    Args:
+        search: what is searched.
+        most: largest number of formulas.
+    """
+
+    def __init__(self, search: Search, most: int) -> None:
+        self.search, self.most = search, most
+        self.formulas: list[Formula] = []
+        self.spanned = np.zeros((len(search.gradients), 0, search.gradients.shape[2]))
+
+    def add(self, row: np.ndarray, sine: float) -> bool:
+        """Accept a combination (D,) with its sine if it is independent and passes the tests."""
+        own = np.einsum("d,bdi->bi", row, self.search.gradients)[:, None]
+        new = np.sum(off_span(own, self.spanned) ** 2) >= INDEPENDENT * np.sum(own**2)
+        if not new or len(self.formulas) == self.most:
             return False
-        formula = _tested(row, sine, size, total, off, limit, constant, dictionary.names)
+        formula = _tested(row, sine, self.search)
         if formula is None:
             return False
-        spanned = np.concatenate([spanned, own / np.sqrt(np.mean(np.sum(own**2, axis=-1)))], axis=1)
-        chosen.append(formula)
+        unit = own / np.sqrt(np.mean(np.sum(own**2, axis=-1)))
+        self.spanned = np.concatenate([self.spanned, unit], axis=1)
+        self.formulas.append(formula)
         return True
 
-    for pair in found:
-        ask(*pair)
-    # A quantity that is not sparse in an echelon form may be sparse in another basis.
-    while len(chosen) < most:
-        further = _further(total, off, gram(off_span(gradients, spanned)), limit)
-        if further is None or not ask(*further):
-            break
-    return chosen
 
-
-def _tested(
-    row: np.ndarray,
-    sine: float,
-    size: np.ndarray,
-    total: np.ndarray,
-    off: np.ndarray,
-    limit: float,
-    constant: Callable[[np.ndarray], bool],
-    names: list[str],
-) -> Formula | None:
+def _tested(row: np.ndarray, sine: float, search: Search) -> Formula | None:
     """Return a combination as a formula with rounded coefficients if possible; None if it fails the tests.
 
     Args:
         row: coefficients (D,) of terms with unit gradients.
         sine: sine of the combination.
-        size: sizes (D,) of the gradients of the terms.
-        total: mean inner products (D, D) of the unit gradients.
-        off: the same for their parts outside the learned span.
-        limit: accepted sine.
-        constant: test of combinations (D,), see `constant_along`.
-        names: names of the D terms.
+        search: what is searched.
     """
+    size, limit = search.size, search.limit
     plain = _scaled(row / np.maximum(size, 1e-300), size)
     # Multiples of 1/2 fit by chance less often than fitted coefficients, so twice the sine is accepted.
     for rounded in _rounded(plain, size, max(_RATIONAL, 2 * limit)):
-        after = _sine(rounded * size, total, off)
-        if after <= 2 * limit and constant(rounded):
+        after = search.sine(rounded * size)
+        if after <= 2 * limit and search.constant(rounded):
             plain, sine = rounded, after
             break
     else:
-        if not constant(plain):
+        if not search.constant(plain):
             return None
     if np.any(2 * plain != np.round(2 * plain)) and sine > max(_SLACK, _FITTED * limit):
         return None
     plain = plain * (-1.0 if plain[np.argmax(plain != 0)] < 0 else 1.0)
-    return Formula(text_of(plain, names), plain, sine, names)
+    return Formula(text_of(plain, search.names), plain, sine, search.names)
 
 
-def _further(
-    total: np.ndarray, off: np.ndarray, new: np.ndarray, limit: float
-) -> tuple[np.ndarray, float] | None:
+def _further(search: Search, new: np.ndarray) -> tuple[np.ndarray, float] | None:
     """Return the combination of few terms whose gradient is most independent of the formulas so far.
 
     Args:
-        total: mean inner products (D, D) of the unit gradients of the terms.
-        off: the same for their parts outside the learned span.
-        new: the same for their parts outside the span of the formulas so far.
-        limit: accepted sine.
+        search: what is searched.
+        new: mean inner products (D, D) of the parts of gradients outside the span of the formulas so far.
     Returns:
         Coefficients (D,) and sine; None if the combination is not in the learned span.
     """
-    cost = off / limit**2 + _TIE * total
+    total = search.total
+    cost = search.off / search.limit**2 + _TIE * total
     # Some combinations have no gradient, such as a product of exponentials that is 1: keep the cost positive.
     cost += 1e-11 * np.trace(cost) * np.eye(len(cost))
     row = competing(
         most_gain(new, cost), cost, new, np.diag(total), lambda own: _PRICE * float(own @ total @ own)
     )
-    return _sparsest(row, total, off, limit)
+    return _sparsest(row, search)
 
 
-def _sine(row: np.ndarray, total: np.ndarray, off: np.ndarray) -> float:
-    """Return the sine of a combination (D,)."""
-    return float(np.sqrt(max(row @ off @ row, 0.0) / (row @ total @ row)))
-
-
-def _few_terms(total: np.ndarray, off: np.ndarray, limit: float) -> list[tuple[np.ndarray, float]]:
+def _few_terms(search: Search) -> list[tuple[np.ndarray, float]]:
     """Return all combinations of up to three terms within the limit, and their sines.
 
     If a combination is within the limit, no combination with its terms and further ones is returned.
     """
+    total, off, limit = search.total, search.off, search.limit
     found: list[tuple[np.ndarray, float]] = []
     supports: list[set[int]] = []
     for size in range(1, 4):
@@ -313,13 +345,12 @@ def _few_terms(total: np.ndarray, off: np.ndarray, limit: float) -> list[tuple[n
     return found
 
 
-def _sparsest(
-    row: np.ndarray, total: np.ndarray, off: np.ndarray, limit: float
-) -> tuple[np.ndarray, float] | None:
+def _sparsest(row: np.ndarray, search: Search) -> tuple[np.ndarray, float] | None:
     """Return the combination of the fewest largest terms of a row within the limit, and its sine.
 
     None if more than `_MOST_TERMS` terms are needed.
     """
+    total, off, limit = search.total, search.off, search.limit
     order = np.argsort(-np.abs(row))
     for terms in range(1, min(_MOST_TERMS, len(row)) + 1):
         kept = np.sort(order[:terms])

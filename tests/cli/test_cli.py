@@ -178,7 +178,7 @@ WRONG = {
         2,
         "--oracle with --family none",
     ),
-    "size flag": (["simulate", "oscillators", "--dim", "2", "--out", "{t}/x.npz"], 2, "takes no --dim"),
+    "size flag": (["simulate", "oscillators", "--dim", "2", "--out", "{t}/x.npz"], 2, "has no flag --dim"),
     "parameter": (
         ["simulate", "oscillators", "--parameter", "w=1", "--out", "{t}/x.npz"],
         2,

@@ -1,4 +1,4 @@
-"""Run folders: those of version 0.1.0 load, a folder above a run is found, and scores need no training."""
+"""Tests of saved fits: run folders of version 0.1.0, search for a run, scores, xarray, old names."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from noethers_razor.systems import Oscillators
 from tests.brief import TINY, one_oscillator
 
 OLD = Path(__file__).parent / "run_0_1_0"
-"""A brief fit of Kepler's problem with one non-quadratic quantity, saved by version 0.1.0."""
+"""Folder of a brief fit of Kepler's problem with one non-quadratic quantity, saved by version 0.1.0."""
 
 pytestmark = pytest.mark.usefixtures("compiled_plainly")
 
@@ -57,7 +57,7 @@ def test_the_run_in_a_folder_is_found_or_named(fitted, tmp_path):
 
 
 def test_a_score_is_the_mean_log_density_of_the_data(fitted, small):
-    """Without a spread of the weights it is that of one normal law."""
+    """Without uncertainty of the weights, the predictive density is one normal density."""
     certain = {
         name: -30.0 * np.eye(len(value), dtype="float32") if name.endswith("/row") else value
         for name, value in fitted.params.items()

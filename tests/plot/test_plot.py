@@ -1,4 +1,4 @@
-"""Figures hold what they are given; how they look was judged by eye."""
+"""Tests that figures contain their data. Their look is not tested."""
 
 import numpy as np
 from PIL import Image
@@ -57,13 +57,13 @@ def test_level_sets_lie_on_the_plane_through_the_data():
     lines = [next(c for c in ax.collections) for ax in (first, second)]
     np.testing.assert_allclose(3 * lines[0].levels, lines[1].levels)
     for path, level in zip(lines[0].get_paths(), lines[0].levels, strict=True):
-        # Between the lines of the grid a contour is straight, and the function is not.
+        # Between grid lines a contour is straight, but the function is not linear.
         np.testing.assert_allclose(path.vertices[:, 0] ** 2 + path.vertices[:, 1], level, atol=0.02)
     assert not still.collections
 
 
 def test_arrows_of_each_kind_have_the_same_longest_length():
-    # Bodies in units in which positions are far larger than momenta, as metres are.
+    # In these units positions are far larger than momenta, as in metres.
     state = np.array([0.0, 0.0, 2e9, 1e9, 5.0, 0.0, -5.0, 0.0])
     rotation = np.array([0.0, 0.0, -1e9, 2e9, 0.0, 5.0, 0.0, -5.0])
     fields = {name: plot.body_arrows(state, size * rotation) for name, size in (("a", 1.0), ("b", 1e3))}
@@ -71,7 +71,7 @@ def test_arrows_of_each_kind_have_the_same_longest_length():
     small, large = ([np.hypot(q.U, q.V) for q in ax.collections] for ax in figure.axes)
     for one, other in zip(small, large, strict=True):
         np.testing.assert_allclose(one, other)
-    # Momenta as they are, one body that the rotation leaves, and both momenta turned.
+    # Two momenta, the body that the rotation moves (the other is at the origin), and two rates of momenta.
     assert [len(kind) for kind in small] == [2, 1, 2]
     np.testing.assert_allclose(small[1].max(), small[2].max())
     position, momentum = plot.bodies(state)
@@ -174,7 +174,7 @@ def test_curves_draw_medians_between_their_ranges():
 
 
 def test_stages_of_model_selection_follow_each_other():
-    """The names are those that the stage gives, so that a new name does not move curves onto another stage."""
+    """The stage itself gives the names, so that the test notices a new name."""
     name = Select(1, Rates(0.1, 0.1, 0.1)).name
     stages = ["without symmetry", "joint", f"{name} 1 largest 3", f"{name} 2 none", "judgement 2 none"]
     assert [learning._phase(stage) for stage in stages] == [0, 1, 2, 3, 3]
