@@ -74,15 +74,15 @@ class NetworkConfig(_Group):
     depth: int = _setting(2, "Number of hidden layers.", _COUNT)
     activation: str = _setting("gelu", f"One of {', '.join(ACTIVATIONS)}.", _one_of(ACTIVATIONS))
     initial_deviation: float = _setting(
-        0.3, "Posterior standard deviation at the start, times sqrt(fan-in).", _POSITIVE
+        0.3, "Initial standard deviation of a weight, times sqrt(fan-in).", _POSITIVE
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class OrbitConfig(_Group):
-    """Orbit points that H is averaged over."""
+    """Orbit points over which the network is averaged."""
 
-    samples: int = _setting(8, "S, orbit points that H is averaged over.", _COUNT, "orbit_samples")
+    samples: int = _setting(8, "S, orbit points over which the network is averaged.", _COUNT, "orbit_samples")
     measure: str = _setting(
         "ball", f"Law of the flow times: one of {', '.join(MEASURES)}.", _one_of(MEASURES)
     )
@@ -143,14 +143,16 @@ class FitConfig(_Group):
     steps: int = _setting(6000, "Optimiser steps of the fit, over the first and the joint stage.", _COUNT)
     first_stage: float | None = _setting(
         None,
-        "Largest share of the steps spent without symmetry first; if unset .6, .05 before a random start.",
+        "Largest share of the steps without symmetry; if unset .6, or .05 before a random start.",
         _or_unset(_SHARE),
     )
     held_out: float = _setting(
-        0.05, "Share of 20 or more trajectories that training does not see, for defects.", _SHARE
+        0.05,
+        "Share of the trajectories held out to measure bracket defects; none if there are fewer than 20.",
+        _SHARE,
     )
     selection: bool = _setting(
-        True, "Let the bound decide on doubtful directions, a new proposal, and no quantity.", _SWITCH
+        True, "Compare doubtful sets of quantities by the bound after training.", _SWITCH
     )
     chunk: int = _setting(
         200, "Steps per compiled call. Progress, history and checks happen once a chunk.", _COUNT

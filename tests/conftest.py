@@ -43,6 +43,7 @@ def group_of(item):
     return TOGETHER.get(name, name)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Tests of a file share their fixtures, so they run on one worker."""
     order = {name: place for place, name in enumerate(LONG)}

@@ -48,8 +48,8 @@ class Proposal:
 
     Args:
         params: parameters as returned by ``init``.
-        defect: (K,) noise of a coordinate, relative to its spread, that would make each candidate vary along
-            trajectories as much as it does. Measured on data that did not choose the candidate.
+        defect: (K,) noise level, relative to the spread, that would cause the variation of each candidate.
+            It is measured on folds of the data that did not choose the candidate.
         expected: the noise of the data.
         length: (K,) initial root-mean-square displacement per unit tau, relative to the size of the data.
     """
@@ -114,7 +114,7 @@ class Block(ABC):
 
 
 class Family(ABC):
-    """K conserved quantities with parameters, whose flows make the orbits that H is averaged over.
+    """K conserved quantities with parameters. Their flows make the orbits that the network is averaged over.
 
     Subclasses are frozen dataclasses. Fields made by `flagged` become flags of ``noethers-razor fit``.
 
@@ -200,11 +200,11 @@ class Family(ABC):
         raise UsageError(f"family {self.name} has no quantities with an exact flow")
 
     def with_reach(self, reach: float) -> Family:
-        """Return the family with flow times of integrated flows that much shorter than of exact ones."""
+        """Return the family with flow times of integrated flows multiplied by ``reach``."""
         return self
 
     def with_length(self, params: Params, share: float) -> Params | None:
-        """Return parameters with integrated orbits of this share of the reach; None if it cannot be chosen."""
+        """Return parameters with integrated orbits of this share of the reach; None if it is fixed."""
         return None
 
     def forms(self, params: Params) -> tuple[np.ndarray, np.ndarray] | None:

@@ -59,7 +59,9 @@ class Expansion(Family):
     start: str = start_field()
     quadratic: bool = flagged(True, "quadratic", "Look for quadratic quantities too.")
     non_quadratic: int = flagged(
-        AUTOMATIC, "non-quadratic", "Largest number of non-quadratic quantities; 2 n - 2 if unset."
+        AUTOMATIC,
+        "non-quadratic",
+        "Largest number of non-quadratic quantities; that of --conserved if unset, at most 2 n - 2.",
     )
     reach: float = 1.0
     name = "expansion"

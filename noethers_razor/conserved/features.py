@@ -30,7 +30,7 @@ SPEED = 4.0
 SHARED = "shared/"
 """Prefix of parameters that all quantities of a block have in common."""
 LENGTH = f"{SHARED}length"
-"""Name of the share of the reach that orbits have. Model selection sets it; it has no gradient."""
+"""Name of the share of the reach that orbits have. The stage `ChooseOrbitLength` sets it."""
 WEIGHTS = "weights"
 """Name of W (count, D)."""
 _STATES = 2048

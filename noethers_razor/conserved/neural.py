@@ -110,8 +110,8 @@ class Neural(Expansion):
     def shared_of(self, data: FrameTrajectories, known: np.ndarray, key: Key) -> Params:
         """Train units whose combinations are constant along trajectories and independent of known integrals.
 
-        The loss of the combinations is the mean log of their scatter relative to their gradients. A weight
-        times the mean log determinant of their normalised gradients is subtracted.
+        The loss is the mean log of the scatter of the combinations over their change by noise. A multiple of
+        the mean log determinant of their normalised gradients is subtracted.
         """
         start_key, train_key = jax.random.split(key)
         params = self.init(start_key, data.states.shape[1])

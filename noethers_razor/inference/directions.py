@@ -53,7 +53,7 @@ class Directions(NamedTuple):
 
     @property
     def doubtful(self) -> bool:
-        """Whether any varies more."""
+        """Whether some direction varies more than the noise explains."""
         return self.constant < len(self.turned)
 
 
@@ -72,7 +72,7 @@ def directions_of(
 
 
 def size_of(family: Family, params: Params, values: np.ndarray, data: FrameTrajectories) -> tuple[int, int]:
-    """Return how many quantities with exact flows are in use, and how many others add to them and to H.
+    """Return the number of quantities with exact flows in use, and of others independent of these and of H.
 
     Args:
         family: of the parameters.

@@ -34,7 +34,7 @@ from noethers_razor.storage.run_folder import versions
 _STATES_SAVED = 20_000
 """States of trajectories that a result keeps."""
 _REFINE = 0.00005
-"""Step size of conserved quantities after a proposal. It is right to a degree, and larger steps blur it."""
+"""Step size of conserved quantities after a proposal, which larger steps would move away from the truth."""
 _GROW = 0.003
 """Step size of conserved quantities from a random start, which has to turn and to grow."""
 _FIRST_STAGE = 0.6
@@ -85,9 +85,9 @@ def fit(
 
     Args:
         data: trajectories in data units.
-        seed: of initialisation, minibatches, weights and orbits; the same seed gives the same result. With
-            several seeds the fit runs from each, and what is compiled is compiled once. The result is the one
-            of the best bound; its ``others`` are the rest, and its evidence has the spread.
+        seed: of initialisation, minibatches, weights and orbits; the same seed gives the same result. Several
+            seeds share compiled programs. The fit with the best bound is returned: ``others`` has the rest,
+            and ``evidence["seeds"]`` compares all.
         conserved: family of conserved quantities, a number of quadratic ones, or None for `Quadratic()`.
             ``NoSymmetry()`` fits without, ``KnownQuadratic.of(system.conserved())`` with given ones.
         config: settings. The defaults suit noise from 0 to a twentieth of the spread.

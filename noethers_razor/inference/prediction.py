@@ -1,6 +1,7 @@
-"""The posterior-mean Hamiltonian, its rollouts, and those of posterior samples; all in the frame.
+"""The posterior-mean Hamiltonian, its rollouts, and those of posterior samples.
 
-Averages are over weight samples. The network at the posterior-mean weights is *not* the mean Hamiltonian.
+Functions work in the frame; `Prediction` is in data units. Averages are over weight samples: the network at
+the posterior-mean weights is *not* the mean Hamiltonian.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Prediction(NamedTuple):
         return self.samples.std(axis=0)
 
     def coverage(self, truth: np.ndarray, levels: np.ndarray, noise: float | np.ndarray = 0.0) -> np.ndarray:
-        """Return the share (L,) of true states within central normal intervals, start states left out.
+        """Return the share (L,) of true coordinate values inside central normal intervals, starts left out.
 
         Args:
             truth: states (B, T, M), data units.

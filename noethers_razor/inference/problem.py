@@ -33,7 +33,7 @@ _NOISE_START = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """States for defects.
+    """States on which bracket defects are measured.
 
     Args:
         states: (count, M), data units.
@@ -46,7 +46,7 @@ class HeldOut:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What a fit is given.
+    """Inputs of a fit, which stay the same during the fit.
 
     Args:
         config: settings.
@@ -56,7 +56,7 @@ class Problem:
         batch: all transitions of training, in the frame.
         trajectories: the same data as trajectories, of unknown noise.
         moment: second moment of the states of training in the frame, see `quadratic_form.second_moment`.
-        held_out: states for defects.
+        held_out: states on which bracket defects are measured.
         substeps: integrator steps per transition.
         step: median data time of one integrator step.
         metadata: of the data.

@@ -25,7 +25,7 @@ Program = TypeVar("Program")
 
 @dataclasses.dataclass
 class Runtime:
-    """Everything of a fit that changes in place and is not part of its result, except the history.
+    """Mutable objects of a running fit.
 
     Args:
         programs: compiled programs by name. Fits of the same data, family and settings share them.

@@ -204,7 +204,7 @@ def hypotheses(problem: Problem, state: State, case: Case) -> list[Hypothesis]:
 
     The set as learned is the only one where nothing is in doubt.
     """
-    # As it was trained: a law of the flow times other than a ball depends on a rotation of the quantities.
+    # As it was trained: the uniform law of the flow times depends on a rotation of the quantities.
     found = [Hypothesis(AS_LEARNED, state.params, np.ones(len(case.values)))]
     constant = case.directions.constant
     found += [_with_largest(case, kept) for kept in spectrum_cuts(case.values) if kept != constant]
@@ -237,7 +237,7 @@ def _adopted(problem: Problem, state: State, verdicts: list[Verdict], accepted: 
 
 @dataclasses.dataclass(frozen=True)
 class Select:
-    """Train each set for as long, next to the control, and keep the one that the bound prefers."""
+    """Train every set as long as the joint stage, and the control too, and keep the preferred set."""
 
     steps: int
     rates: Rates
@@ -280,7 +280,7 @@ class Select:
         rates = self.rates._replace(conserved=0.0)
         control = Control(self.steps, rates, f"{label} none", stream=f"{_STREAM} {number} none")
         state = control.run(problem, state, runtime)
-        # What more training brings is not evidence: bounds of sets trained apart are not known better.
+        # The change of the control under more training says how uncertain bounds of sets trained apart are.
         undecided = abs(excess(state.bounds["none"], before)[0])
         verdicts = [self._refitted(problem, state, runtime, case, one, number, undecided) for one in asked]
         nothing = masked(state.family, case.params, np.zeros(state.family.count, problem.dtype))

@@ -86,7 +86,7 @@ class Propose:
 
 
 def _reach(problem: Problem, state: State, found: Proposal) -> float:
-    """Flow times up to which the energy along proposed paths changes by a small share of its change by noise.
+    """Reach of integrated flows, 1/32 to 1, within which energy changes by a quarter of its change by noise.
 
     A quantity is known where there are data, and its flow may lead away from them. Longer orbits would worsen
     the bound, although the quantity is conserved.

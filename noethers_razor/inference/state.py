@@ -47,11 +47,11 @@ class Alternative:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """Where a fit stands.
+    """Results of the stages so far.
 
     Args:
         family: of conserved quantities, as far as they are still in the fit.
-        params: parameters, the best so far.
+        params: parameters after the last stage.
         control: parameters of the network without symmetry, trained for as long as ``params``.
         trajectories: the data, with their noise once the proposal has found it.
         proposal: what the family proposed.

@@ -5,7 +5,7 @@ A symmetry with generator xi moves parameters q along xi(q) and does not change 
 
 * `scale`: weights before a normalisation may be multiplied by a number.
 * `translation`: all inputs of a softmax may be shifted by the same number.
-* `rescale`: weights before a rectifier may be divided by a positive number, if those after it are multiplied.
+* `rescale`: weights before a rectifier may be divided by a positive number, and those after it multiplied.
 * `rotation`: the space between two linear layers may be rotated.
 """
 
@@ -137,7 +137,7 @@ class Generator:
         if len(set(shapes.values())) > 1:
             told = ", ".join(f"{path} {shape}" for path, shape in shapes.items())
             raise UsageError(
-                f"generator {self.name}: different numbers of charges: {told}; choose other axes per"
+                f"generator {self.name}: different numbers of charges: {told}; give axes of equal length"
             )
         moved = jax.eval_shape(self.field, leaves)
         given = {path: getattr(moved.get(path), "shape", None) for path in self.per}

@@ -149,7 +149,8 @@ def track_noether(
     named = named_generators(generators)
     if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
         raise UsageError(
-            f"optimizer of type {type(optimizer).__name__}; expected an optax optimiser: optax.sgd(0.1)"
+            f"optimizer of type {type(optimizer).__name__}; expected an optax optimiser, such as "
+            "optax.sgd(0.1)"
         )
     if not isinstance(every, int) or every < 1:
         raise UsageError(f"every = {every}; expected a whole number of steps, 1 or more")

@@ -77,7 +77,7 @@ class SymmetryReport:
         found: the formulas of non-quadratic quantities with their sines; None if all are quadratic.
         coordinates: names of the M coordinates.
         bounds: -ELBO per transition of the alternatives, with standard errors.
-        judgements: sets of quantities that the bound compared.
+        judgements: the sets of quantities that model selection compared.
         seeds: what fits from several seeds found, the best bound first, see `fit`; may be empty.
         uncertainty: from the trajectories; None without a quantity, or without trajectories.
         warnings: what to keep in mind when reading the report.
