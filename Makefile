@@ -21,7 +21,7 @@ demo: $(STAMP)
 	$(BIN)/noethers-razor demo --out demo --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # What takes ten seconds and more; CI runs it too.
 slow: $(DOCUMENTS)

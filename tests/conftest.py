@@ -23,33 +23,27 @@ def pytest_configure():
 
 
 LONG = (
-    "cli",
-    "journal",
-    "expansion",
-    "functions",
-    "fit_briefly",
-    "elbo",
-    "selection",
-    "learning_dynamics",
+    "systems",
+    "conserved",
     "manifold_embedding",
+    "learning_dynamics",
+    "cli",
+    "functions",
+    "expansion",
+    "views",
+    "fit_briefly",
+    "symmetry",
+    "selection",
+    "saved",
+    "html_report",
+    "journal",
 )
-"""Groups that take longest: they begin, so that no worker waits for the other at the end."""
-TOGETHER = {"cli": "cli", "html_report": "cli"}
-"""Files that share the saved run of `tests/cli/conftest.py`, and so a worker."""
+"""Files that take longest: they begin, so that no worker waits for the other at the end."""
 
 
-def group_of(item):
-    name = item.path.stem.removeprefix("test_")
-    return TOGETHER.get(name, name)
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests of a file share their fixtures, so they run on one worker."""
-    order = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: order.get(group_of(item), len(LONG)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    order = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
 COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
