@@ -9,34 +9,13 @@ import click
 import pytest
 
 from noethers_razor.cli.main import cli
+from tests.project.house import MOST, sentences_of
 
 ROOT = Path(__file__).parents[2]
 NOTES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
 PAGES = [*NOTES, ROOT / "notebooks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-MOST_LINES = 130
-"""Of the README."""
-MOST_WORDS = 30
-"""Of a sentence."""
+MOST_WORDS = MOST["words of the longest sentence of README and docs/index"]
 PLAIN = [page for page in PAGES if page.stem not in ("learning-dynamics", "manifold-embedding", "plot")]
-
-
-def prose_of(page):
-    """Paragraphs and list items of a page as plain text, without code, tables, pictures and addresses."""
-    text = re.sub(r"```.*?```|\$\$.*?\$\$|<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
-    kept = []
-    for line in text.splitlines():
-        if line.startswith(("    ", "#", "|", "!", ":::")):
-            line = ""
-        kept.append("\n" + line if re.match(r" *([*-]|\d+\.) ", line) else line)
-    text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", "\n".join(kept))
-    text = re.sub(r"`[^`]*`|\$[^$]*\$", "code", text)
-    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
-
-
-def sentences_of(page):
-    return [
-        one for part in prose_of(page) for one in re.split(r"(?<=[.!?])[*)\"]*\s+(?=[A-Z*(]|code\b)", part)
-    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -61,13 +40,9 @@ def test_commands_and_tests_exist(page):
         assert re.search(rf"def test_\w*{name}", source), f"{page.name}: no test {name} in {path}"
 
 
-def test_the_readme_is_short():
-    assert len((ROOT / "README.md").read_text().splitlines()) <= MOST_LINES
-
-
 @pytest.mark.parametrize("page", PLAIN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_sentences_are_short(page):
-    long = [one for one in sentences_of(page) if len(one.split()) > MOST_WORDS]
+    long = [one for one in sentences_of(page.read_text()) if len(one.split()) > MOST_WORDS]
     assert not long, f"{page.name}:\n" + "\n".join(long)
 
 
