@@ -233,22 +233,22 @@ class FitConfig(_Group):
         return functools.reduce(getattr, where.split("."), self)
 
 
+_RENAMED = {"warmup": "first_stage", "judge": "selection"}
+"""Names of settings of the whole fit in version 0.1 -> their names now."""
 _OLD_NAMES = {
     **{
         flag_of(field): f"{group}.{field.name}"
         for group, field in FitConfig.settings()
         if group or flag_of(field) != field.name
     },
-    "warmup": "first_stage",
-    "judge": "selection",
+    **_RENAMED,
 }
 """Names of settings in version 0.1 -> where they are now."""
 
 
 def modern(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings by name, with the names of version 0.1 replaced."""
-    renamed = {"warmup": "first_stage", "judge": "selection"}
-    return {renamed.get(name, name): value for name, value in settings.items()}
+    return {_RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def _deprecated(old: str, new: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import zlib
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from noethers_razor._types import Array, Key
 from noethers_razor.config import FitConfig
 from noethers_razor.conserved.base import Family
+from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.data.trajectories import Trajectories, Transitions
@@ -126,16 +128,21 @@ class Problem:
         return jax.random.fold_in(self._keys()[1], zlib.crc32(name.encode()))
 
     def model(self, family: Family) -> Model:
-        """Return the model of a family on these data."""
+        """Return the model of a family on these data; all share one network and one likelihood."""
         names = tuple(family.init(self._keys()[0], self.frame.dim))
-        return build_model(self.config, family, names, self.frame, substeps=self.substeps, total=self.total)
+        return dataclasses.replace(self.network_model, family=family, conserved_names=names)
+
+    @functools.cached_property
+    def network_model(self) -> Model:
+        """The model without symmetry, whose network the first stage trains."""
+        return build_model(
+            self.config, NoSymmetry(), (), self.frame, substeps=self.substeps, total=self.total
+        )
 
     def first_params(self) -> FlatParams:
         """Return the parameters of the network at the start."""
-        network = self.model(self.family).network
-        return initial_params(
-            network, self._keys()[0], self.config.network.initial_deviation, self._log_noise()
-        )
+        deviation = self.config.network.initial_deviation
+        return initial_params(self.network_model.network, self._keys()[0], deviation, self._log_noise())
 
     def _log_noise(self) -> float | None:
         if self.config.likelihood.noise_variance is not None:
