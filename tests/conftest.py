@@ -7,8 +7,14 @@ integers and floats. The lower rooms ask for it with ``pytestmark``.
 import os
 from pathlib import Path
 
-# Before JAX is loaded, which reads it then: programs of tests take longer to compile than to run.
-os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
+# Before JAX is loaded, which reads it then: programs of quick tests take longer to compile than to run.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+        os.environ.get("XLA_FLAGS", ""),
+    ]
+)
 
 import jax
 import pytest
@@ -71,11 +77,3 @@ def strict():
     """A float32 array that meets a float64 one is an error, not a convenience."""
     with jax.numpy_dtype_promotion("strict"):
         yield
-
-
-@pytest.fixture(scope="module")
-def compiled_plainly():
-    """Programs are compiled without most optimisations: for modules whose fits take a few steps each."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

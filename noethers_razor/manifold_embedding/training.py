@@ -25,6 +25,8 @@ from noethers_razor.numerics.linear_algebra import inverted
 
 _ROUGH = 1e-7
 """Relative gain of an iteration, below which the optimisation with a blurred density ends."""
+_NO_GAIN = 1e-7
+"""Gradient relative to the objective that counts as zero: it could gain about 1e-14 of the objective."""
 _STEPS = 30
 """Iterations of the search for the nearest point."""
 
@@ -224,13 +226,14 @@ def climb(
             return (float(cost), gradient) if np.isfinite(cost) else (1e300, np.zeros_like(gradient))
 
         # The optimum of a blurred density only starts the next optimisation, so it may be rough.
-        exact = 1e-15 if blur == blurs[-1] else _ROUGH
-        options = {"maxiter": most, "gtol": tolerance, "ftol": exact, "maxcor": 20}
+        gain = 1e-15 if blur == blurs[-1] else _ROUGH
+        options = {"maxiter": most, "gtol": tolerance, "ftol": gain, "maxcor": 20}
         done = minimize(value, x, jac=True, method="L-BFGS-B", options=options)
         x, total = done.x, total + max(1, int(done.nit))
-    return Climbed(
-        jax.tree.map(np.asarray, unravel(jnp.asarray(x))), total, bool(done.success), str(done.message)
-    )
+    # At the optimum, rounding may end the line search. A gradient this small gains no more than rounding.
+    exact = np.max(np.abs(done.jac)) <= _NO_GAIN * max(1.0, abs(done.fun))
+    params = jax.tree.map(np.asarray, unravel(jnp.asarray(x)))
+    return Climbed(params, total, bool(done.success or exact), str(done.message))
 
 
 @functools.partial(jax.jit, static_argnames=("family", "low", "high"))

@@ -45,6 +45,8 @@ _PRICE = 0.1
 """Price of a term, in units of the cost of a sine at the limit."""
 _TIE = 1e-3
 """Cost of a whole gradient in the same units. It keeps the cost of an exact combination positive."""
+_ROUNDING = 1e-12
+"""Gradient of a term relative to its value that is rounding: exp(q1 - q2) exp(q2 - q1) is a constant."""
 _MOST_TERMS = 12
 """Largest number of terms of a formula."""
 _MOST_DIMENSIONS = 16
@@ -101,7 +103,7 @@ class Formula(NamedTuple):
 def dictionary_of(
     coordinates: Sequence[str], terms: Sequence[str], degree: int, states: np.ndarray, back: np.ndarray
 ) -> Dictionary:
-    """Return a dictionary of monomials in the coordinates and further terms.
+    """Return a dictionary of monomials in the coordinates and further terms, without those that are constant.
 
     Args:
         coordinates: names of the M coordinates.
@@ -125,7 +127,14 @@ def dictionary_of(
     variables = [*coordinates, *(f"({term})" if any(c in term for c in "+-*/^ ") else term for term in terms)]
     powers = exponents(len(variables), degree)
     names = ["*".join(_power(variables[i], p) for i, p in enumerate(row) if p) for row in powers]
-    return Dictionary(names, gradients @ back, values)
+    gradients = gradients @ back
+    rms = np.sqrt(np.mean(values(states) ** 2, axis=0))
+    moving = np.sqrt(np.mean(np.sum(gradients**2, axis=-1), axis=0)) > _ROUNDING * rms
+    return Dictionary(
+        [name for name, kept in zip(names, moving, strict=True) if kept],
+        gradients[:, moving],
+        lambda x: values(x)[:, moving],
+    )
 
 
 def constant_along(
@@ -312,7 +321,7 @@ def _further(search: Search, new: np.ndarray) -> tuple[np.ndarray, float] | None
     """
     total = search.total
     cost = search.off / search.limit**2 + _TIE * total
-    # Some combinations have no gradient, such as a product of exponentials that is 1: keep the cost positive.
+    # Some combinations have no gradient, such as x^2/r^2 + y^2/r^2: keep the cost positive.
     cost += 1e-11 * np.trace(cost) * np.eye(len(cost))
     row = competing(
         most_gain(new, cost), cost, new, np.diag(total), lambda own: _PRICE * float(own @ total @ own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import zlib
 from abc import ABC, abstractmethod
@@ -77,8 +78,9 @@ def _observable(quantity: QuadraticForm) -> Observable:
 class System(ABC):
     """A Hamiltonian system with known conserved quantities.
 
-    A subclass is a frozen dataclass with its parameters as fields. It sets ``name``, its name in SYSTEMS. The
-    key ``flag`` in the metadata of a field names the command-line flag (``n``, ``dim``) that sets it.
+    A subclass is a frozen dataclass whose fields are its parameters: numbers or tuples, which have a hash. It
+    sets ``name``, its name in SYSTEMS. The key ``flag`` in the metadata of a field names the command-line
+    flag (``n``, ``dim``) that sets it.
     """
 
     name: ClassVar[str]
@@ -168,7 +170,7 @@ class System(ABC):
             start = self.initial_states(start_key, n_trajectories).astype(jnp.float64)
             start = start.at[:, : self.dof].set(widen * start[:, : self.dof] + move)
             times = jnp.arange(n_steps + 1, dtype=jnp.float64) * float(dt)
-            path, energy = jax.jit(self._solve)(start, times)
+            path, energy = self._solve(start, times)
             # The zero of energy is arbitrary. Near zero, the energies of all trajectories set the scale.
             floor = 1e-2 * np.sqrt(np.mean(energy**2)) + 1e-300
             scale = np.maximum(np.abs(energy).max(axis=1, keepdims=True), floor)
@@ -192,6 +194,7 @@ class System(ABC):
         q, p = states[..., : self.dof], states[..., self.dof :]
         return Trajectories(q=q, p=p, t=np.asarray(times), metadata=metadata, source=self.name)
 
+    @functools.partial(jax.jit, static_argnums=0)
     def _solve(self, start: Array, times: Array) -> tuple[Array, Array]:
         """Return states (trajectory, time, M) from initial states (trajectory, M), and their energies."""
         import diffrax

@@ -19,8 +19,6 @@ from noethers_razor.systems import SYSTEMS
 from tests.brief import FLAGS as TINY
 from tests.brief import two_oscillators
 
-pytestmark = pytest.mark.usefixtures("compiled_plainly")
-
 
 @pytest.fixture
 def run(monkeypatch, capsys):

@@ -14,7 +14,6 @@ from noethers_razor.inference.comparison import as_table, row_of, warnings_of
 from noethers_razor.inference.rollouts import follow, kept_trajectories
 from tests.brief import TINY, TWO, two_oscillators
 
-pytestmark = pytest.mark.usefixtures("compiled_plainly")
 BRIEF = TINY.replace(selection=False)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -12,8 +12,6 @@ from noethers_razor.mechanics.orbits import MEASURES as MEASURE_FUNCTIONS
 from noethers_razor.model.network import ACTIVATIONS as ACTIVATION_FUNCTIONS
 from noethers_razor.systems import Oscillators
 
-pytestmark = pytest.mark.usefixtures("compiled_plainly")
-
 TINY = tests.brief.TINY.replace(selection=False)
 
 

@@ -14,8 +14,6 @@ from noethers_razor.systems import Kepler, NBody, Oscillators
 from tests.brief import TINY, one_oscillator
 from tests.symmetry.test_symmetry import known_fit
 
-pytestmark = pytest.mark.usefixtures("compiled_plainly")
-
 
 @pytest.fixture(scope="module")
 def fitted():

@@ -73,7 +73,8 @@ def require_no_bracket(report, energy):
             assert abs(sympy.N(bracket.subs(at), 40)) < 1e-35, one
 
 
-@pytest.mark.parametrize("error", [0.0, 0.001])
+# Without any error, rounding decides between this cubic and another one, which is as true.
+@pytest.mark.parametrize("error", [1e-6, 0.001])
 def test_formulas_of_many_terms_are_found_among_many(error):
     # Momentum, its powers, H and their products have the same span. Only the sparsest are formulas.
     system = Toda()
@@ -228,7 +229,7 @@ def test_truth_of_another_phase_space_is_refused():
 @pytest.mark.parametrize(
     "family", [nr.Polynomial(4, degree=2), nr.Neural(4, width=8)], ids=["polynomial", "neural"]
 )
-def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plainly):
+def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path):
     system = CentralForce()
     data = system.simulate(1, n_trajectories=30, n_steps=20, noise=0.01)
     config = nr.FitConfig.of(
@@ -250,7 +251,7 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path, compiled_plain
 
 
 @pytest.mark.slow
-def test_without_forms_a_fit_may_end_with_nothing(monkeypatch, compiled_plainly):
+def test_without_forms_a_fit_may_end_with_nothing(monkeypatch):
     monkeypatch.setattr(expansion, "independent_functions", lambda f, m, space, *_, sparse: space.rows[:0])
     data = HenonHeiles().simulate(1, n_trajectories=30, n_steps=20, noise=0.001)
     config = nr.FitConfig.of(

@@ -12,8 +12,8 @@ import pytest
 
 import noethers_razor as nr
 
-# The example is run as it is printed, which takes most of a minute.
-pytestmark = pytest.mark.slow
+# The example is run as it is printed, which takes most of a minute: once, on one worker.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example")]
 
 
 @pytest.fixture(scope="module")

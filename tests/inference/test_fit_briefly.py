@@ -16,8 +16,6 @@ from noethers_razor.inference.training import Trainer
 from noethers_razor.systems import Oscillators
 from tests.brief import TINY, one_oscillator
 
-pytestmark = pytest.mark.usefixtures("compiled_plainly")
-
 
 @pytest.fixture(scope="module")
 def small():

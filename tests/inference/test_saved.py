@@ -15,8 +15,6 @@ from tests.brief import TINY, one_oscillator
 OLD = Path(__file__).parent / "run_0_1_0"
 """Folder of a brief fit of Kepler's problem with one non-quadratic quantity, saved by version 0.1.0."""
 
-pytestmark = pytest.mark.usefixtures("compiled_plainly")
-
 
 def test_a_run_folder_of_version_0_1_0_gives_the_same_numbers():
     expected = json.loads((OLD / "expected.json").read_text())

@@ -161,7 +161,7 @@ def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
 
 
 @pytest.mark.slow
-def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch, compiled_plainly):
+def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch):
     def known(self, trajectories, params, length):
         return trajectories.gradients[:, None] / np.sqrt(np.mean(np.sum(trajectories.gradients**2, axis=1)))
 

@@ -89,8 +89,11 @@ def heavy_ball(eta, beta, decay, mask=None):
     return optax.chain(optax.add_decayed_weights(decay, mask), optax.sgd(eta, beta))
 
 
-def trained(net, optimizer, steps, size=None):
-    """Return parameters and records after steps on mini-batches of a size, or on the whole batch."""
+def trained(net, optimizer, steps, size=None, options=None):
+    """Return parameters and records after steps on mini-batches of a size, or on the whole batch.
+
+    Options are those of the compiler.
+    """
     x, y = batch_of(getattr(net, "dtype", jnp.float64))
     params = net.init(jax.random.key(1), x[:4])["params"]
     loss = loss_of(net)
@@ -102,7 +105,8 @@ def trained(net, optimizer, steps, size=None):
         return (optax.apply_updates(params, update), state), getattr(state, "record", 0)
 
     start = params, optimizer.init(params)
-    (params, _), records = jax.jit(partial(jax.lax.scan, step))(start, jnp.arange(steps))
+    run = jax.jit(partial(jax.lax.scan, step), compiler_options=options)
+    (params, _), records = run(start, jnp.arange(steps))
     return params, records
 
 
@@ -346,8 +350,10 @@ def test_equation_17_is_rmsprop():
 )
 def test_updates_keep_their_last_bit(optimizer, every, dtype):
     net = Normalised(dtype=dtype)
-    free, _ = trained(net, optimizer, 100, 32)
-    watched, _ = trained(net, track_noether(optimizer, HIDDEN, every), 100, 32)
+    # Only optimised programs round alike whatever stands next to the updates.
+    optimised = {"xla_backend_optimization_level": 1}
+    free, _ = trained(net, optimizer, 100, 32, optimised)
+    watched, _ = trained(net, track_noether(optimizer, HIDDEN, every), 100, 32, optimised)
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), free, watched)))
 
 

@@ -29,7 +29,7 @@ from noethers_razor.model.elbo import (
 )
 from noethers_razor.model.network import NetworkFunction, network_function
 
-pytestmark = pytest.mark.usefixtures("strict", "compiled_plainly")
+pytestmark = pytest.mark.usefixtures("strict")
 
 TRANSITIONS, FEATURES, DRAWS = 12, 4, 20_000
 DEVIATION, LOG_DENSITY = 0.1, -0.7

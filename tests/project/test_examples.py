@@ -10,7 +10,6 @@ import pytest
 import noethers_razor as nr
 from noethers_razor.inference import fit as fitting
 
-pytestmark = pytest.mark.usefixtures("compiled_plainly")
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -21,7 +21,6 @@ from noethers_razor.systems import Oscillators
 from tests.brief import TINY as BRIEF
 from tests.brief import one_oscillator
 
-pytestmark = pytest.mark.usefixtures("compiled_plainly")
 TINY = nr.FitConfig.of(steps=200, chunk=10, width=8, depth=1, orbit_samples=2, batch=16, first_stage=0.5)
 JOB = {"data": "d", "seed": 1}
 INPUTS = {"x": np.arange(3.0)}
@@ -278,9 +277,8 @@ def program(*words, **options):
     )
 
 
-@pytest.mark.parametrize(
-    "sent", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL], ids=["TERM", "KILL"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
 def test_a_program_that_is_stopped_goes_on(sent, tmp_path):
     data, run = tmp_path / "d.npz", tmp_path / "run"
     Oscillators(n=1).simulate(1, n_trajectories=24, n_steps=8).save(data)
