@@ -55,7 +55,7 @@ class FrameTrajectories(NamedTuple):
             states=self.states[chosen], trajectory=self.trajectory[chosen], gradients=gradients, time=time
         )
 
-    def with_noise(self, seed: int) -> np.ndarray:
+    def shaken_states(self, seed: int) -> np.ndarray:
         """Return the states (N, M) with more noise of the same covariance added."""
         draw = np.random.default_rng(seed).normal(size=self.states.shape)
         return self.states + draw @ np.linalg.cholesky(self.noise).T

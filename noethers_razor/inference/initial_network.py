@@ -40,7 +40,7 @@ def _averaged(model: Model, function: Callable[[list[Array], Any], Array]) -> _A
     return average
 
 
-def with_noise(
+def with_estimated_noise(
     problem: Problem, runtime: Runtime, data: FrameTrajectories, params: FlatParams
 ) -> FrameTrajectories:
     """Return trajectories with the noise that the network leaves unexplained.

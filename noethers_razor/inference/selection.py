@@ -23,7 +23,7 @@ from noethers_razor.inference.directions import (
     spectrum_cuts,
 )
 from noethers_razor.inference.history import Estimate, FlatParams
-from noethers_razor.inference.initial_network import with_noise
+from noethers_razor.inference.initial_network import with_estimated_noise
 from noethers_razor.inference.problem import Problem, masked
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.stages import Control
@@ -250,7 +250,7 @@ class Select:
         if state.proposal is None or not {state.family.name, "none"} <= state.bounds.keys():
             raise UsageError("the selection compares bounds; expected Propose, Joint and Control before it")
         # The control has trained for longest: what it leaves unexplained is nearest to the noise.
-        data = with_noise(problem, runtime, state.trajectories, state.control)
+        data = with_estimated_noise(problem, runtime, state.trajectories, state.control)
         state = dataclasses.replace(state, trajectories=data)
         for number in range(_MOST_ROUNDS):
             case = case_of(problem, state)

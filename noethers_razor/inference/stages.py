@@ -17,7 +17,7 @@ from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.errors import TrainingDiverged
 from noethers_razor.inference.history import FlatParams
-from noethers_razor.inference.initial_network import energy_of, with_gradients, with_noise
+from noethers_razor.inference.initial_network import energy_of, with_estimated_noise, with_gradients
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.state import State
@@ -68,7 +68,7 @@ class Propose:
 
     def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
         """Return the state with the parameters of the family in ``params``."""
-        family, data = state.family, with_noise(problem, runtime, state.trajectories, state.params)
+        family, data = state.family, with_estimated_noise(problem, runtime, state.trajectories, state.params)
         if family.integrated.any():
             data = with_gradients(problem, runtime, data, state.params)
         found = family.propose(data, problem.stream("start"))

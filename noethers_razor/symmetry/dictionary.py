@@ -150,7 +150,7 @@ def constant_along(
     if trajectories is None:
         return lambda row: True
     values = dictionary.values(out_of(trajectories.states))
-    shaken = dictionary.values(out_of(trajectories.with_noise(0))) - values
+    shaken = dictionary.values(out_of(trajectories.shaken_states(0))) - values
 
     def test(row: np.ndarray) -> bool:
         defect = defects(values @ row[:, None], shaken @ row[:, None], trajectories)

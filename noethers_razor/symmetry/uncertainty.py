@@ -266,7 +266,7 @@ def uncertainty_of(values: Values, moment: np.ndarray, trajectories: FrameTrajec
 
 def _uncertainty_of(values: Values, observables: Observables, trajectories: FrameTrajectories) -> Uncertainty:
     """Return the uncertainty of quantities, compared with random combinations of observables."""
-    draws, shaken = _Draws(trajectories, _DRAWS), trajectories.with_noise(2)
+    draws, shaken = _Draws(trajectories, _DRAWS), trajectories.shaken_states(2)
     inside = observables.values(trajectories.states)
     # Random observables of the same displacement: their distribution is isotropic in embedded vectors.
     drawn = np.random.default_rng(1).normal(size=(len(observables.rows), _RANDOM))
