@@ -19,7 +19,7 @@ from experiments.tables import markdown, parser, spread, write
 from noethers_razor.cli import host
 from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.mechanics.phase_space import bracket_defect
-from noethers_razor.symmetry.non_quadratic import non_quadratic_report, true_gradients
+from noethers_razor.symmetry.non_quadratic_report import non_quadratic_report, true_gradients
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, System, Toda
 
 INVERSE_RADIUS = "1/sqrt(qx^2+qy^2)"

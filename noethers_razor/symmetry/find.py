@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from noethers_razor.symmetry.fitted import Fitted
-from noethers_razor.symmetry.non_quadratic import non_quadratic_report
-from noethers_razor.symmetry.quadratic import Truth, quadratic_report
+from noethers_razor.symmetry.non_quadratic_report import non_quadratic_report
+from noethers_razor.symmetry.quadratic_report import Truth, quadratic_report
 from noethers_razor.symmetry.report import SymmetryReport
 
 

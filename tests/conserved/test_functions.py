@@ -16,7 +16,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.numerics.expressions import symbolic, symbols
 from noethers_razor.symmetry import report_text
 from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, formulas_in_span
-from noethers_razor.symmetry.non_quadratic import (
+from noethers_razor.symmetry.non_quadratic_report import (
     independent_count,
     non_quadratic_report,
     true_gradients,

@@ -152,7 +152,7 @@ def test_a_formula_lies_in_the_span_as_nearly_as_that_is_known(degrees, rounded,
     fit = known_fit(system, 2e-3, 1)
     fit.trajectories = object()
     known = SimpleNamespace(angle=np.full(3, degrees), rows=None, warnings=list)
-    monkeypatch.setattr("noethers_razor.symmetry.quadratic.uncertainty_of_span", lambda *_: known)
+    monkeypatch.setattr("noethers_razor.symmetry.quadratic_report.uncertainty_of_span", lambda *_: known)
     formulas = set(find_symmetries(fit).formulas)
     assert (formulas == {"q1^2 + p1^2", "q2^2 + p2^2", "q1*p2 - q2*p1", "q1*q2 + p1*p2"}) == rounded
 

@@ -44,7 +44,10 @@ def _angles(gradients: np.ndarray, span: np.ndarray) -> list[float]:
 
 
 def _integrals(truth: Any) -> dict[str, Observable]:
-    """Named functions of one state, from a system, its method, or a mapping of functions or forms."""
+    """Named functions of one state, from a system, its method, or a mapping of functions or forms.
+
+    A bound method stands for its system, so ``system.conserved`` gives all integrals.
+    """
     owner = getattr(truth, "__self__", truth)
     if hasattr(owner, "integrals"):
         return dict(owner.integrals())
