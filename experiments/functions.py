@@ -19,7 +19,7 @@ from experiments.tables import markdown, parser, spread, write
 from noethers_razor.cli import host
 from noethers_razor.conserved.polynomial import monomials
 from noethers_razor.mechanics.phase_space import bracket_defect
-from noethers_razor.symmetry.non_quadratic_report import non_quadratic_report, true_gradients
+from noethers_razor.symmetry.non_quadratic_report import gradients_of_integrals, non_quadratic_report
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Pendulum, System, Toda
 
 INVERSE_RADIUS = "1/sqrt(qx^2+qy^2)"
@@ -168,7 +168,7 @@ def _of_functions(
 ) -> dict[str, Any]:
     """Return bracket defects with the true H, the ratio of drifts, and the correlations of `recovered`."""
     states, back = test.observed(), result.frame.inverse
-    energy = true_gradients(system, states, back)["H"]
+    energy = gradients_of_integrals(system, states, back)["H"]
     gradients = result.conserved_gradients(states)
     used = np.sqrt(np.mean(np.sum(gradients**2, axis=-1), axis=1) / result.frame.dim) > 0.05
     with jax.enable_x64(True):

@@ -82,7 +82,7 @@ class Fitted(Protocol):
         ...
 
 
-def true_gradient(truth: Any, states: np.ndarray) -> np.ndarray | None:
+def gradient_of_true_energy(truth: Any, states: np.ndarray) -> np.ndarray | None:
     """Return the gradient of the true Hamiltonian at states (B, M), or None when the truth has none."""
     hamiltonian = getattr(getattr(truth, "__self__", truth), "hamiltonian", None)
     if hamiltonian is None:

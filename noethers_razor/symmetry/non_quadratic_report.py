@@ -63,7 +63,7 @@ def _integrals(truth: Any) -> dict[str, Observable]:
     return {name: function(value) for name, value in truth.items()}
 
 
-def true_gradients(truth: Any, states: np.ndarray, back: np.ndarray) -> dict[str, np.ndarray]:
+def gradients_of_integrals(truth: Any, states: np.ndarray, back: np.ndarray) -> dict[str, np.ndarray]:
     """Return gradients (B, M) of true integrals by name, in the frame.
 
     Raises:
@@ -160,7 +160,7 @@ def _spanned(principal: np.ndarray, energy: np.ndarray) -> np.ndarray:
 def _compared(
     truth: Any, states: np.ndarray, back: np.ndarray, principal: np.ndarray, spanned: np.ndarray
 ) -> TruthComparison:
-    exact = true_gradients(truth, states, back)
+    exact = gradients_of_integrals(truth, states, back)
     both = np.stack(list(exact.values()), axis=1)
     ahead = _angles(both, spanned)
     return TruthComparison(

@@ -15,7 +15,7 @@ from noethers_razor.mechanics.phase_space import bracket_defect
 from noethers_razor.mechanics.quadratic_form import QuadraticForm, embed, largest_count, stack_forms
 from noethers_razor.numerics.subspaces import angles_of, largest_angle, parallelness
 from noethers_razor.symmetry.algebra.structure import analyse
-from noethers_razor.symmetry.fitted import Fitted, true_gradient
+from noethers_razor.symmetry.fitted import Fitted, gradient_of_true_energy
 from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted
 from noethers_razor.symmetry.report import QuadraticDetails, SymmetryReport, TruthComparison
 from noethers_razor.symmetry.report_text import warnings_of
@@ -133,7 +133,7 @@ def _compared(report: SymmetryReport, result: Fitted, truth: Any) -> TruthCompar
         )
     rows = embed(*result.frame.quadratic_into(form, linear), result.moment)
     span, rank, states = report.span, report.rank, np.asarray(result.states, np.float64)
-    gradient = true_gradient(truth, states)
+    gradient = gradient_of_true_energy(truth, states)
     angles = angles_of(rows, span.vectors[:rank]) if rank else np.full(len(rows), 90.0)
     defects = (
         None

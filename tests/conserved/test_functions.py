@@ -17,9 +17,9 @@ from noethers_razor.numerics.expressions import symbolic, symbols
 from noethers_razor.symmetry import report_text
 from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.non_quadratic_report import (
+    gradients_of_integrals,
     independent_count,
     non_quadratic_report,
-    true_gradients,
 )
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, Oscillators, Toda
 from tests.symmetry.test_symmetry import known_fit
@@ -44,7 +44,7 @@ class Known:
             )
 
     def conserved_gradients(self, states):
-        exact = np.stack(list(true_gradients(self._functions, states, self.frame.inverse).values()))
+        exact = np.stack(list(gradients_of_integrals(self._functions, states, self.frame.inverse).values()))
         size = np.sqrt(np.mean(np.sum(exact**2, axis=-1), axis=1))[:, None, None]
         # The errors are smooth like those of a fit: random waves over phase space.
         rng = np.random.default_rng(1)
