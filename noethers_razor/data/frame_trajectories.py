@@ -17,7 +17,8 @@ class FrameTrajectories(NamedTuple):
         states: states (N, M), float64. States of one trajectory are adjacent and in order of time.
         trajectory: number of the trajectory of each state (N,).
         noise: covariance (M, M) of the measurement noise of a state, or an estimate of it.
-        gradients: gradients (N, M) of a first Hamiltonian at the states, if a family needs them.
+        gradients: gradients (N, M) of the energy of the network without symmetry at the states, if a family
+            needs them.
         time: time of each state (N,), in the frame.
     """
 

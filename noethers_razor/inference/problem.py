@@ -130,10 +130,10 @@ class Problem:
     def model(self, family: Family) -> Model:
         """Return the model of a family on these data; all share one network and one likelihood."""
         names = tuple(family.init(self._keys()[0], self.frame.dim))
-        return dataclasses.replace(self.network_model, family=family, conserved_names=names)
+        return dataclasses.replace(self.model_without_symmetry, family=family, conserved_names=names)
 
     @functools.cached_property
-    def network_model(self) -> Model:
+    def model_without_symmetry(self) -> Model:
         """The model without symmetry, whose network the first stage trains."""
         return build_model(
             self.config, NoSymmetry(), (), self.frame, substeps=self.substeps, total=self.total
@@ -142,7 +142,9 @@ class Problem:
     def first_params(self) -> FlatParams:
         """Return the parameters of the network at the start."""
         deviation = self.config.network.initial_deviation
-        return initial_params(self.network_model.network, self._keys()[0], deviation, self._log_noise())
+        return initial_params(
+            self.model_without_symmetry.network, self._keys()[0], deviation, self._log_noise()
+        )
 
     def _log_noise(self) -> float | None:
         if self.config.likelihood.noise_variance is not None:

@@ -23,12 +23,12 @@ from noethers_razor.inference.directions import (
     spectrum_cuts,
 )
 from noethers_razor.inference.history import Estimate, FlatParams
-from noethers_razor.inference.initial_network import with_estimated_noise
 from noethers_razor.inference.problem import Problem, masked
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.stages import Control
 from noethers_razor.inference.state import Alternative, State, exact_part
 from noethers_razor.inference.training import Rates, Schedule
+from noethers_razor.inference.without_symmetry import with_estimated_noise
 from noethers_razor.model.elbo import conserved_of, prefixed
 from noethers_razor.numerics.subspaces import largest_sine
 from noethers_razor.symmetry.fitted import AS_LEARNED

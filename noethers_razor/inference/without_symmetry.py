@@ -1,4 +1,4 @@
-"""What the initial network, trained without symmetry, says of the data: noise, gradients, energies."""
+"""What a network without symmetry says of the data: noise, gradients, energies."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def with_estimated_noise(
         data: all trajectories of the fit.
         params: of the network without symmetry.
     """
-    model = problem.network_model
+    model = problem.model_without_symmetry
     likelihood = model.likelihood
 
     def one(weights: list[Array], pairs: Batch) -> Array:
@@ -72,7 +72,7 @@ def with_estimated_noise(
 
 def energy_of(problem: Problem, params: FlatParams) -> Callable[[Array], Array]:
     """Return the network's mean energy at params: states (..., M) -> (...)."""
-    model = problem.network_model
+    model = problem.model_without_symmetry
     keys = jax.random.split(problem.stream("slopes"), _DRAWS)
     average = _averaged(model, model.network.apply)
     return lambda x: average(params, keys, x)
@@ -82,7 +82,7 @@ def with_gradients(
     problem: Problem, runtime: Runtime, data: FrameTrajectories, params: FlatParams
 ) -> FrameTrajectories:
     """Return trajectories with the gradient of the network's mean energy at their states."""
-    model = problem.network_model
+    model = problem.model_without_symmetry
 
     def one(weights: list[Array], states: Array) -> Array:
         return jax.grad(lambda x: jnp.sum(model.network.apply(weights, x)))(states)
