@@ -70,7 +70,7 @@ def _spectrum(report: SymmetryReport, figures: dict[str, Any]) -> Section:
 
 
 def _evidence(report: SymmetryReport) -> Section:
-    """Return the section on bounds, of the alternatives and of the sets that the model selection compared."""
+    """Return the section on bounds: of the family, of no symmetry, and of the sets that were compared."""
     rows = [
         Row([name, _number(b["negative_elbo"], 6), _number(b["error"], 2), ""])
         for name, b in report.bounds.items()

@@ -26,7 +26,7 @@ from noethers_razor.inference.history import Estimate, FlatParams
 from noethers_razor.inference.problem import Problem, masked
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.stages import Control
-from noethers_razor.inference.state import Alternative, State, exact_part
+from noethers_razor.inference.state import ComparedSet, State, exact_part
 from noethers_razor.inference.training import Rates, Schedule
 from noethers_razor.inference.without_symmetry import with_estimated_noise
 from noethers_razor.model.elbo import conserved_of, prefixed
@@ -75,7 +75,7 @@ class Verdict(NamedTuple):
         alone: whether the parameters are those of the quantities with exact flows alone.
     """
 
-    record: Alternative
+    record: ComparedSet
     params: FlatParams
     tolerance: float = 0.0
     size: int = 0
@@ -223,9 +223,7 @@ def _adopted(problem: Problem, state: State, verdicts: list[Verdict], accepted: 
     """Continue with a set, and record what it was compared with."""
     rejected = [verdict.record for verdict in verdicts if verdict is not accepted]
     own = dataclasses.replace(accepted.record, accepted=True)
-    state = dataclasses.replace(
-        state, params=accepted.params, alternatives=(*state.alternatives, *rejected, own)
-    )
+    state = dataclasses.replace(state, params=accepted.params, compared=(*state.compared, *rejected, own))
     integrated = state.family.integrated
     drop = accepted.alone
     if not drop and integrated.any() and not integrated.all():
@@ -284,7 +282,7 @@ class Select:
         undecided = abs(excess(state.bounds["none"], before)[0])
         verdicts = [self._refitted(problem, state, runtime, case, one, number, undecided) for one in asked]
         nothing = masked(state.family, case.params, np.zeros(state.family.count, problem.dtype))
-        none = Alternative(NO_QUANTITY, 0, case.spectrum, case.spectrum[: case.used], state.bounds["none"])
+        none = ComparedSet(NO_QUANTITY, 0, case.spectrum, case.spectrum[: case.used], state.bounds["none"])
         return state, [*verdicts, Verdict(none, {**nothing, **state.control})]
 
     def _refitted(
@@ -311,12 +309,12 @@ class Select:
             fitted = runtime.train(problem, family, masked(family, hypothesis.params, mask), schedule)
         except TrainingDiverged:
             # A set that cannot be trained has no evidence; the others are still to be compared.
-            lost = Alternative(hypothesis.name, 0, before, hypothesis.removed, Estimate.none())
+            lost = ComparedSet(hypothesis.name, 0, before, hypothesis.removed, Estimate.none())
             return Verdict(lost, hypothesis.params)
         states = np.asarray(problem.batch.start, np.float64)
         values, principal = family.principal(conserved_of(fitted), states)
         found = family, principal, values, state.trajectories
-        record = Alternative(
+        record = ComparedSet(
             hypothesis.name,
             active_count(values),
             before,

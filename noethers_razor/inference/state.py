@@ -14,7 +14,7 @@ from noethers_razor.inference.history import Estimate, FlatParams
 
 
 @dataclasses.dataclass(frozen=True)
-class Alternative:
+class ComparedSet:
     """A set of conserved quantities that the bound was asked about.
 
     Args:
@@ -56,7 +56,7 @@ class State:
         trajectories: the data, with their noise once the proposal has found it.
         proposal: what the family proposed.
         bounds: estimates by name (``none``, and the family's) after equal numbers of steps.
-        alternatives: sets that the bound compared, the accepted one of each round last.
+        compared: sets that the bound compared, the accepted one of each round last.
     """
 
     family: Family
@@ -65,7 +65,7 @@ class State:
     trajectories: FrameTrajectories
     proposal: Proposal | None = None
     bounds: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
-    alternatives: tuple[Alternative, ...] = ()
+    compared: tuple[ComparedSet, ...] = ()
 
     def with_bound(self, name: str, estimate: Estimate) -> State:
         """Return the state with one more estimate."""
@@ -79,10 +79,10 @@ class State:
         return dataclasses.replace(self, family=family, params=params, proposal=proposal)
 
     def evidence(self) -> dict[str, Any]:
-        """Return bounds, alternatives and proposal as plain JSON values."""
+        """Return bounds, compared sets and proposal as plain JSON values."""
         record: dict[str, Any] = {
             "bounds": {name: value.as_json() for name, value in self.bounds.items()},
-            "judgements": [one.as_json() for one in self.alternatives],
+            "judgements": [one.as_json() for one in self.compared],
         }
         if self.proposal is not None:
             record["proposal"] = {

@@ -76,7 +76,7 @@ class SymmetryReport:
         formulas: readable basis of the quantities.
         found: the formulas of non-quadratic quantities with their sines; None if all are quadratic.
         coordinates: names of the M coordinates.
-        bounds: -ELBO per transition of the alternatives, with standard errors.
+        bounds: -ELBO per transition of the family and of no symmetry, with standard errors.
         judgements: the sets of quantities that model selection compared.
         seeds: what fits from several seeds found, the best bound first, see `fit`; may be empty.
         uncertainty: from the trajectories; None without a quantity, or without trajectories.

@@ -107,7 +107,7 @@ def _formulas(report: SymmetryReport) -> list[str]:
 
 
 def _bounds(bounds: dict[str, Any], seeds: list[dict[str, Any]], rank: int) -> list[str]:
-    """Bounds of the alternatives, and what several seeds agree on."""
+    """Bounds of the family and of no symmetry, and what several seeds agree on."""
     text = [
         f"-ELBO {label:<10} {bound['negative_elbo']:.3f} +- {bound['error']:.3f} nats per transition"
         for label, bound in bounds.items()

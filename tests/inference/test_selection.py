@@ -31,7 +31,7 @@ from noethers_razor.inference.selection import (
     is_worse,
     preferred,
 )
-from noethers_razor.inference.state import Alternative, State
+from noethers_razor.inference.state import ComparedSet, State
 from noethers_razor.mechanics.quadratic_form import basis, embed, second_moment
 from noethers_razor.model.elbo import Batch, prefixed
 from noethers_razor.numerics.subspaces import largest_sine
@@ -49,7 +49,7 @@ def estimate(negative_elbo, own=0.2, seed=0):
 
 
 def outcome(kept, negative_elbo, tolerance=0.0):
-    record = Alternative("", kept, (), (), estimate(negative_elbo, seed=kept))
+    record = ComparedSet("", kept, (), (), estimate(negative_elbo, seed=kept))
     return Verdict(record, {}, tolerance, record.kept)
 
 
@@ -92,7 +92,7 @@ def test_what_training_leaves_undecided_rejects_only_doubtful_sets():
 
 
 def test_a_set_that_cannot_be_trained_is_never_preferred():
-    lost = Verdict(Alternative("", 0, (), (), Estimate.none()), {})
+    lost = Verdict(ComparedSet("", 0, (), (), Estimate.none()), {})
     assert preferred([lost, outcome(3, 50.0)]).record.kept == 3
     assert is_worse(Estimate.none(), estimate(50.0))
 
