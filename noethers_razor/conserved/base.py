@@ -200,7 +200,10 @@ class Family(ABC):
         raise UsageError(f"family {self.name} has no quantities with an exact flow")
 
     def with_reach(self, reach: float) -> Family:
-        """Return the family with flow times of integrated flows multiplied by ``reach``."""
+        """Return the family whose integrated flows have ``reach`` times the flow times of exact ones.
+
+        It replaces an earlier reach.
+        """
         return self
 
     def with_length(self, params: Params, share: float) -> Params | None:

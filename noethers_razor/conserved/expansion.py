@@ -13,7 +13,7 @@ import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import Block, Family, Proposal, flagged
-from noethers_razor.conserved.features import LENGTH, WEIGHTS, FeatureBlock, sampled
+from noethers_razor.conserved.features import REACH_SHARE, WEIGHTS, FeatureBlock, sampled
 from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length, folds
 from noethers_razor.conserved.proposal.independence import (
     balanced,
@@ -44,12 +44,12 @@ class Expansion(Family):
     """Learnable quadratic quantities, and non-quadratic ones C = W phi with features phi of a subclass.
 
     Args:
-        count: largest number of quadratic quantities, see `offered`, and of non-quadratic ones, which are at
-            most 2 n - 2. In a phase space: the sum K of both.
+        count: before `fitted_to`, the largest number of quadratic quantities, see `offered`, and of
+            non-quadratic ones. After it, the number K of all quantities.
         start: ``proposal`` (what is constant along trajectories) or ``random``.
         quadratic: whether the family has quadratic quantities.
-        non_quadratic: largest number of non-quadratic quantities, if it differs. In a phase space: number of
-            the last of the K that are not quadratic.
+        non_quadratic: before `fitted_to`, the largest number of non-quadratic quantities, if it differs; at
+            most 2 n - 2. After it, how many of the K quantities, the last ones, are not quadratic.
         reach: flow times of non-quadratic quantities relative to those of quadratic ones; set by a proposal.
     Raises:
         ValueError: for a count below 1 or an unknown start.
@@ -149,12 +149,15 @@ class Expansion(Family):
         return dataclasses.replace(self, count=self._quadratics.count, non_quadratic=0)
 
     def with_reach(self, reach: float) -> Self:
-        """Return the family with other flow times of the non-quadratic quantities."""
+        """Return the family whose integrated flows have ``reach`` times the flow times of exact ones.
+
+        It replaces an earlier reach.
+        """
         return dataclasses.replace(self, reach=reach)
 
     def with_length(self, params: Params, share: float) -> Params:
         """Return parameters with orbits of non-quadratic quantities of this share of the reach."""
-        return {**params, LENGTH: jnp.asarray(share, jnp.asarray(params[LENGTH]).dtype)}
+        return {**params, REACH_SHARE: jnp.asarray(share, jnp.asarray(params[REACH_SHARE]).dtype)}
 
     def init(self, key: Key, dim: int) -> Params:
         """Return small random forms and weights (non_quadratic, D), and the parameters of the features.
@@ -192,7 +195,7 @@ class Expansion(Family):
         size = credible_length(own, data.deviation)
         empty = self.non_quadratic - len(rows)
         weights = np.pad(rows * size[:, None], [(0, empty), (0, 0)])
-        params |= {WEIGHTS: jnp.asarray(weights), LENGTH: jnp.ones(()), **shared}
+        params |= {WEIGHTS: jnp.asarray(weights), REACH_SHARE: jnp.ones(()), **shared}
         return Proposal(
             params,
             np.concatenate([defect, own, np.full(empty, np.nan)]),

@@ -29,8 +29,8 @@ SPEED = 4.0
 """Multiple of the root-mean-square speed that limits flows: quantities may grow where there are no data."""
 SHARED = "shared/"
 """Prefix of parameters that all quantities of a block have in common."""
-LENGTH = f"{SHARED}length"
-"""Name of the share of the reach that orbits have. The stage `ChooseOrbitLength` sets it."""
+REACH_SHARE = f"{SHARED}length"
+"""Name of the share of the reach that orbits have. The stage `ChooseReach` sets it."""
 WEIGHTS = "weights"
 """Name of W (count, D)."""
 _STATES = 2048
@@ -69,7 +69,10 @@ class FeatureBlock(Block):
 
     def init(self, key: Key, width: int) -> Params:
         """Return small random weights (count, width)."""
-        return {WEIGHTS: _RANDOM_START * jax.random.normal(key, (self.count, width)), LENGTH: jnp.ones(())}
+        return {
+            WEIGHTS: _RANDOM_START * jax.random.normal(key, (self.count, width)),
+            REACH_SHARE: jnp.ones(()),
+        }
 
     def value(self, params: Params, x: Array) -> Array:
         """Return C(x): (..., M) -> (..., count)."""
@@ -83,7 +86,7 @@ class FeatureBlock(Block):
     def orbit(self, params: Params, tau: Array) -> Orbit:
         """Return points at tau (..., S, count); the times of one draw lie on a path, in any order."""
         samples = tau.shape[-2]
-        reach = self.reach * jax.lax.stop_gradient(params[LENGTH])
+        reach = self.reach * jax.lax.stop_gradient(params[REACH_SHARE])
         times = reach * tau.reshape(-1, samples, self.count)
         weights = self._weights(params)
         paths = _within(weights, times)

@@ -18,7 +18,7 @@ from noethers_razor._deprecated import old_names
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import flagged
 from noethers_razor.conserved.expansion import Expansion
-from noethers_razor.conserved.features import LENGTH, SHARED, WEIGHTS
+from noethers_razor.conserved.features import REACH_SHARE, SHARED, WEIGHTS
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.numerics.linear_algebra import log_determinant
@@ -115,7 +115,9 @@ class Neural(Expansion):
         """
         start_key, train_key = jax.random.split(key)
         params = self.init(start_key, data.states.shape[1])
-        params = {name: value for name, value in params.items() if name not in ("form", "linear", LENGTH)}
+        params = {
+            name: value for name, value in params.items() if name not in ("form", "linear", REACH_SHARE)
+        }
         params[WEIGHTS] = params[WEIGHTS] * 10.0
         return _trained(self, params, data, known, train_key)
 

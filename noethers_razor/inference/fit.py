@@ -23,7 +23,7 @@ from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.result import FitResult
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.selection import Select
-from noethers_razor.inference.stages import ChooseOrbitLength, Control, Joint, Propose, Stage, WithoutSymmetry
+from noethers_razor.inference.stages import ChooseReach, Control, Joint, Propose, Stage, WithoutSymmetry
 from noethers_razor.inference.state import State
 from noethers_razor.inference.training import Rates
 from noethers_razor.model.elbo import precision
@@ -63,7 +63,7 @@ def plan(config: FitConfig, family: Family) -> list[Stage]:
     if family.count:
         stages.append(Propose())
         if family.integrated.any():
-            stages.append(ChooseOrbitLength(int(_TRIAL * (config.steps - first)), joint_rates))
+            stages.append(ChooseReach(int(_TRIAL * (config.steps - first)), joint_rates))
         stages.append(Joint(config.steps - first, joint_rates))
     stages.append(Control(config.steps - first, joint_rates._replace(conserved=0.0)))
     if family.trainable and config.selection:

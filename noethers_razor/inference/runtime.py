@@ -107,7 +107,7 @@ class Runtime:
         def rank_of(params: FlatParams) -> int:
             return active_count(problem.spectrum(family, params)[0]) if family.count else 0
 
-        total = trainer.length(schedule.steps)
+        total = trainer.whole_chunks(schedule.steps)
         try:
             for after in trainer.chunks(at, key, schedule, self.clock, rank_of):
                 at = after

@@ -32,7 +32,7 @@ _SHARES = np.array([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0])
 _KEPT = 0.25
 """Largest median change of energy along a path, as a share of the change by noise. At .67 orbits of the
 Laplace-Runge-Lenz vector still worsen the bound."""
-_LENGTHS = (1.0, 0.25)
+_REACH_SHARES = (1.0, 0.25)
 """Shares of the reach between which the bound chooses."""
 
 
@@ -114,8 +114,8 @@ def _reach(problem: Problem, state: State, found: Proposal) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class ChooseOrbitLength:
-    """Let the bound choose the length of integrated orbits, after a short joint training with each length.
+class ChooseReach:
+    """Let the bound choose the reach of integrated orbits, after a short joint training with each share.
 
     Orbits of Kepler's quantities pass through places without trajectories, and those of Toda's do not. The
     energies along both look alike.
@@ -126,12 +126,12 @@ class ChooseOrbitLength:
     name: str = "orbit length"
 
     def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
-        """Return the state with the length in ``params``; training starts from there again."""
+        """Return the state with the share of the reach in ``params``; training starts from there again."""
         found, family = state.proposal, state.family
         if found is None or not np.any(found.length[family.integrated] > 0):
             return state
         best, chosen = np.inf, state.params
-        for share in _LENGTHS:
+        for share in _REACH_SHARES:
             shorter = family.with_length(conserved_of(state.params), share)
             if shorter is None:
                 return state

@@ -238,7 +238,7 @@ class Trainer:
         """Return the point before the first step."""
         return Checkpoint(0, params, self._optimiser.init(params), [])
 
-    def length(self, steps: int) -> int:
+    def whole_chunks(self, steps: int) -> int:
         """Return the number of steps in whole chunks."""
         return max(1, -(-steps // self.chunk)) * self.chunk
 
@@ -261,7 +261,7 @@ class Trainer:
         Raises:
             TrainingDiverged: when the bound or a parameter is not finite, with its name.
         """
-        total = self.length(schedule.steps)
+        total = self.whole_chunks(schedule.steps)
         chunks = total // self.chunk
         active = schedule.mask(self.model.family.count)
         progress = np.arange(total) / total

@@ -11,7 +11,7 @@ import scipy.linalg
 
 from noethers_razor.conserved import FAMILIES, family_class
 from noethers_razor.conserved.base import Family
-from noethers_razor.conserved.features import LENGTH
+from noethers_razor.conserved.features import REACH_SHARE
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.conserved.proposal import constancy
 from noethers_razor.conserved.quadratic import KnownQuadratic, Quadratic
@@ -46,7 +46,7 @@ def parameters(family):
     rng, size = np.random.default_rng(1), 0.1 if family.trainable else 0.0
     moved = {name: value + jnp.asarray(size * rng.normal(size=value.shape)) for name, value in params.items()}
     # Another length would give another flow.
-    return {name: params[name] if name == LENGTH else value for name, value in moved.items()}
+    return {name: params[name] if name == REACH_SHARE else value for name, value in moved.items()}
 
 
 @functools.cache
