@@ -13,7 +13,7 @@ import numpy as np
 import noethers_razor as nr
 from experiments.pipeline import in_process
 from experiments.tables import markdown, parser, spread, write
-from noethers_razor.symmetry.span import active_count
+from noethers_razor.symmetry.span import number_in_use
 from noethers_razor.systems import Oscillators
 
 FREQUENCIES = (1.0, 2.0**0.5, float(np.pi / 2))
@@ -31,7 +31,7 @@ def one_run(seed: int, noise: float) -> dict[str, Any]:
         "learned_error": report.bounds["quadratic"]["error"],
         "truth_angles": report.truth_angles,
         "singular_values_joint": before,
-        "false_active_joint": active_count(np.asarray(before)) - 3,
+        "false_active_joint": number_in_use(np.asarray(before)) - 3,
     }
 
 

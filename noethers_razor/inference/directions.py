@@ -15,7 +15,7 @@ from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.state import State
 from noethers_razor.model.elbo import conserved_of
-from noethers_razor.symmetry.span import active, active_count
+from noethers_razor.symmetry.span import in_use, number_in_use
 
 _STEP_IN_SPECTRUM = 1.5
 """Ratio of neighbouring singular values at which the bound is asked whether to cut between them."""
@@ -32,7 +32,7 @@ def gradients_at(family: Family, params: Params, trajectories: FrameTrajectories
 
 def spectrum_cuts(values: np.ndarray) -> list[int]:
     """Return numbers of directions to try, the largest steps of the spectrum (K,) in use first."""
-    count, values = active_count(values), np.sort(values)[::-1]
+    count, values = number_in_use(values), np.sort(values)[::-1]
     ratios = values[: count - 1] / values[1:count] if count > 1 else np.zeros(0)
     order = [i for i in np.argsort(-ratios) if ratios[i] >= _STEP_IN_SPECTRUM]
     return [int(i) + 1 for i in order[:_MOST_CUTS]]
@@ -61,7 +61,7 @@ def directions_of(
     family: Family, params: Params, values: np.ndarray, trajectories: FrameTrajectories
 ) -> Directions:
     """Return the r directions in use of parameters in principal form with singular values (K,)."""
-    used, sizes = active(values), values[active(values)]
+    used, sizes = in_use(values), values[in_use(values)]
     if not len(sizes):
         return Directions(np.zeros((0, *thinned(trajectories.states, _STATES).shape)), np.zeros((0, 0)), 0)
     gradients = gradients_at(family, params, trajectories)[used] / sizes[:, None, None]
@@ -80,7 +80,7 @@ def size_of(family: Family, params: Params, values: np.ndarray, data: FrameTraje
         values: (K,) their singular values.
         data: trajectories, with gradients of H where they are known.
     """
-    used, exact = active(values), ~family.integrated
+    used, exact = in_use(values), ~family.integrated
     count = int(np.sum(used & exact))
     if not np.any(used & ~exact):
         return count, 0
@@ -92,8 +92,8 @@ def size_of(family: Family, params: Params, values: np.ndarray, data: FrameTraje
     return count, independent_rank(every) - independent_rank(before)
 
 
-def active_gradients(problem: Problem, state: State) -> np.ndarray:
+def gradients_in_use(problem: Problem, state: State) -> np.ndarray:
     """Return gradients (rank, B M) of the quantities in use, at the same states in every fit of the data."""
     values, params = problem.spectrum(state.family, state.params)
-    gradients = gradients_at(state.family, conserved_of(params), state.trajectories)[active(values)]
+    gradients = gradients_at(state.family, conserved_of(params), state.trajectories)[in_use(values)]
     return gradients.reshape(len(gradients), state.trajectories.states.shape[1] * gradients.shape[1])

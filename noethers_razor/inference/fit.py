@@ -17,7 +17,7 @@ from noethers_razor.conserved.base import Family
 from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import TrainingDiverged, UsageError
-from noethers_razor.inference.directions import active_gradients
+from noethers_razor.inference.directions import gradients_in_use
 from noethers_razor.inference.history import Estimate, Watcher
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.result import FitResult
@@ -118,7 +118,7 @@ def fit(
             except TrainingDiverged as error:
                 lost.append((one, error))
             else:
-                fits.append((result, active_gradients(problem, state) if several else np.zeros(0)))
+                fits.append((result, gradients_in_use(problem, state) if several else np.zeros(0)))
     if not fits:
         raise lost[0][1]
     fits.sort(key=lambda one: -one[0].elbo)

@@ -18,7 +18,7 @@ from noethers_razor.inference.history import Checkpoint, Clock, Estimate, FlatPa
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.training import Schedule, Trainer
 from noethers_razor.storage.journal import Call, Journal
-from noethers_razor.symmetry.span import active_count
+from noethers_razor.symmetry.span import number_in_use
 
 Program = TypeVar("Program")
 
@@ -105,7 +105,7 @@ class Runtime:
                     return at.params
 
         def rank_of(params: FlatParams) -> int:
-            return active_count(problem.spectrum(family, params)[0]) if family.count else 0
+            return number_in_use(problem.spectrum(family, params)[0]) if family.count else 0
 
         total = trainer.whole_chunks(schedule.steps)
         try:

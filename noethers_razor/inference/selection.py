@@ -32,7 +32,7 @@ from noethers_razor.inference.without_symmetry import with_estimated_noise
 from noethers_razor.model.elbo import conserved_of, prefixed
 from noethers_razor.numerics.subspaces import largest_sine
 from noethers_razor.symmetry.fitted import AS_LEARNED
-from noethers_razor.symmetry.span import active, active_count
+from noethers_razor.symmetry.span import in_use, number_in_use
 
 _MOST_ROUNDS = 2
 """Largest number of rounds."""
@@ -137,7 +137,7 @@ class Case(NamedTuple):
     @property
     def used(self) -> int:
         """Number of directions in use."""
-        return active_count(self.values)
+        return number_in_use(self.values)
 
     @property
     def spectrum(self) -> tuple[float, ...]:
@@ -167,14 +167,14 @@ def _with_largest(case: Case, kept: int) -> Hypothesis:
 def _exact_alone(state: State, case: Case) -> Hypothesis:
     """The set without quantities of integrated flows, which cost more."""
     family, start = exact_part(state.family, {**case.params, **case.network})
-    removed = case.values[state.family.integrated & active(case.values)]
+    removed = case.values[state.family.integrated & in_use(case.values)]
     return Hypothesis(EXACT_ALONE, start, np.ones(family.count), tuple(map(float, removed)), family)
 
 
 def _with_least_defects(problem: Problem, state: State, case: Case, kept: int) -> Hypothesis:
     """The set projected on its directions of least defect."""
     total, turned = len(case.values), case.directions.turned
-    used = np.flatnonzero(active(case.values))
+    used = np.flatnonzero(in_use(case.values))
     values, good = case.values[used], turned[:kept]
     weights = np.zeros((total, total))
     weights[np.ix_(used, used)] = values[:, None] * (good.T @ good) / values
@@ -227,7 +227,7 @@ def _adopted(problem: Problem, state: State, verdicts: list[Verdict], accepted: 
     integrated = state.family.integrated
     drop = accepted.alone
     if not drop and integrated.any() and not integrated.all():
-        drop = not active(problem.spectrum(state.family, state.params)[0])[integrated].any()
+        drop = not in_use(problem.spectrum(state.family, state.params)[0])[integrated].any()
     if drop:
         state = state.exact_part()
     return state.with_bound(state.family.name, own.estimate)
@@ -316,7 +316,7 @@ class Select:
         found = family, principal, values, state.trajectories
         record = ComparedSet(
             hypothesis.name,
-            active_count(values),
+            number_in_use(values),
             before,
             hypothesis.removed,
             runtime.estimate(problem, family, fitted),

@@ -20,7 +20,7 @@ from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, fo
 from noethers_razor.symmetry.fitted import Fitted
 from noethers_razor.symmetry.report import SymmetryReport, TruthComparison
 from noethers_razor.symmetry.report_text import warnings_of
-from noethers_razor.symmetry.span import active_count
+from noethers_razor.symmetry.span import number_in_use
 from noethers_razor.symmetry.uncertainty import Uncertainty, uncertainty_of
 
 DEGREE = 3
@@ -115,7 +115,7 @@ def non_quadratic_report(
     flat = np.swapaxes(gradients, 0, 1).reshape(gradients.shape[1], -1)
     squares, rotation = np.linalg.eigh(flat @ flat.T / len(states) / size)
     values = np.sqrt(np.maximum(squares[::-1], 0.0))
-    used = active_count(values)
+    used = number_in_use(values)
     combinations = rotation[:, ::-1][:, :used]
     principal = np.einsum("bki,kj->bji", gradients, combinations)
     energy = np.asarray(result.state_gradients, np.float64) @ back

@@ -13,18 +13,18 @@ import numpy as np
 
 from noethers_razor.mechanics.quadratic_form import embed
 
-ACTIVE = 0.05
+IN_USE = 0.05
 """Smallest singular value in use, relative to the largest or to 1, a full orbit (paper, section 5.3)."""
 
 
-def active_count(singular_values: np.ndarray) -> int:
+def number_in_use(singular_values: np.ndarray) -> int:
     """Return the number of singular values (K,) in use."""
-    return int(np.sum(active(singular_values)))
+    return int(np.sum(in_use(singular_values)))
 
 
-def active(singular_values: np.ndarray) -> np.ndarray:
-    """Return whether each of the singular values (K,) is in use, see `ACTIVE`."""
-    return np.asarray(singular_values > ACTIVE * np.max(singular_values, initial=1.0))
+def in_use(singular_values: np.ndarray) -> np.ndarray:
+    """Return whether each of the singular values (K,) is in use, see `IN_USE`."""
+    return np.asarray(singular_values > IN_USE * np.max(singular_values, initial=1.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,5 +76,5 @@ def span_of(form: np.ndarray, linear: np.ndarray, moment: np.ndarray) -> Span:
         np.einsum("rk,kij->rij", weights, form),
         weights @ linear,
         vectors,
-        active_count(values),
+        number_in_use(values),
     )

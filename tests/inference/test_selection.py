@@ -35,7 +35,7 @@ from noethers_razor.inference.state import ComparedSet, State
 from noethers_razor.mechanics.quadratic_form import basis, embed, second_moment
 from noethers_razor.model.elbo import Batch, prefixed
 from noethers_razor.numerics.subspaces import largest_sine
-from noethers_razor.symmetry.span import active_count
+from noethers_razor.symmetry.span import number_in_use
 from noethers_razor.systems import CentralForce, Oscillators
 from tests.brief import TINY, one_oscillator
 
@@ -54,10 +54,10 @@ def outcome(kept, negative_elbo, tolerance=0.0):
 
 
 def test_count_is_relative_to_the_largest_and_to_a_full_orbit():
-    assert active_count(np.array([1.0, 0.9, 0.06, 0.04])) == 3
-    assert active_count(np.array([0.03, 0.02])) == 0
-    assert active_count(np.array([2.0, 0.09])) == 1
-    assert active_count(np.zeros(0)) == 0
+    assert number_in_use(np.array([1.0, 0.9, 0.06, 0.04])) == 3
+    assert number_in_use(np.array([0.03, 0.02])) == 0
+    assert number_in_use(np.array([2.0, 0.09])) == 1
+    assert number_in_use(np.zeros(0)) == 0
 
 
 def test_cuts_are_where_the_active_spectrum_steps_down():
@@ -128,7 +128,7 @@ def learned(true, false):
 @pytest.mark.parametrize(("true", "false"), [(4, 0), (4, 2), (3, 1), (2, 3), (0, 1), (0, 2)])
 def test_trajectories_count_the_true_directions_of_a_mixed_span(true, false, x64):
     family, seen, (values, params) = learned(true, false)
-    count = active_count(values)
+    count = number_in_use(values)
     assert count == true + false
     directions = directions_of(family, params, values, seen)
     assert directions.constant == true
@@ -156,7 +156,7 @@ def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
     weights = np.linalg.lstsq(np.column_stack([features, np.ones(len(x))]), values, rcond=None)[0][:-1]
     params |= {"form": rotation.form[None], "linear": np.zeros((1, 4)), "weights": weights[None]}
     sizes, principal = family.principal(params, x)
-    assert active_count(sizes) == 2
+    assert number_in_use(sizes) == 2
     assert size_of(family, principal, sizes, seen) == (1, new)
 
 
