@@ -260,11 +260,11 @@ class Family(ABC):
             mixed |= block.mixed(params, weights[part, part])
         return mixed
 
-    def masked(self, params: Params, active: Array) -> Params:
-        """Return parameters, or changes of them, multiplied by active (K,); shared ones are left alone."""
+    def masked(self, params: Params, mask: Array) -> Params:
+        """Return parameters, or changes of them, multiplied by a mask (K,); shared ones stay."""
         masked = dict(params)
         for block, part in self.parts:
-            own = active[part]
+            own = mask[part]
             for name in block.leaves:
                 if name in params:
                     value = params[name]

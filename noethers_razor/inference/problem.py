@@ -172,9 +172,9 @@ def to_batch(frame: Frame, transitions: Transitions, dtype: str) -> Batch:
     )
 
 
-def masked(family: Family, params: FlatParams, active: Array | np.ndarray) -> FlatParams:
-    """Return flat parameters or updates with those of conserved quantities multiplied by active (K,)."""
-    own = family.masked(conserved_of(params), jnp.asarray(active))
+def masked(family: Family, params: FlatParams, mask: Array | np.ndarray) -> FlatParams:
+    """Return flat parameters or updates with those of conserved quantities multiplied by a mask (K,)."""
+    own = family.masked(conserved_of(params), jnp.asarray(mask))
     return {**params, **{f"conserved/{name}": value for name, value in own.items()}}
 
 

@@ -95,8 +95,8 @@ class Runtime:
         at, call = trainer.start(params), None
         if self.journal is not None:
             settings = np.array([*schedule.rates, schedule.steps, schedule.stop_when_slow])
-            active = schedule.mask(family.count)
-            call = self._call(schedule.stage, params, key, {"rates": settings, "active": active})
+            mask = schedule.mask_of(family.count)
+            call = self._call(schedule.stage, params, key, {"rates": settings, "active": mask})
             if (found := call.found()) is not None:
                 at = Checkpoint.of_record(found.arrays, found.document, at.optimiser)
                 self.clock.at_least(found.document["clock"])

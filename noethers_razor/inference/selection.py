@@ -302,7 +302,7 @@ class Select:
             f"{self.name} {number} {hypothesis.name}",
             self.steps,
             self.rates,
-            active=hypothesis.mask,
+            mask=hypothesis.mask,
             stream=f"{_STREAM} {number}",
         )
         try:

@@ -39,7 +39,7 @@ class Schedule:
         stage: name for the history.
         steps: number of optimiser steps at most, rounded up to whole chunks.
         rates: largest step sizes.
-        active: (K,) ones where a conserved quantity may move; all by default.
+        mask: (K,) ones where a conserved quantity may move; all by default.
         stop_when_slow: stop when a chunk improves the bound by less than `SLOW` per dimension.
         stream: name of the random stream; that of the stage by default.
     """
@@ -47,13 +47,13 @@ class Schedule:
     stage: str
     steps: int
     rates: Rates
-    active: np.ndarray | None = None
+    mask: np.ndarray | None = None
     stop_when_slow: bool = False
     stream: str | None = None
 
-    def mask(self, count: int) -> np.ndarray:
+    def mask_of(self, count: int) -> np.ndarray:
         """Return the mask (K,) of K quantities."""
-        return np.ones(count) if self.active is None else self.active
+        return np.ones(count) if self.mask is None else self.mask
 
 
 _SECOND_MOMENT = 0.99
@@ -153,9 +153,9 @@ class Trainer:
         state: optax.OptState,
         key: Key,
         scales: Array,
-        active: Array,
+        mask: Array,
     ) -> tuple[FlatParams, optax.OptState, Array, Array]:
-        """Do ``chunk`` steps with step sizes scales (chunk, 3); active (K,) masks conserved quantities.
+        """Do ``chunk`` steps with step sizes scales (chunk, 3); mask (K,) multiplies steps of quantities.
 
         Data and units are arguments, not constants, so that data sets of one shape share a program.
         """
@@ -177,7 +177,7 @@ class Trainer:
             )
             updates, state = self._optimiser.update(gradient, state, params)
             assert isinstance(updates, dict)
-            updates = masked(model.family, updates, active)
+            updates = masked(model.family, updates, mask)
             moved = {k: v - scale[group(k)] * sizes.get(k, 1.0) * updates[k] for k, v in params.items()}
             return (moved, state), loss
 
@@ -186,12 +186,12 @@ class Trainer:
         return params, state, losses, self.model.divergence(params)
 
     def _arguments(
-        self, params: FlatParams, state: optax.OptState, key: Key, scales: np.ndarray, active: np.ndarray
+        self, params: FlatParams, state: optax.OptState, key: Key, scales: np.ndarray, mask: np.ndarray
     ) -> tuple[Any, ...]:
         dtype = self.data.start.dtype
         likelihood = self.model.likelihood
         units = (likelihood.residual, jnp.asarray(likelihood.log_density, dtype))
-        every = self.data, units, params, state, key, jnp.asarray(scales, dtype), jnp.asarray(active, dtype)
+        every = self.data, units, params, state, key, jnp.asarray(scales, dtype), jnp.asarray(mask, dtype)
         return every if self._whole is None else jax.device_put(every, self._whole)
 
     def prepare(self, params: FlatParams, pool: Executor | None = None) -> None:
@@ -224,12 +224,12 @@ class Trainer:
         state: optax.OptState,
         key: Key,
         scales: np.ndarray,
-        active: np.ndarray,
+        mask: np.ndarray,
         clock: Clock,
     ) -> tuple[FlatParams, optax.OptState, np.ndarray, float]:
         compiled = self.program(params, clock)
         began = time.perf_counter()
-        params, state, losses, divergence = compiled(*self._arguments(params, state, key, scales, active))
+        params, state, losses, divergence = compiled(*self._arguments(params, state, key, scales, mask))
         values = np.asarray(losses, dtype=np.float64)
         clock.training += time.perf_counter() - began
         return params, state, values, float(divergence) / self.model.likelihood.total
@@ -263,7 +263,7 @@ class Trainer:
         """
         total = self.whole_chunks(schedule.steps)
         chunks = total // self.chunk
-        active = schedule.mask(self.model.family.count)
+        mask = schedule.mask_of(self.model.family.count)
         progress = np.arange(total) / total
         ramp = np.minimum(1.0, (np.arange(total) + 1) / _RAMP)
         scales = (ramp * 0.5 * (1 + np.cos(np.pi * progress)))[:, None] * np.asarray(schedule.rates)
@@ -271,9 +271,7 @@ class Trainer:
         while at.done < chunks and not (schedule.stop_when_slow and self._is_slow(at.rows)):
             part = scales[at.done * self.chunk : (at.done + 1) * self.chunk]
             step = (at.done + 1) * self.chunk
-            params, state, losses, kl = self._call(
-                at.params, at.optimiser, keys[at.done], part, active, clock
-            )
+            params, state, losses, kl = self._call(at.params, at.optimiser, keys[at.done], part, mask, clock)
             clock.steps += self.chunk
             self._require_finite(params, losses, schedule.stage, step)
             mean = float(losses.mean())
