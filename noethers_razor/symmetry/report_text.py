@@ -106,24 +106,24 @@ def _formulas(report: SymmetryReport) -> list[str]:
     return text
 
 
-def _bounds(bounds: dict[str, Any], seeds: list[dict[str, Any]], rank: int) -> list[str]:
+def _bounds(bounds: dict[str, Any], seeds: list[dict[str, Any]], used: int) -> list[str]:
     """Bounds of the family and of no symmetry, and what several seeds agree on."""
     text = [
         f"-ELBO {label:<10} {bound['negative_elbo']:.3f} +- {bound['error']:.3f} nats per transition"
         for label, bound in bounds.items()
     ]
-    return [*text, _spread(seeds, rank)] if seeds else text
+    return [*text, _spread(seeds, used)] if seeds else text
 
 
-def _spread(seeds: list[dict[str, Any]], rank: int) -> str:
+def _spread(seeds: list[dict[str, Any]], used: int) -> str:
     """What several seeds agree on."""
     done = [seed for seed in seeds if "diverged" not in seed]
-    same = [seed for seed in done if seed["rank"] == rank]
+    same = [seed for seed in done if seed["rank"] == used]
     bounds = sorted(seed["negative_elbo"] for seed in done)
     gains = sorted(seed["none"] - seed["negative_elbo"] for seed in done if seed["none"] is not None)
     within = f", within {max(seed['angle'] for seed in same):.2g} degrees of this span" if same else ""
     text = (
-        f"seeds            {len(same)} of {len(seeds)} find {rank}{within}; -ELBO {bounds[0]:.3f} to "
+        f"seeds            {len(same)} of {len(seeds)} find {used}{within}; -ELBO {bounds[0]:.3f} to "
         f"{bounds[-1]:.3f}"
     )
     if gains:
@@ -151,15 +151,15 @@ def html_of(report: SymmetryReport) -> str:
     return markup.block(text.splitlines()[0], parts, report.warnings)
 
 
-def warnings_of(result: Fitted, rank: int) -> list[str]:
-    """Return what to keep in mind when reading the report of a fit with so many quantities."""
+def warnings_of(result: Fitted, used: int) -> list[str]:
+    """Return what to keep in mind when reading the report of a fit with so many quantities in use."""
     found = []
     if not result.held_out:
         found.append("no trajectory was held out: defects are measured on training states")
     bounds = result.evidence.get("bounds", {})
     none = bounds.get("none")
     own = next((value for name, value in bounds.items() if name != "none"), None)
-    if none and own and rank:
+    if none and own and used:
         error = float(np.hypot(none["error"], own["error"]))
         if own["negative_elbo"] > none["negative_elbo"] + 2 * error:
             found.append(
