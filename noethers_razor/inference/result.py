@@ -26,7 +26,7 @@ from noethers_razor.inference import prediction
 from noethers_razor.inference.history import FlatParams, Row
 from noethers_razor.inference.prediction import Prediction
 from noethers_razor.inference.problem import to_batch
-from noethers_razor.mechanics.phase_space import energy_drift
+from noethers_razor.mechanics.phase_space import apply_j_in_numpy, energy_drift
 from noethers_razor.model.elbo import Model, conserved_of, precision
 from noethers_razor.plot import markup
 from noethers_razor.storage.run_folder import versions
@@ -135,7 +135,7 @@ class FitResult:
 
     def field(self, x: ArrayLike) -> np.ndarray:
         """Return the posterior-mean velocity x' = J grad H at states (..., M), data units."""
-        return _turned(self.gradient(x))
+        return apply_j_in_numpy(self.gradient(x))
 
     def quadratic_forms(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the learned quantities x'Ax/2 + b'x in the frame: (K, M, M), (K, M), float64.
@@ -177,7 +177,7 @@ class FitResult:
         """Return fields J grad C (K, ..., M) at states (..., M), data units, with C of `conserved`."""
         states = np.asarray(x, np.float64)
         inner = self.conserved_gradients(states.reshape(-1, self.frame.dim))
-        moved = _turned(inner) @ self.frame.inverse.T
+        moved = apply_j_in_numpy(inner) @ self.frame.inverse.T
         return moved.reshape(len(moved), *states.shape)
 
     def flow(self, x: ArrayLike, tau: ArrayLike) -> np.ndarray:
@@ -310,9 +310,3 @@ class FitResult:
         from noethers_razor.inference.saved import save
 
         return save(self, folder, overwrite=overwrite, documents=documents or {}, texts=texts or {})
-
-
-def _turned(gradient: np.ndarray) -> np.ndarray:
-    """Return J g of gradients (..., M), in their precision."""
-    dq, dp = np.split(gradient, 2, axis=-1)
-    return np.concatenate([dp, -dq], axis=-1)

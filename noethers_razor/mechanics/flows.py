@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from noethers_razor._types import Array, Observable
 from noethers_razor.mechanics import integrators
-from noethers_razor.mechanics.phase_space import apply_form, hamiltonian_field
+from noethers_razor.mechanics.phase_space import apply_j, hamiltonian_field
 from noethers_razor.numerics.linear_algebra import exponential
 
 
@@ -22,8 +22,8 @@ def affine_generator(form: Array, linear: Array) -> Array:
     Returns:
         Matrices (..., M+1, M+1).
     """
-    rotated = jnp.swapaxes(apply_form(jnp.swapaxes(form, -1, -2)), -1, -2)
-    top = jnp.concatenate([rotated, apply_form(linear)[..., None]], axis=-1)
+    rotated = jnp.swapaxes(apply_j(jnp.swapaxes(form, -1, -2)), -1, -2)
+    top = jnp.concatenate([rotated, apply_j(linear)[..., None]], axis=-1)
     return jnp.concatenate([top, jnp.zeros_like(top[..., :1, :])], axis=-2)
 
 
@@ -120,7 +120,7 @@ def combination_path(
             return jnp.sum(jnp.einsum("s...d,sd->s...", features(y), step))
 
         def field(y: Array) -> Array:
-            velocity = apply_form(jax.grad(total)(y))
+            velocity = apply_j(jax.grad(total)(y))
             share = jnp.sum(velocity**2, axis=-1, keepdims=True) / limit**2
             # Far from the data a function can be very steep. The bounds keep all powers finite.
             slower = (1.0 + jnp.minimum(share, 1e6) ** 4) ** -0.125

@@ -30,10 +30,16 @@ def symplectic_form(dim: int) -> np.ndarray:
     return np.block([[zero, one], [-one, zero]])
 
 
-def apply_form(gradient: Array) -> Array:
-    """Return J g for gradients g (..., M), without a matrix product: swap the halves, negate one."""
+def apply_j(gradient: Array) -> Array:
+    """Multiply gradients (..., M) by the symplectic matrix J: swap the halves, and negate one."""
     dq, dp = jnp.split(gradient, 2, axis=-1)
     return jnp.concatenate([dp, -dq], axis=-1)
+
+
+def apply_j_in_numpy(gradient: np.ndarray) -> np.ndarray:
+    """Multiply gradients (..., M) by J as `apply_j` does, in their own precision."""
+    dq, dp = np.split(gradient, 2, axis=-1)
+    return np.concatenate([dp, -dq], axis=-1)
 
 
 def poisson_bracket(a: Observable, b: Observable) -> Observable:
@@ -46,7 +52,7 @@ def poisson_bracket(a: Observable, b: Observable) -> Observable:
     Returns:
         Function of one state (M,) -> scalar.
     """
-    return lambda x: jnp.dot(jax.grad(a)(x), apply_form(jax.grad(b)(x)))
+    return lambda x: jnp.dot(jax.grad(a)(x), apply_j(jax.grad(b)(x)))
 
 
 def hamiltonian_field(hamiltonian: Observable) -> VectorField:
@@ -63,7 +69,7 @@ def hamiltonian_field(hamiltonian: Observable) -> VectorField:
             flat = states.reshape(-1, states.shape[-1])
             return jax.vmap(hamiltonian)(flat).sum()
 
-        return apply_form(jax.grad(total)(x))
+        return apply_j(jax.grad(total)(x))
 
     return field
 
@@ -84,7 +90,7 @@ def bracket_defect(gradient_a: Array, gradient_b: Array) -> Array:
         Values (...) in [0, 1], 0 where A and B commute or a gradient is zero.
     """
     norm = jnp.linalg.norm(gradient_a, axis=-1) * jnp.linalg.norm(gradient_b, axis=-1)
-    bracket = jnp.sum(gradient_a * apply_form(gradient_b), axis=-1)
+    bracket = jnp.sum(gradient_a * apply_j(gradient_b), axis=-1)
     return jnp.abs(bracket) / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
 
 

@@ -12,7 +12,7 @@ from flax import nnx
 
 from noethers_razor._types import Array, Key, VectorField
 from noethers_razor.mechanics.orbits import Orbit, orbit_average
-from noethers_razor.mechanics.phase_space import apply_form
+from noethers_razor.mechanics.phase_space import apply_j
 
 
 def squareplus(x: Array) -> Array:
@@ -119,4 +119,4 @@ def orbit_hamiltonian(energy: Callable[[Array], Array], orbit: Orbit) -> Callabl
 
 def field_of(hamiltonian: Callable[[Array], Array]) -> VectorField:
     """Return J grad H of a batched H: one backward pass serves all states of a batch."""
-    return lambda x: apply_form(jax.grad(lambda states: jnp.sum(hamiltonian(states)))(x))
+    return lambda x: apply_j(jax.grad(lambda states: jnp.sum(hamiltonian(states)))(x))

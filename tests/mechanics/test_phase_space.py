@@ -52,10 +52,10 @@ def test_phase_space_has_an_even_positive_dimension(dim):
         mechanics.symplectic_form(dim)
 
 
-def test_apply_form_is_the_product_with_the_form(x64):
+def test_apply_j_is_the_product_with_the_form(x64):
     gradient = np.random.default_rng(0).normal(size=(2, 3, DIM))
     product = gradient @ mechanics.symplectic_form(DIM).T
-    np.testing.assert_array_equal(mechanics.apply_form(jnp.asarray(gradient)), product)
+    np.testing.assert_array_equal(mechanics.apply_j(jnp.asarray(gradient)), product)
 
 
 def test_coordinates_have_canonical_brackets(state):
@@ -130,7 +130,7 @@ def test_bracket_defect_is_a_share_between_zero_and_one(x64):
     scaled = mechanics.bracket_defect(1e6 * gradients[0], 1e-6 * gradients[1])
     np.testing.assert_allclose(scaled, defect, rtol=1e-9)
     assert mechanics.bracket_defect(gradients[0], gradients[0]).max() < ROUNDING
-    turned = mechanics.apply_form(gradients[0])
+    turned = mechanics.apply_j(gradients[0])
     np.testing.assert_allclose(mechanics.bracket_defect(gradients[0], turned), 1.0, rtol=ROUNDING)
 
 
