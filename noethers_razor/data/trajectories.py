@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from noethers_razor._optional import extra
-from noethers_razor.data.checks import Problem, problems
+from noethers_razor.data.checks import DataProblem, problems
 from noethers_razor.data.gaps import ALONE, GAP, alone_in, padded, split_arrays
 from noethers_razor.data.summary import Summary, summary_of
 from noethers_razor.errors import DataError, UsageError
@@ -89,7 +89,7 @@ class Trajectories:
         t: np.ndarray,
         mask: np.ndarray | None = None,
         metadata: dict[str, Any] | None = None,
-    ) -> list[Problem]:
+    ) -> list[DataProblem]:
         """Return all problems of arrays, without raising an error.
 
         Args:

@@ -18,7 +18,7 @@ from noethers_razor.manifold_embedding.basis import hashable
 from noethers_razor.manifold_embedding.density import Mixture, density_of
 from noethers_razor.manifold_embedding.folds import least_of
 from noethers_razor.manifold_embedding.report import EmbeddingReport, report_of
-from noethers_razor.manifold_embedding.training import Family, climb, decoded, nearest
+from noethers_razor.manifold_embedding.training import DecoderFamily, climb, decoded, nearest
 
 _NUMBERS = (
     ("bending", 0, numbers.Real),
@@ -117,7 +117,7 @@ class VariationalManifoldEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerM
         largest = np.linalg.svd(centred, compute_uv=False)[: self.n_components + 1]
         self.scale_ = float(np.sqrt(np.mean(largest**2) / len(x)))
         standard = centred / self.scale_
-        self._family = Family(hashable(self.basis), self.latent, self.degree)
+        self._family = DecoderFamily(hashable(self.basis), self.latent, self.degree)
         self._nodes = latents.nodes(self.latent, self.n_components)
         self._remarks = []
         with jax.enable_x64(True):

@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 from noethers_razor._types import Array
 from noethers_razor.manifold_embedding.density import Density
 from noethers_razor.manifold_embedding.latent import Nodes
-from noethers_razor.manifold_embedding.training import Family, decoded, descended
+from noethers_razor.manifold_embedding.training import DecoderFamily, decoded, descended
 
 _POINTS = 576
 """Largest number of latent points that are tested. The cost grows as its square, since pairs are compared."""
@@ -52,7 +52,7 @@ def _heights(density: Density, x: Array) -> Array:
     return jax.lax.map(density.log_density, x, batch_size=_BATCH // 4)
 
 
-def share(family: Family, params: Any, density: Density, nodes: Nodes, least: float) -> float:
+def share(family: DecoderFamily, params: Any, density: Density, nodes: Nodes, least: float) -> float:
     """Return the share of the latent space whose image covers the same data as another part of the manifold.
 
     For each image, a search descends to a nearest point elsewhere on the manifold. It starts at the point
@@ -90,7 +90,7 @@ def share(family: Family, params: Any, density: Density, nodes: Nodes, least: fl
     return float(weights @ (sheets & one_place))
 
 
-def _between_all(family: Family, params: Any, z: np.ndarray) -> np.ndarray:
+def _between_all(family: DecoderFamily, params: Any, z: np.ndarray) -> np.ndarray:
     """Return lengths (K, K) of paths along the manifold between all pairs of latent points (K, d)."""
     first, second = np.triu_indices(len(z), 1)
     lengths = np.zeros((len(z), len(z)))
@@ -98,7 +98,7 @@ def _between_all(family: Family, params: Any, z: np.ndarray) -> np.ndarray:
     return lengths + lengths.T
 
 
-def _along(family: Family, params: Any, z: np.ndarray, other: np.ndarray, pieces: int) -> np.ndarray:
+def _along(family: DecoderFamily, params: Any, z: np.ndarray, other: np.ndarray, pieces: int) -> np.ndarray:
     """Return lengths (P,) of images of straight latent paths; on a circle, the shorter way counts."""
     ways = [other - z]
     if family.latent == "circle":
@@ -108,7 +108,7 @@ def _along(family: Family, params: Any, z: np.ndarray, other: np.ndarray, pieces
 
 
 @functools.partial(jax.jit, static_argnames=("family", "pieces"))
-def _lengths(family: Family, params: Any, z: Array, way: Array, pieces: int) -> Array:
+def _lengths(family: DecoderFamily, params: Any, z: Array, way: Array, pieces: int) -> Array:
     """Return lengths (P,) of images of latent paths from z (P, d) to z + way (P, d), in straight pieces."""
 
     def one(path: tuple[Array, Array]) -> Array:

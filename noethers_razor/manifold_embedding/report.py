@@ -16,7 +16,7 @@ from noethers_razor._types import Array
 from noethers_razor.manifold_embedding import folds, functional
 from noethers_razor.manifold_embedding.density import Density
 from noethers_razor.manifold_embedding.latent import Nodes
-from noethers_razor.manifold_embedding.training import Family, decoded, energies, maps
+from noethers_razor.manifold_embedding.training import DecoderFamily, decoded, energies, maps
 from noethers_razor.plot import markup
 
 _BATCH = 256
@@ -77,7 +77,7 @@ class EmbeddingReport:
 
 
 def report_of(
-    family: Family,
+    family: DecoderFamily,
     params: Any,
     density: Density,
     nodes: Nodes,
@@ -135,7 +135,7 @@ def report_of(
 
 
 @functools.partial(jax.jit, static_argnames="family")
-def _at_nodes(family: Family, params: Any, density: Density, z: Array) -> tuple[Array, Array]:
+def _at_nodes(family: DecoderFamily, params: Any, density: Density, z: Array) -> tuple[Array, Array]:
     """Return residual R and gradient of log p, each (K, D), at latent points (K, d)."""
     phi, log_p, log_q = maps(family, params, density)
 
@@ -173,7 +173,7 @@ def _divergence(
     return float(np.sqrt(nodes.weights @ np.asarray(rates) ** 2))
 
 
-def _warnings(family: Family, folded: float, spread: float, value: float) -> list[str]:
+def _warnings(family: DecoderFamily, folded: float, spread: float, value: float) -> list[str]:
     """Return warnings about an infinite objective, about folds, and about the spread of the energy."""
     found = []
     if not np.isfinite(value):

@@ -31,7 +31,7 @@ _STEPS = 30
 """Iterations of the search for the nearest point."""
 
 
-class Family(NamedTuple):
+class DecoderFamily(NamedTuple):
     """A family of decoders without parameters. It has a hash, so that programs are compiled once.
 
     Args:
@@ -57,7 +57,7 @@ class Family(NamedTuple):
         return log_density(self.latent, z)
 
 
-def maps(family: Family, params: Any, density: Density, blur: Any = 0.0) -> tuple[Any, Any, Any]:
+def maps(family: DecoderFamily, params: Any, density: Density, blur: Any = 0.0) -> tuple[Any, Any, Any]:
     """Return phi, log p and log q, as the functions of `functional` take them.
 
     Args:
@@ -73,7 +73,7 @@ def maps(family: Family, params: Any, density: Density, blur: Any = 0.0) -> tupl
     )
 
 
-class Features(NamedTuple):
+class DecoderFeatures(NamedTuple):
     """Features of a decoder that is linear in its parameters, at K nodes.
 
     Args:
@@ -89,7 +89,7 @@ class Features(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="family")
-def _at(family: Family, nodes: Nodes) -> Features:
+def _at(family: DecoderFamily, nodes: Nodes) -> DecoderFeatures:
     """Return the features of a family at nodes."""
     features: Any = family.decoder().features
     z = jnp.asarray(nodes.z)
@@ -101,15 +101,15 @@ def _at(family: Family, nodes: Nodes) -> Features:
     # Add node by node: the second derivatives at all nodes would fill the memory.
     count = jax.eval_shape(features, z[0]).shape[0]
     bent, _ = jax.lax.scan(add, jnp.zeros((count, count)), (z, jnp.asarray(nodes.weights)))
-    return Features(jax.vmap(features)(z), jax.vmap(jax.jacfwd(features))(z), bent)
+    return DecoderFeatures(jax.vmap(features)(z), jax.vmap(jax.jacfwd(features))(z), bent)
 
 
 @functools.partial(jax.jit, static_argnames="family")
 @functools.partial(jax.value_and_grad, argnums=1)
 def _cost(
-    family: Family,
+    family: DecoderFamily,
     params: Any,
-    known: Features | None,
+    known: DecoderFeatures | None,
     density: Density,
     nodes: Nodes,
     blur: Any,
@@ -141,7 +141,7 @@ def _cost(
 
 
 @functools.partial(jax.jit, static_argnames="family")
-def energies(family: Family, params: Any, density: Density, nodes: Nodes) -> Array:
+def energies(family: DecoderFamily, params: Any, density: Density, nodes: Nodes) -> Array:
     """Return energies e (K,) at K nodes, nats.
 
     Args:
@@ -181,7 +181,7 @@ def _stiffness(bending: float, blur: float) -> float:
 
 
 def climb(
-    family: Family,
+    family: DecoderFamily,
     start: Any,
     density: Density,
     nodes: Nodes,
@@ -237,7 +237,7 @@ def climb(
 
 
 @functools.partial(jax.jit, static_argnames=("family", "low", "high"))
-def _descended(family: Family, params: Any, x: Array, start: Array, low: float, high: float) -> Array:
+def _descended(family: DecoderFamily, params: Any, x: Array, start: Array, low: float, high: float) -> Array:
     """Return the latent points (N, d) of `descended`."""
     phi = functools.partial(family.value, params)
 
@@ -261,7 +261,7 @@ def _descended(family: Family, params: Any, x: Array, start: Array, low: float, 
 
 
 def descended(
-    family: Family, params: Any, x: np.ndarray, start: np.ndarray, bounds: tuple[float, float]
+    family: DecoderFamily, params: Any, x: np.ndarray, start: np.ndarray, bounds: tuple[float, float]
 ) -> np.ndarray:
     """Return latent points whose images are locally nearest to given points, by damped Gauss-Newton steps.
 
@@ -278,7 +278,7 @@ def descended(
 
 
 def nearest(
-    family: Family, params: Any, x: np.ndarray, grid: np.ndarray, bounds: tuple[float, float]
+    family: DecoderFamily, params: Any, x: np.ndarray, grid: np.ndarray, bounds: tuple[float, float]
 ) -> np.ndarray:
     """Return the latent points of the points of the manifold nearest to given points.
 
@@ -301,11 +301,11 @@ def nearest(
 
 
 @functools.partial(jax.jit, static_argnames="family")
-def _decoded(family: Family, params: Any, z: Array) -> Array:
+def _decoded(family: DecoderFamily, params: Any, z: Array) -> Array:
     """Return phi at latent points, as `decoded`."""
     return jax.vmap(functools.partial(family.value, params))(z)
 
 
-def decoded(family: Family, params: Any, z: np.ndarray) -> np.ndarray:
+def decoded(family: DecoderFamily, params: Any, z: np.ndarray) -> np.ndarray:
     """Return the images (N, D) of latent points (N, d) under phi, standard units."""
     return np.asarray(_decoded(family, params, jnp.asarray(z)))
