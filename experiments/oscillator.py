@@ -13,7 +13,7 @@ import numpy as np
 import noethers_razor as nr
 from experiments.tables import comparison_rows, markdown, parser, spread, write
 from noethers_razor import plot
-from noethers_razor.inference.rollouts import follow
+from noethers_razor.inference.rollouts import compare_rollouts
 from noethers_razor.systems import Oscillators
 from noethers_razor.systems.base import named_stream
 
@@ -67,7 +67,7 @@ def one_seed(
     fits = {}
     for name, family in families.items():
         result = nr.fit(data, seed=seed, conserved=family, config=CONFIG)
-        errors = follow(result, test, samples=0).summary
+        errors = compare_rollouts(result, test, samples=0).summary
         numbers[name] = {
             "negative_elbo": -result.elbo,
             "error": result.metrics["elbo_standard_error"],

@@ -22,7 +22,7 @@ import numpy as np
 import noethers_razor as nr
 from experiments.baselines import baselines
 from noethers_razor.data.frame_trajectories import thinned
-from noethers_razor.inference.rollouts import follow
+from noethers_razor.inference.rollouts import compare_rollouts
 from noethers_razor.inference.stages import Stage
 from noethers_razor.systems import System
 
@@ -200,7 +200,7 @@ def one_family(
         "kl": metrics["kl"],
     }
     for name, test in sets.items():
-        record[f"{name}_mse"] = follow(result, test, samples=0).summary["mse_rollout"]
+        record[f"{name}_mse"] = compare_rollouts(result, test, samples=0).summary["mse_rollout"]
     keys = (
         "rank",
         "algebra",

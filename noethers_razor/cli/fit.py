@@ -130,7 +130,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     from noethers_razor.cli.jobs import RunTarget, figures_of, rollout_figure, train, write_figures
     from noethers_razor.cli.progress import Progress
     from noethers_razor.conserved.quadratic import Quadratic
-    from noethers_razor.inference.rollouts import follow
+    from noethers_razor.inference.rollouts import compare_rollouts
     from noethers_razor.storage.run_folder import require_free
     from noethers_razor.symmetry.find import find_symmetries
     from noethers_razor.systems import Oscillators
@@ -150,7 +150,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     except Interrupted:
         raise Interrupted("interrupted; a demo starts again with --overwrite") from None
     report = find_symmetries(result, system)
-    comparison = follow(result, test, 32)
+    comparison = compare_rollouts(result, test, 32)
     figures = figures_of(report, result)
     figures["rollout.png"] = rollout_figure(comparison, result.labels)
     write_figures(out, figures)

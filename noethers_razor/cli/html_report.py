@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from noethers_razor.cli.jobs import figures_of, rollout_figure
 from noethers_razor.inference.result import FitResult
-from noethers_razor.inference.rollouts import Comparison, follow, kept_trajectories
+from noethers_razor.inference.rollouts import RolloutComparison, compare_rollouts, kept_trajectories
 from noethers_razor.storage.run_folder import versions
 from noethers_razor.symmetry.report import SymmetryReport
 from noethers_razor.symmetry.uncertainty import FALSE_DISCOVERY_RATE, LEVEL, Uncertainty
@@ -158,7 +158,7 @@ def _formulas(report: SymmetryReport, figures: dict[str, Any]) -> Section:
     return Section("Formulas", note, report.formulas, pictures=pictures)
 
 
-def _rollouts(comparison: Comparison, names: list[str], source: str) -> Section:
+def _rollouts(comparison: RolloutComparison, names: list[str], source: str) -> Section:
     """Return the section on predictions."""
     rows = [
         Row([name.replace("_", " "), _number(value)])
@@ -175,7 +175,7 @@ def _rollouts(comparison: Comparison, names: list[str], source: str) -> Section:
     )
 
 
-def page(report: SymmetryReport, result: FitResult, comparison: Comparison | None = None) -> str:
+def page(report: SymmetryReport, result: FitResult, comparison: RolloutComparison | None = None) -> str:
     """Return the HTML report.
 
     Args:
@@ -198,7 +198,7 @@ def page(report: SymmetryReport, result: FitResult, comparison: Comparison | Non
         sections.append(_algebra(report))
     source = "the given trajectories"
     if comparison is None and (kept := kept_trajectories(result, _FOLLOWED)) is not None:
-        comparison, source = follow(result, kept, 32), "some of the training trajectories"
+        comparison, source = compare_rollouts(result, kept, 32), "some of the training trajectories"
     if comparison is not None:
         sections.append(_rollouts(comparison, result.labels, source))
     sections.append(

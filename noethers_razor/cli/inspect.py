@@ -56,7 +56,7 @@ def inspect(
     """Print the report of RUN: conserved quantities, their uncertainty and their algebra."""
     from noethers_razor.cli.jobs import figures_of, write_figures
     from noethers_razor.data.readers import load_trajectories
-    from noethers_razor.inference.rollouts import follow
+    from noethers_razor.inference.rollouts import compare_rollouts
     from noethers_razor.inference.saved import load_result
     from noethers_razor.symmetry.find import find_symmetries
 
@@ -76,7 +76,9 @@ def inspect(
     if html is not None:
         from noethers_razor.cli.html_report import page
 
-        html.write_text(page(report, result, None if data is None else follow(result, data, 32)), "utf-8")
+        html.write_text(
+            page(report, result, None if data is None else compare_rollouts(result, data, 32)), "utf-8"
+        )
 
 
 @click.command(epilog=f"Systems: {names_of_systems()}.")
@@ -98,7 +100,7 @@ def compare(
 ) -> None:
     """Compare RUNS in a table: bounds, quantities, algebras, errors."""
     from noethers_razor.data.readers import load_trajectories
-    from noethers_razor.inference.comparison import as_table, row_of, warnings_of
+    from noethers_razor.inference.run_table import as_table, row_of, warnings_of
     from noethers_razor.inference.saved import load_result
 
     data = None if file is None else load_trajectories(file)
@@ -138,12 +140,12 @@ def predict(
     import numpy as np
 
     from noethers_razor.cli.jobs import rollout_figure
-    from noethers_razor.inference.rollouts import follow
+    from noethers_razor.inference.rollouts import compare_rollouts
     from noethers_razor.inference.saved import load_result
 
     require_writable(out, figure, overwrite=overwrite)
     result, data = load_result(run), load_data(file, place)
-    comparison = follow(result, data, samples)
+    comparison = compare_rollouts(result, data, samples)
     outcome = comparison.prediction
     with out.open("wb") as stream:
         np.savez_compressed(

@@ -18,7 +18,7 @@ from noethers_razor.errors import Interrupted, UsageError
 from noethers_razor.inference.fit import fit
 from noethers_razor.inference.history import Watcher
 from noethers_razor.inference.result import FitResult
-from noethers_razor.inference.rollouts import Comparison
+from noethers_razor.inference.rollouts import RolloutComparison
 from noethers_razor.inference.saved import load_result
 from noethers_razor.storage.journal import NOTES, SECONDS, Journal
 from noethers_razor.storage.run_folder import (
@@ -177,7 +177,7 @@ def train(
     return result, report
 
 
-def rollout_figure(comparison: Comparison, names: list[str]) -> Any:
+def rollout_figure(comparison: RolloutComparison, names: list[str]) -> Any:
     """Return a figure of the first trajectory of a comparison."""
     outcome, data = comparison.prediction, comparison.followed
     t = outcome.t if outcome.t.ndim == 1 else outcome.t[0]

@@ -13,7 +13,7 @@ from noethers_razor.inference.prediction import Prediction
 from noethers_razor.inference.result import FitResult
 
 
-class Comparison(NamedTuple):
+class RolloutComparison(NamedTuple):
     """Rollouts, the trajectories that they follow, the indices of these, and errors by name."""
 
     prediction: Prediction
@@ -22,7 +22,7 @@ class Comparison(NamedTuple):
     summary: dict[str, float | None]
 
 
-def follow(result: FitResult, data: Trajectories, samples: int) -> Comparison:
+def compare_rollouts(result: FitResult, data: Trajectories, samples: int) -> RolloutComparison:
     """Roll out from the first states of trajectories, and compare with them.
 
     Args:
@@ -44,7 +44,7 @@ def follow(result: FitResult, data: Trajectories, samples: int) -> Comparison:
     missing = ~chosen.present[..., None]
     error = np.where(missing, np.nan, (outcome.mean - chosen.states) ** 2)[:, 1:]
     first = error[:, 0][np.isfinite(error[:, 0])]
-    return Comparison(
+    return RolloutComparison(
         outcome,
         chosen,
         index,

@@ -10,8 +10,8 @@ import pytest
 
 import noethers_razor as nr
 from noethers_razor.cli.html_report import page
-from noethers_razor.inference.comparison import as_table, row_of, warnings_of
-from noethers_razor.inference.rollouts import follow, kept_trajectories
+from noethers_razor.inference.rollouts import compare_rollouts, kept_trajectories
+from noethers_razor.inference.run_table import as_table, row_of, warnings_of
 from tests.brief import TINY, TWO, two_oscillators
 
 BRIEF = TINY.replace(selection=False)
@@ -83,7 +83,7 @@ def test_formulas_cannot_become_markup(result):
 
 def test_rollouts_follow_given_trajectories(result):
     test = TWO.simulate(1, n_trajectories=3, n_steps=10, stream="test")
-    written = Parts(page(nr.find_symmetries(result), result, follow(result, test, 2))).words
+    written = Parts(page(nr.find_symmetries(result), result, compare_rollouts(result, test, 2))).words
     assert "of the given trajectories" in written
 
 

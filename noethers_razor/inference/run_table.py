@@ -8,7 +8,7 @@ from typing import Any
 
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.inference.result import FitResult
-from noethers_razor.inference.rollouts import follow
+from noethers_razor.inference.rollouts import compare_rollouts
 from noethers_razor.symmetry.find import find_symmetries
 
 _COLUMNS = {
@@ -63,7 +63,7 @@ def row_of(
 
 def _error(result: FitResult, data: Trajectories) -> float | None:
     """Mean squared error of rollouts; None when one is not finite."""
-    error = follow(result, data, 0).summary["mse_rollout"]
+    error = compare_rollouts(result, data, 0).summary["mse_rollout"]
     return error if error is not None and math.isfinite(error) else None
 
 
