@@ -28,10 +28,11 @@ from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.conserved.polynomial import Polynomial
 from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.frame import fit_frame
-from noethers_razor.inference.history import Clock, FlatParams
+from noethers_razor.inference.history import Clock
 from noethers_razor.inference.problem import to_batch
 from noethers_razor.inference.training import Trainer
-from noethers_razor.model.elbo import Batch, build_model, initial_params, prefixed
+from noethers_razor.model.elbo import Batch, build_model, initial_params
+from noethers_razor.model.parameters import FlatParams, prefixed
 from noethers_razor.systems import NBody, Oscillators, System
 
 COUNTS = (1, 2, 4)

@@ -14,7 +14,7 @@ from noethers_razor.conserved.proposal.independence import independent_rank
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.state import State
-from noethers_razor.model.elbo import conserved_of
+from noethers_razor.model.parameters import conserved_of
 from noethers_razor.symmetry.span import in_use, number_in_use
 
 _STEP_IN_SPECTRUM = 1.5

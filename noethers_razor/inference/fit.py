@@ -26,7 +26,7 @@ from noethers_razor.inference.selection import Select
 from noethers_razor.inference.stages import ChooseReach, Control, Joint, Propose, Stage, WithoutSymmetry
 from noethers_razor.inference.state import State
 from noethers_razor.inference.training import Rates
-from noethers_razor.model.elbo import precision
+from noethers_razor.model.parameters import precision
 from noethers_razor.numerics.subspaces import largest_angle
 from noethers_razor.storage.journal import Journal
 from noethers_razor.storage.run_folder import versions

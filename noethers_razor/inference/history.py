@@ -12,9 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from noethers_razor._types import Array
-
-FlatParams = dict[str, Array]
+from noethers_razor.model.parameters import FlatParams
 
 
 class Estimate(NamedTuple):

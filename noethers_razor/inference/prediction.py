@@ -17,11 +17,11 @@ from scipy.special import ndtri
 from noethers_razor._optional import extra
 from noethers_razor._types import Array, ArrayLike, Key
 from noethers_razor.errors import UsageError
-from noethers_razor.inference.history import FlatParams
 from noethers_razor.mechanics import integrators
 from noethers_razor.mechanics.phase_space import hamiltonian_field
-from noethers_razor.model.elbo import NOISE, Batch, Model, conserved_of
+from noethers_razor.model.elbo import NOISE, Batch, Model
 from noethers_razor.model.network import field_of
+from noethers_razor.model.parameters import FlatParams, conserved_of
 
 _FLOW_STEPS = 4096
 """Largest number of steps in the integration of a flow."""

@@ -20,9 +20,9 @@ from noethers_razor.data.frame import Frame, fit_frame, suggested_substeps
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.data.trajectories import Trajectories, Transitions
 from noethers_razor.errors import UsageError
-from noethers_razor.inference.history import FlatParams
 from noethers_razor.mechanics.quadratic_form import second_moment
-from noethers_razor.model.elbo import Batch, Model, build_model, conserved_of, initial_params, prefixed
+from noethers_razor.model.elbo import Batch, Model, build_model, initial_params
+from noethers_razor.model.parameters import FlatParams, conserved_of, prefixed
 from noethers_razor.numerics.expressions import expression
 
 _FEWEST_TO_HOLD_OUT = 20

@@ -23,11 +23,12 @@ from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.data.trajectories import Trajectories, coordinate_labels, coordinate_names
 from noethers_razor.errors import UsageError
 from noethers_razor.inference import prediction
-from noethers_razor.inference.history import FlatParams, Row
+from noethers_razor.inference.history import Row
 from noethers_razor.inference.prediction import Prediction
 from noethers_razor.inference.problem import to_batch
 from noethers_razor.mechanics.phase_space import apply_j_in_numpy, energy_drift
-from noethers_razor.model.elbo import Model, conserved_of, precision
+from noethers_razor.model.elbo import Model
+from noethers_razor.model.parameters import FlatParams, conserved_of, precision
 from noethers_razor.plot import markup
 from noethers_razor.storage.run_folder import versions
 

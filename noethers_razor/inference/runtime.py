@@ -14,9 +14,10 @@ import numpy as np
 from noethers_razor._types import Key
 from noethers_razor.conserved.base import Family
 from noethers_razor.conserved.none import NoSymmetry
-from noethers_razor.inference.history import Checkpoint, Clock, Estimate, FlatParams, Row, Watcher
+from noethers_razor.inference.history import Checkpoint, Clock, Estimate, Row, Watcher
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.training import Schedule, Trainer
+from noethers_razor.model.parameters import FlatParams
 from noethers_razor.storage.journal import Call, Journal
 from noethers_razor.symmetry.span import number_in_use
 

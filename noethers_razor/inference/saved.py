@@ -21,7 +21,8 @@ from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import RunFolderError, UsageError
 from noethers_razor.inference.history import Row
 from noethers_razor.inference.result import FitResult
-from noethers_razor.model.elbo import build_model, conserved_of, precision
+from noethers_razor.model.elbo import build_model
+from noethers_razor.model.parameters import conserved_of, precision
 from noethers_razor.storage.run_folder import find_run, read_folder, versions, write_folder
 
 FORMAT = 2

@@ -22,14 +22,14 @@ from noethers_razor.inference.directions import (
     size_of,
     spectrum_cuts,
 )
-from noethers_razor.inference.history import Estimate, FlatParams
+from noethers_razor.inference.history import Estimate
 from noethers_razor.inference.problem import Problem, masked
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.stages import Control
 from noethers_razor.inference.state import ComparedSet, State, exact_part
 from noethers_razor.inference.training import Rates, Schedule
 from noethers_razor.inference.without_symmetry import with_estimated_noise
-from noethers_razor.model.elbo import conserved_of, prefixed
+from noethers_razor.model.parameters import FlatParams, conserved_of, prefixed
 from noethers_razor.numerics.subspaces import largest_sine
 from noethers_razor.symmetry.fitted import AS_LEARNED
 from noethers_razor.symmetry.span import in_use, number_in_use

@@ -16,14 +16,13 @@ from noethers_razor.conserved.base import Family, Proposal
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.errors import TrainingDiverged
-from noethers_razor.inference.history import FlatParams
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.state import State
 from noethers_razor.inference.training import Rates, Schedule
 from noethers_razor.inference.without_symmetry import energy_of, with_estimated_noise, with_gradients
 from noethers_razor.mechanics.orbits import RADIUS
-from noethers_razor.model.elbo import conserved_of, prefixed
+from noethers_razor.model.parameters import FlatParams, conserved_of, prefixed
 
 _STATES = 512
 """States whose energy along proposed paths is looked at."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from noethers_razor.conserved.base import Family, Proposal
 from noethers_razor.data.frame_trajectories import FrameTrajectories
-from noethers_razor.inference.history import Estimate, FlatParams
+from noethers_razor.inference.history import Estimate
+from noethers_razor.model.parameters import FlatParams
 
 
 @dataclasses.dataclass(frozen=True)

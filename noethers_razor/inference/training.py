@@ -16,9 +16,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from noethers_razor._types import Array, Key
 from noethers_razor.errors import TrainingDiverged
-from noethers_razor.inference.history import Checkpoint, Clock, FlatParams, Row
+from noethers_razor.inference.history import Checkpoint, Clock, Row
 from noethers_razor.inference.problem import masked
-from noethers_razor.model.elbo import NOISE, Batch, Model, conserved_of
+from noethers_razor.model.elbo import NOISE, Batch, Model
+from noethers_razor.model.parameters import FlatParams, conserved_of
 
 Result = TypeVar("Result")
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from noethers_razor._types import Array, Key
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
-from noethers_razor.inference.history import FlatParams
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.model.elbo import Batch, Model
+from noethers_razor.model.parameters import FlatParams
 
 _Averaged = Callable[[FlatParams, Key, Any], Array]
 """(params, keys of weight samples, something else) -> a mean over the samples."""

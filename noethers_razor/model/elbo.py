@@ -5,16 +5,14 @@
     x'      ~ N(Phi_H^dt(x), sigma^2 I),   H = mean_s F_theta(g_tau_s x)
     guide:  theta_l ~ matrix normal
 
-The parameters are one flat dictionary of arrays: ``posterior/<layer>/mean|row|column``,
-``conserved/<name>`` and ``noise/log_deviation``.
+The parameters are one flat dictionary of arrays, see `parameters`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -32,21 +30,12 @@ from noethers_razor.mechanics import integrators
 from noethers_razor.mechanics.orbits import Orbit, sample_tau
 from noethers_razor.model import posterior
 from noethers_razor.model.network import NetworkFunction, field_of, network_function, orbit_hamiltonian
+from noethers_razor.model.parameters import FlatParams
 
 NOISE = "noise/log_deviation"
 
 # NumPyro keeps one stack of handlers per process: two threads that trace at once would share their sites.
 _HANDLERS = threading.Lock()
-
-
-@contextlib.contextmanager
-def precision(dtype: str) -> Iterator[None]:
-    """Use float64 arithmetic inside the block if ``dtype`` is float64; change nothing otherwise."""
-    if dtype == "float64":
-        with jax.enable_x64(True):
-            yield
-    else:
-        yield
 
 
 class Batch(NamedTuple):
@@ -243,20 +232,9 @@ def _layer_of(layer: int) -> dist.MatrixNormal:
     return posterior.layer_posterior(*(numpyro.param(name) for name in names))
 
 
-def conserved_of(params: Params) -> Params:
-    """Return the parameters of the family from the flat dictionary."""
-    prefix = "conserved/"
-    return {k[len(prefix) :]: v for k, v in params.items() if k.startswith(prefix)}
-
-
-def prefixed(conserved: Params, dtype: jnp.dtype) -> dict[str, Array]:
-    """Return the parameters of the family as entries of the flat dictionary: inverse of `conserved_of`."""
-    return {f"conserved/{k}": jnp.asarray(v, dtype) for k, v in conserved.items()}
-
-
 def initial_params(
     network: NetworkFunction, key: Key, deviation: float, log_noise: float | None
-) -> dict[str, Array]:
+) -> FlatParams:
     """Return parameters at the start: the posterior lies around the initial weights.
 
     Args:
@@ -265,7 +243,7 @@ def initial_params(
         deviation: standard deviation of a weight, times sqrt(fan-in).
         log_noise: log of the noise standard deviation; None if it is fixed.
     """
-    params: dict[str, Array] = {}
+    params: FlatParams = {}
     for i, weights in enumerate(network.init(key)):
         layer = posterior.initial_layer(weights, deviation / weights.shape[1] ** 0.5)
         params |= {f"posterior/{i}/{leaf}": value for leaf, value in layer.items()}

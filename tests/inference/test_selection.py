@@ -33,7 +33,8 @@ from noethers_razor.inference.selection import (
 )
 from noethers_razor.inference.state import ComparedSet, State
 from noethers_razor.mechanics.quadratic_form import basis, embed, second_moment
-from noethers_razor.model.elbo import Batch, prefixed
+from noethers_razor.model.elbo import Batch
+from noethers_razor.model.parameters import prefixed
 from noethers_razor.numerics.subspaces import largest_sine
 from noethers_razor.symmetry.span import number_in_use
 from noethers_razor.systems import CentralForce, Oscillators

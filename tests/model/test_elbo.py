@@ -23,11 +23,11 @@ from noethers_razor.model.elbo import (
     Likelihood,
     Model,
     OrbitSampling,
-    conserved_of,
     initial_params,
     layer_distribution,
 )
 from noethers_razor.model.network import NetworkFunction, network_function
+from noethers_razor.model.parameters import conserved_of
 
 pytestmark = pytest.mark.usefixtures("strict")
 
