@@ -50,8 +50,8 @@ class Spoil:
         del runtime
         family, params = state.family, dict(state.params)
         assert isinstance(family, nr.Quadratic)
-        states = np.asarray(problem.batch.start, np.float64)
-        small = family.init(problem.stream("spoil"), states.shape[-1])
+        states = np.asarray(problem.transitions.start, np.float64)
+        small = family.init(problem.key_for("spoil"), states.shape[-1])
         if self.how == "missed":
             places, scale = np.arange(1), np.ones(1)
         else:

@@ -84,7 +84,7 @@ def fit(
     **settings: Any,
 ) -> None:
     """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
-    from noethers_razor.cli.jobs import RunTarget, train
+    from noethers_razor.cli.jobs import RunTarget, fit_into_folder
     from noethers_razor.cli.progress import Progress
     from noethers_razor.conserved.quadratic import KnownQuadratic
     from noethers_razor.storage.run_folder import is_done, is_finished, is_unfinished, require_target
@@ -112,7 +112,7 @@ def fit(
     kept["seed"] = first = 0 if resume and is_done(out) else seed_or_drawn(seed)
     target = RunTarget(out, overwrite, resume, checkpoint_seconds, sys.argv[1:], kept)
     with Progress(quiet) as progress:
-        result, report = train(data, target, wanted, range(first, first + seeds), config, progress)
+        result, report = fit_into_folder(data, target, wanted, range(first, first + seeds), config, progress)
     click.echo(
         f"{report}\n{out}: {result.metrics['seconds_total']:.1f} s, ELBO {result.elbo:.3f} per transition"
     )
@@ -127,7 +127,7 @@ def fit(
 @click.option("--steps", default=FitConfig.steps, show_default=True, help="Optimiser steps, see fit.")
 def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     """Three oscillators from simulation to answer: data, fit, report, prediction, pictures."""
-    from noethers_razor.cli.jobs import RunTarget, figures_of, rollout_figure, train, write_figures
+    from noethers_razor.cli.jobs import RunTarget, figures_of, fit_into_folder, rollout_figure, write_figures
     from noethers_razor.cli.progress import Progress
     from noethers_razor.conserved.quadratic import Quadratic
     from noethers_razor.inference.rollouts import compare_rollouts
@@ -146,7 +146,7 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     try:
         target = RunTarget(out / "run", overwrite, command=sys.argv[1:])
         with Progress(quiet=False) as progress:
-            result, _ = train(data, target, Quadratic(15), [seed], FitConfig(steps=steps), progress)
+            result, _ = fit_into_folder(data, target, Quadratic(15), [seed], FitConfig(steps=steps), progress)
     except Interrupted:
         raise Interrupted("interrupted; a demo starts again with --overwrite") from None
     report = find_symmetries(result, system)

@@ -118,7 +118,7 @@ class RunTarget:
         return result
 
 
-def train(
+def fit_into_folder(
     data: Trajectories,
     target: RunTarget,
     family: Family,

@@ -27,7 +27,7 @@ from noethers_razor.conserved.quadratic import (
     AUTOMATIC,
     QuadraticBlock,
     count_field,
-    offered,
+    count_to_look_for,
     require_count,
     require_start,
     start_field,
@@ -44,7 +44,7 @@ class Expansion(Family):
     """Learnable quadratic quantities, and non-quadratic ones C = W phi with features phi of a subclass.
 
     Args:
-        count: before `fitted_to`, the largest number of quadratic quantities, see `offered`, and of
+        count: before `fitted_to`, the largest number of quadratic quantities, see `count_to_look_for`, and of
             non-quadratic ones. After it, the number K of all quantities.
         start: ``proposal`` (what is constant along trajectories) or ``random``.
         quadratic: whether the family has quadratic quantities.
@@ -112,7 +112,7 @@ class Expansion(Family):
         Raises:
             UsageError: when there can be no non-quadratic quantity and quadratic ones are not wanted.
         """
-        quadratic = offered(self.count, dim) if self.quadratic else 0
+        quadratic = count_to_look_for(self.count, dim) if self.quadratic else 0
         most = self.count if self.non_quadratic < 0 else self.non_quadratic
         others = dim - 2 if most == AUTOMATIC else min(most, dim - 2)
         if not quadratic and not others:

@@ -31,7 +31,7 @@ from noethers_razor.mechanics.quadratic_form import (
 _RANDOM_START = 0.02
 """Standard deviation of the entries of a random start: small, so that a direction grows by evidence only."""
 AUTOMATIC = -1
-"""A count that follows from the phase space, see `offered`."""
+"""A count that follows from the phase space, see `count_to_look_for`."""
 _FEWEST = 15
 """Smallest automatic count. More quantities cost little, see `benchmarks.steps`."""
 _SPARE = 6
@@ -40,7 +40,7 @@ _MOST = 128
 """Largest automatic count."""
 
 
-def offered(count: int, dim: int) -> int:
+def count_to_look_for(count: int, dim: int) -> int:
     """Return how many quadratic quantities to look for on phase space of dimension M.
 
     Args:
@@ -171,7 +171,8 @@ class Quadratic(Family):
     """K learnable quadratic conserved quantities (paper, section 3.2).
 
     Args:
-        count: K, the largest number to look for, see `offered`. Model selection decides how many stay.
+        count: K, the largest number to look for, see `count_to_look_for`. Model selection decides how many
+            stay.
         start: ``proposal`` (what is constant along trajectories) or ``random`` (the paper's start).
     Raises:
         ValueError: for a count below 1 or an unknown start.
@@ -202,7 +203,7 @@ class Quadratic(Family):
 
     def fitted_to(self, frame: Frame, coordinates: Sequence[str] = ()) -> Quadratic:
         """Return the family with at most as many quantities as there are independent quadratic ones."""
-        return dataclasses.replace(self, count=offered(self.count, frame.dim))
+        return dataclasses.replace(self, count=count_to_look_for(self.count, frame.dim))
 
     def settings(self) -> dict[str, Any]:
         """Return count and start."""

@@ -71,7 +71,9 @@ def directions_of(
     return Directions(gradients, turned, int(constant.sum()))
 
 
-def size_of(family: Family, params: Params, values: np.ndarray, data: FrameTrajectories) -> tuple[int, int]:
+def counts_in_use(
+    family: Family, params: Params, values: np.ndarray, data: FrameTrajectories
+) -> tuple[int, int]:
     """Return the number of quantities with exact flows in use, and of others independent of these and of H.
 
     Args:
@@ -94,6 +96,6 @@ def size_of(family: Family, params: Params, values: np.ndarray, data: FrameTraje
 
 def gradients_in_use(problem: Problem, state: State) -> np.ndarray:
     """Return gradients (rank, B M) of the quantities in use, at the same states in every fit of the data."""
-    values, params = problem.spectrum(state.family, state.params)
+    values, params = problem.in_principal_directions(state.family, state.params)
     gradients = gradients_at(state.family, conserved_of(params), state.trajectories)[in_use(values)]
     return gradients.reshape(len(gradients), state.trajectories.states.shape[1] * gradients.shape[1])

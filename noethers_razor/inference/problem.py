@@ -55,7 +55,7 @@ class Problem:
         seed: of everything random.
         frame: coordinates of training.
         family: family of conserved quantities to learn, in the frame.
-        batch: all transitions of training, in the frame.
+        transitions: all transitions of training, in the frame.
         trajectories: the same data as trajectories, of unknown noise.
         moment: second moment of the states of training in the frame, see `quadratic_form.second_moment`.
         held_out: states on which bracket defects are measured.
@@ -68,7 +68,7 @@ class Problem:
     seed: int
     frame: Frame
     family: Family
-    batch: Batch
+    transitions: Batch
     trajectories: FrameTrajectories
     moment: np.ndarray
     held_out: HeldOut
@@ -100,7 +100,7 @@ class Problem:
             seed=seed,
             frame=frame,
             family=family,
-            batch=to_batch(frame, transitions, config.dtype),
+            transitions=to_batch(frame, transitions, config.dtype),
             trajectories=FrameTrajectories.of(frame, train),
             moment=second_moment(frame.into(transitions.start)),
             held_out=held_out,
@@ -112,18 +112,18 @@ class Problem:
     @property
     def total(self) -> int:
         """Number of transitions."""
-        return self.batch.start.shape[0]
+        return self.transitions.start.shape[0]
 
     @property
     def dtype(self) -> jnp.dtype:
         """Precision of training."""
-        return self.batch.start.dtype
+        return self.transitions.start.dtype
 
     def _keys(self) -> tuple[Key, Key]:
         start, fit = jax.random.split(jax.random.key(self.seed))
         return start, fit
 
-    def stream(self, name: str) -> Key:
+    def key_for(self, name: str) -> Key:
         """Return the random key of a named purpose."""
         return jax.random.fold_in(self._keys()[1], zlib.crc32(name.encode()))
 
@@ -149,16 +149,17 @@ class Problem:
     def _log_noise(self) -> float | None:
         if self.config.likelihood.noise_variance is not None:
             return None
-        moved = np.asarray(self.batch.end - self.batch.start, np.float64) @ self.frame.residual_matrix.T
+        pairs = self.transitions
+        moved = np.asarray(pairs.end - pairs.start, np.float64) @ self.frame.residual_matrix.T
         return math.log(_NOISE_START * math.sqrt(float(np.mean(moved**2))) + 1e-12)
 
     def small_params(self, family: Family) -> FlatParams:
         """Return small parameters of a family, of the shapes that training needs."""
         return prefixed(family.init(self._keys()[1], self.frame.dim), self.dtype)
 
-    def spectrum(self, family: Family, params: FlatParams) -> tuple[np.ndarray, FlatParams]:
+    def in_principal_directions(self, family: Family, params: FlatParams) -> tuple[np.ndarray, FlatParams]:
         """Return singular values (K,) of a family's quantities, and params in principal directions."""
-        states = np.asarray(self.batch.start, np.float64)
+        states = np.asarray(self.transitions.start, np.float64)
         values, rotated = family.principal(conserved_of(params), states)
         return values, {**params, **prefixed(rotated, self.dtype)}
 

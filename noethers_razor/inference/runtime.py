@@ -71,7 +71,7 @@ class Runtime:
         def make() -> Trainer:
             return Trainer(
                 problem.model(family),
-                problem.batch,
+                problem.transitions,
                 optimiser.batch,
                 optimiser.weight_samples,
                 problem.config.chunk,
@@ -92,7 +92,7 @@ class Runtime:
 
     def train(self, problem: Problem, family: Family, params: FlatParams, schedule: Schedule) -> FlatParams:
         """Return the parameters after a training, resumed from the journal where it has a checkpoint."""
-        trainer, key = self.trainer(problem, family), problem.stream(schedule.stream or schedule.stage)
+        trainer, key = self.trainer(problem, family), problem.key_for(schedule.stream or schedule.stage)
         at, call = trainer.start(params), None
         if self.journal is not None:
             settings = np.array([*schedule.rates, schedule.steps, schedule.stop_when_slow])
@@ -106,7 +106,7 @@ class Runtime:
                     return at.params
 
         def rank_of(params: FlatParams) -> int:
-            return number_in_use(problem.spectrum(family, params)[0]) if family.count else 0
+            return number_in_use(problem.in_principal_directions(family, params)[0]) if family.count else 0
 
         total = trainer.whole_chunks(schedule.steps)
         try:
@@ -138,7 +138,7 @@ class Runtime:
 
     def estimate(self, problem: Problem, family: Family, params: FlatParams) -> Estimate:
         """Return the bound at parameters, on the same batches and draws each time."""
-        trainer, key = self.trainer(problem, family), problem.stream("estimate")
+        trainer, key = self.trainer(problem, family), problem.key_for("estimate")
         if self.journal is None:
             return Estimate.of(*trainer.losses(params, key, self.clock))
         call = self._call(f"estimate of {family.name}", params, key, {})

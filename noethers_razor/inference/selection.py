@@ -17,9 +17,9 @@ from noethers_razor.conserved.proposal.constancy import CREDIBLE
 from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.inference.directions import (
     Directions,
+    counts_in_use,
     directions_of,
     gradients_at,
-    size_of,
     spectrum_cuts,
 )
 from noethers_razor.inference.history import Estimate
@@ -147,12 +147,12 @@ class Case(NamedTuple):
 
 def case_of(problem: Problem, state: State) -> Case:
     """Return the learned set of a fit."""
-    values, params = problem.spectrum(state.family, state.params)
+    values, params = problem.in_principal_directions(state.family, state.params)
     degraded = is_worse(state.bounds[state.family.name], state.bounds["none"])
     source = state.control if degraded else params
     learned = state.family, conserved_of(params), values, state.trajectories
     network = {k: source[k] for k in state.control}
-    return Case(values, params, network, degraded, directions_of(*learned), *size_of(*learned))
+    return Case(values, params, network, degraded, directions_of(*learned), *counts_in_use(*learned))
 
 
 def _with_largest(case: Case, kept: int) -> Hypothesis:
@@ -179,7 +179,9 @@ def _with_least_defects(problem: Problem, state: State, case: Case, kept: int) -
     weights = np.zeros((total, total))
     weights[np.ix_(used, used)] = values[:, None] * (good.T @ good) / values
     mixed = state.family.mixed(conserved_of(case.params), weights)
-    left, start = problem.spectrum(state.family, {**case.network, **prefixed(mixed, problem.dtype)})
+    left, start = problem.in_principal_directions(
+        state.family, {**case.network, **prefixed(mixed, problem.dtype)}
+    )
     mask = np.zeros(total)
     mask[np.argsort(-left)[:kept]] = 1.0
     removed = tuple(map(float, np.linalg.norm(turned[kept:] * values, axis=1)))
@@ -227,7 +229,7 @@ def _adopted(problem: Problem, state: State, verdicts: list[Verdict], accepted: 
     integrated = state.family.integrated
     drop = accepted.alone
     if not drop and integrated.any() and not integrated.all():
-        drop = not in_use(problem.spectrum(state.family, state.params)[0])[integrated].any()
+        drop = not in_use(problem.in_principal_directions(state.family, state.params)[0])[integrated].any()
     if drop:
         state = state.exact_part()
     return state.with_bound(state.family.name, own.estimate)
@@ -311,7 +313,7 @@ class Select:
             # A set that cannot be trained has no evidence; the others are still to be compared.
             lost = ComparedSet(hypothesis.name, 0, before, hypothesis.removed, Estimate.none())
             return Verdict(lost, hypothesis.params)
-        states = np.asarray(problem.batch.start, np.float64)
+        states = np.asarray(problem.transitions.start, np.float64)
         values, principal = family.principal(conserved_of(fitted), states)
         found = family, principal, values, state.trajectories
         record = ComparedSet(
@@ -322,4 +324,4 @@ class Select:
             runtime.estimate(problem, family, fitted),
         )
         tolerance = 0.0 if directions_of(*found).doubtful else undecided
-        return Verdict(record, fitted, tolerance, sum(size_of(*found)), hypothesis.family is not None)
+        return Verdict(record, fitted, tolerance, sum(counts_in_use(*found)), hypothesis.family is not None)

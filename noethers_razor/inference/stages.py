@@ -70,7 +70,7 @@ class Propose:
         family, data = state.family, with_estimated_noise(problem, runtime, state.trajectories, state.params)
         if family.integrated.any():
             data = with_gradients(problem, runtime, data, state.params)
-        found = family.propose(data, problem.stream("start"))
+        found = family.propose(data, problem.key_for("start"))
         state = dataclasses.replace(state, trajectories=data, proposal=found)
         lengths = found.length[family.integrated]
         if np.isfinite(lengths).any():
@@ -161,7 +161,7 @@ class Joint:
         params = runtime.train(problem, family, state.params, Schedule(self.name, self.steps, rates))
         # Ball and normal laws do not depend on a rotation of the quantities; the cube does.
         if problem.config.orbits.measure != "uniform":
-            params = problem.spectrum(family, params)[1]
+            params = problem.in_principal_directions(family, params)[1]
         state = dataclasses.replace(state, params=params)
         return state.with_bound(family.name, runtime.estimate(problem, family, params))
 

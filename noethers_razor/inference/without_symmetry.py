@@ -58,8 +58,8 @@ def with_estimated_noise(
         return model.step(weights, lambda x: x[None], pairs.start, pairs.duration)
 
     predictions = runtime.program("predictions", lambda: jax.jit(_averaged(model, one)))
-    pairs = Batch(*(thinned(part, _TRANSITIONS) for part in problem.batch))
-    keys = jax.random.split(problem.stream("residuals"), _DRAWS)
+    pairs = Batch(*(thinned(part, _TRANSITIONS) for part in problem.transitions))
+    keys = jax.random.split(problem.key_for("residuals"), _DRAWS)
     back = np.asarray(likelihood.residual, np.float64)
     missed = np.asarray(pairs.end - predictions(params, keys, pairs), np.float64) @ back.T
     # The median separates noise from the few transitions that the network does not follow. The noise of a
@@ -73,7 +73,7 @@ def with_estimated_noise(
 def energy_of(problem: Problem, params: FlatParams) -> Callable[[Array], Array]:
     """Return the network's mean energy at params: states (..., M) -> (...)."""
     model = problem.model_without_symmetry
-    keys = jax.random.split(problem.stream("slopes"), _DRAWS)
+    keys = jax.random.split(problem.key_for("slopes"), _DRAWS)
     average = _averaged(model, model.network.apply)
     return lambda x: average(params, keys, x)
 
@@ -88,6 +88,6 @@ def with_gradients(
         return jax.grad(lambda x: jnp.sum(model.network.apply(weights, x)))(states)
 
     gradients = runtime.program("gradients", lambda: jax.jit(_averaged(model, one)))
-    keys = jax.random.split(problem.stream("slopes"), _DRAWS)
+    keys = jax.random.split(problem.key_for("slopes"), _DRAWS)
     states = jnp.asarray(data.states, problem.dtype)
     return data._replace(gradients=np.asarray(gradients(params, keys, states), np.float64))

@@ -16,7 +16,7 @@ from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import UsageError
-from noethers_razor.inference.directions import Directions, directions_of, size_of, spectrum_cuts
+from noethers_razor.inference.directions import Directions, counts_in_use, directions_of, spectrum_cuts
 from noethers_razor.inference.fit import plan
 from noethers_razor.inference.history import Estimate
 from noethers_razor.inference.problem import HeldOut, Problem
@@ -158,7 +158,7 @@ def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
     params |= {"form": rotation.form[None], "linear": np.zeros((1, 4)), "weights": weights[None]}
     sizes, principal = family.principal(params, x)
     assert number_in_use(sizes) == 2
-    assert size_of(family, principal, sizes, seen) == (1, new)
+    assert counts_in_use(family, principal, sizes, seen) == (1, new)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 
 import noethers_razor as nr
 from noethers_razor.cli import jobs as workflow
-from noethers_razor.cli.jobs import RunTarget, train
+from noethers_razor.cli.jobs import RunTarget, fit_into_folder
 from noethers_razor.cli.progress import Progress
 from noethers_razor.errors import UsageError
 from noethers_razor.storage import journal as room
@@ -215,7 +215,7 @@ def test_two_do_not_write_into_one_folder(tmp_path, told):
                 pass
         for choice in ({"overwrite": True}, {"overwrite": False, "resume": True}):
             with pytest.raises(UsageError, match=refused):
-                train(data, RunTarget(run, **choice), nr.NoSymmetry(), [1], TINY)
+                fit_into_folder(data, RunTarget(run, **choice), nr.NoSymmetry(), [1], TINY)
         assert len(part.records_of("0001")) == 1
     # After the release the folder is free, and no lock file is left next to it.
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -233,7 +233,7 @@ def test_a_run_is_claimed_until_its_last_file_is_written(tmp_path, monkeypatch):
         return {}
 
     monkeypatch.setattr(workflow, "figures_of", looked_at)
-    workflow.train(data, RunTarget(tmp_path / "run"), nr.NoSymmetry(), [1], BRIEF)
+    workflow.fit_into_folder(data, RunTarget(tmp_path / "run"), nr.NoSymmetry(), [1], BRIEF)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
