@@ -7,7 +7,7 @@ from noethers_razor import plot
 from noethers_razor.inference.history import Row
 from noethers_razor.inference.selection import Select
 from noethers_razor.inference.training import Rates
-from noethers_razor.plot import learning
+from noethers_razor.plot.training import _phase
 
 
 def test_spectrum_has_a_stem_for_each_value_and_bars_for_parallelness(tmp_path):
@@ -177,4 +177,4 @@ def test_stages_of_model_selection_follow_each_other():
     """The stage itself gives the names, so that the test notices a new name."""
     name = Select(1, Rates(0.1, 0.1, 0.1)).name
     stages = ["without symmetry", "joint", f"{name} 1 largest 3", f"{name} 2 none", "judgement 2 none"]
-    assert [learning._phase(stage) for stage in stages] == [0, 1, 2, 3, 3]
+    assert [_phase(stage) for stage in stages] == [0, 1, 2, 3, 3]
