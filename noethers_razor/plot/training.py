@@ -29,12 +29,13 @@ def _lines(rows: Sequence[Any]) -> dict[str, tuple[list[int], list[float]]]:
 
     The control starts with the joint stage, and all sets of a round of model selection start together.
     """
-    stages = dict.fromkeys(row.stage for row in rows)
-    ends = [max((row.step for row in rows if _phase(row.stage) == k), default=0) for k in range(9)]
+    phases = {row.stage: _phase(row.stage) for row in rows}
+    count = max(phases.values(), default=0)
+    ends = [max((row.step for row in rows if phases[row.stage] == k), default=0) for k in range(count)]
     found = {}
-    for stage in stages:
+    for stage, phase in phases.items():
         part = [row for row in rows if row.stage == stage]
-        before = sum(ends[: _phase(stage)])
+        before = sum(ends[:phase])
         found[stage] = [before + row.step for row in part], [row.negative_elbo for row in part]
     return found
 
@@ -104,7 +105,7 @@ def curves(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], yl
     figure = blank(3.6 * len(panels), 3.0)
     axes: Any = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (label, (x, lines)) in zip(axes, panels.items(), strict=True):
-        for (name, values), colour in zip(lines.items(), (GREY, BLUE, ORANGE, GREEN), strict=False):
+        for (name, values), colour in zip(lines.items(), itertools.cycle((GREY, BLUE, ORANGE, GREEN))):
             ax.fill_between(x, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)
             ax.plot(x, np.median(values, axis=1), "o-", color=colour, label=name, ms=4)
         ax.set(xscale="log", yscale="log", xlabel=label)

@@ -159,6 +159,19 @@ def test_control_is_drawn_beside_the_joint_stage():
     assert starts == [10, 30, 30, 50]
 
 
+def test_every_round_of_model_selection_starts_where_the_last_one_ends():
+    stages = ["joint", *(f"selection {k} none" for k in range(1, 13))]
+    figure = plot.training([Row(stage, 10, -1.0, -1.0, 0.0, 0.1, 0, 0.0) for stage in stages])
+    starts = [line.get_xdata()[0] for line in figure.axes[0].lines]
+    assert starts == [10 * (k + 1) for k in range(13)]
+
+
+def test_curves_draw_every_series():
+    values = {f"method {k}": np.full((2, 3), 1.0 + k) for k in range(6)}
+    figure = plot.curves({"noise": (np.array([0.1, 1.0]), values)}, "MSE")
+    assert [line.get_label() for line in figure.axes[0].lines] == list(values)
+
+
 def test_curves_draw_medians_between_their_ranges():
     values = {"none": np.array([[1.0, 3.0, 2.0], [4.0, 6.0, 5.0]]), "learned": np.full((2, 3), 0.5)}
     figure = plot.curves(
