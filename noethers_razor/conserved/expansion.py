@@ -1,4 +1,4 @@
-"""Families of quadratic and non-quadratic quantities: counts, settings and proposal that they share."""
+"""Base class of families with C = W phi(x) next to quadratic quantities."""
 
 from __future__ import annotations
 

@@ -166,9 +166,13 @@ def sampled(features: FeatureMap, name: str, shared: Params, data: FrameTrajecto
 
 
 def _within(weights: Array, paths: Array) -> Array:
-    """Turn times (P, S, K) to the quantities that are not zero, and keep their length.
+    """Set times of quantities with zero weights to zero; scale the rest so that each path keeps its length.
 
     Where most places are empty a random direction lies mostly along them, and the path would hardly move.
+
+    Args:
+        weights: W (K, D).
+        paths: times (P, S, K).
     """
     used = jnp.any(weights != 0, axis=1).astype(paths.dtype)
     kept = paths * used

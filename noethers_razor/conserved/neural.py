@@ -1,4 +1,7 @@
-"""Neural conserved quantities: combinations of a network's units, in addition to quadratic quantities."""
+"""Neural conserved quantities: combinations of a network's units, in addition to quadratic quantities.
+
+This network is one of its own, not F.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Hypothesis(NamedTuple):
         params: start, in principal directions.
         mask: (K,) ones where a quantity may move.
         removed: displacements of the directions taken out.
-        family: of the parameters, if it is not that of the fit.
+        family: family of ``params`` when integrated flows were dropped; None for that of the fit.
     """
 
     name: str
@@ -122,8 +122,8 @@ class Case(NamedTuple):
         degraded: whether the bound is better without symmetry. The orbits have then degraded the network, and
             refits start from the control's.
         directions: of the set in use.
-        exact: number of directions with exact flows.
-        new: number of others that are independent of these and of H.
+        exact: number of directions in use with exact flows.
+        new: number of directions in use with integrated flows that are independent of those and of H.
     """
 
     values: np.ndarray

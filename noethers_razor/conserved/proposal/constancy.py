@@ -1,10 +1,10 @@
-"""Quadratic observables that vary least along the trajectories, from one eigenproblem.
+"""Variation along trajectories: folds, scatter, test of constancy, quadratic observables that vary least.
 
-The problem is S c = w N c. S is the scatter of the features phi along each trajectory. N is the mean of
-grad phi_i . Sigma grad phi_j for noise of covariance Sigma. Noise on the states adds the same w to every
-observable, so it does not rotate the conserved ones. The w of a conserved observable is the noise itself.
-The defect of a candidate is the noise that would make it vary as much as it does. No derivative is estimated.
-Whole trajectories reveal a false quantity better than single transitions.
+The quadratic observables solve the eigenproblem S c = w N c. S is the scatter of the features phi along each
+trajectory. N is the mean of grad phi_i . Sigma grad phi_j for noise of covariance Sigma. Noise on the states
+adds the same w to every observable, so it does not rotate the conserved ones. The w of a conserved observable
+is the noise itself. The defect of a candidate is the noise that would make it vary as much as it does. No
+derivative is estimated. Whole trajectories reveal a false quantity better than single transitions.
 """
 
 from __future__ import annotations

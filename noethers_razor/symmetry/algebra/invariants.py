@@ -1,4 +1,4 @@
-"""Invariants of a Lie algebra."""
+"""Invariants of a Lie algebra. The record; `lie` computes it."""
 
 from __future__ import annotations
 
