@@ -6,10 +6,11 @@ is fast and allocates nothing.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import lazy_loader
+
+from noethers_razor._deprecated import warn_of_old_name
 
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
@@ -28,19 +29,15 @@ def __getattr__(name: str) -> Any:
 
         return importlib.metadata.version(__name__)
     if name == "Journal":
-        _warn(name, "noethers_razor.storage.journal.Journal")
+        warn_of_old_name("noethers_razor.Journal", "noethers_razor.storage.journal.Journal")
         from noethers_razor.storage.journal import Journal
 
         return Journal
     if name in _RENAMED:
-        _warn(name, f"noethers_razor.{_RENAMED[name]}")
+        warn_of_old_name(f"noethers_razor.{name}", f"noethers_razor.{_RENAMED[name]}")
         if name == "fit_seeds":
             from noethers_razor.inference.fit import fit_seeds
 
             return fit_seeds
         return _load(_RENAMED[name])
     return _load(name)
-
-
-def _warn(name: str, new: str) -> None:
-    warnings.warn(f"noethers_razor.{name} is deprecated; use {new}", DeprecationWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Old names of arguments. They work until version 0.3, with a warning."""
+"""Old names and their warnings. Old names work until version 0.3."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 Class = TypeVar("Class", bound=type)
+
+
+def warn_of_old_name(old: str, new: str) -> None:
+    """Warn the caller of the function that calls this one: an old name is used."""
+    warnings.warn(f"{old} is deprecated; use {new}", DeprecationWarning, stacklevel=3)
 
 
 def old_names(**names: str) -> Callable[[Class], Class]:
@@ -23,8 +28,7 @@ def old_names(**names: str) -> Callable[[Class], Class]:
         @functools.wraps(made)
         def init(self: Any, *args: Any, **values: Any) -> None:
             for old in [name for name in values if name in names]:
-                text = f"{cls.__name__}: {old} is deprecated; use {names[old]}"
-                warnings.warn(text, DeprecationWarning, stacklevel=2)
+                warn_of_old_name(f"{cls.__name__}: {old}", names[old])
                 values[names[old]] = values.pop(old)
             made(self, *args, **values)
 

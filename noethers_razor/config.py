@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
+from noethers_razor._deprecated import warn_of_old_name
 from noethers_razor.errors import UsageError
 
 # Names only. The functions behind them are in modules that load JAX, and `--help` must not wait for it.
@@ -229,7 +229,7 @@ class FitConfig(_Group):
         where = _OLD_NAMES.get(name)
         if where is None:
             raise AttributeError(f"FitConfig has no setting {name!r}")
-        _deprecated(name, where)
+        warn_of_old_name(f"FitConfig: {name}", where)
         return functools.reduce(getattr, where.split("."), self)
 
 
@@ -251,11 +251,6 @@ def modern(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {_RENAMED.get(name, name): value for name, value in settings.items()}
 
 
-def _deprecated(old: str, new: str) -> None:
-    text = f"FitConfig: {old} is deprecated; use {new}"
-    warnings.warn(text, DeprecationWarning, stacklevel=3)
-
-
 def _accept_old_names(cls: type[FitConfig]) -> None:
     """Let the constructor take the names of version 0.1, with a warning."""
     made = cls.__init__
@@ -265,7 +260,7 @@ def _accept_old_names(cls: type[FitConfig]) -> None:
         old = [name for name in values if name in _OLD_NAMES]
         for name in old:
             where, value = _OLD_NAMES[name], values.pop(name)
-            _deprecated(name, where)
+            warn_of_old_name(f"FitConfig: {name}", where)
             group, _, inner = where.rpartition(".")
             if not group:
                 values[inner] = value
