@@ -46,7 +46,11 @@ _TRIAL = 0.25
 
 
 def plan(config: FitConfig, family: Family) -> list[Stage]:
-    """Return the stages of a fit in order: initial network, proposal, joint training, control, selection."""
+    """Return the stages of a fit in order.
+
+    They are initial network, proposal, orbit length, joint training, control and model selection. Only
+    families with integrated flows have the stage of the orbit length.
+    """
     random_start, rates = family.start == "random", config.optimiser
     share = config.first_stage
     if share is None:
