@@ -67,7 +67,7 @@ class Kepler(_Central):
         UsageError: for another dimension, or an eccentricity outside [0, .9].
     """
 
-    dim: int = dataclasses.field(default=2, metadata={"flag": "dim", "help": "dimension of space"})
+    dim: int = dataclasses.field(default=2, metadata={"flag": "dim"})
     eccentricity: float = 0.4
     name = "kepler"
 
@@ -130,7 +130,7 @@ class CentralForce(_Central):
         UsageError: for another dimension, a power that is not positive, or power 2, which conserves more.
     """
 
-    dim: int = dataclasses.field(default=2, metadata={"flag": "dim", "help": "dimension of space"})
+    dim: int = dataclasses.field(default=2, metadata={"flag": "dim"})
     power: float = 4.0
     name = "central_force"
 

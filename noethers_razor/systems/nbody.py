@@ -38,8 +38,8 @@ class NBody(System):
             that are not positive.
     """
 
-    n_bodies: int = dataclasses.field(default=3, metadata={"flag": "n", "help": "number of bodies"})
-    dim: int = dataclasses.field(default=2, metadata={"flag": "dim", "help": "dimension of space"})
+    n_bodies: int = dataclasses.field(default=3, metadata={"flag": "n"})
+    dim: int = dataclasses.field(default=2, metadata={"flag": "dim"})
     masses: tuple[float, ...] = ()
     softening: float = 1.0
     momentum: float = 0.5

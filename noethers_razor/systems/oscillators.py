@@ -29,7 +29,7 @@ class Oscillators(System):
         UsageError: for n < 1, a wrong number of frequencies, or one that is not positive.
     """
 
-    n: int = dataclasses.field(default=3, metadata={"flag": "n", "help": "number of oscillators"})
+    n: int = dataclasses.field(default=3, metadata={"flag": "n"})
     frequencies: tuple[float, ...] = ()
     name = "oscillators"
 

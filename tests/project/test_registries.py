@@ -30,7 +30,7 @@ from noethers_razor.systems.base import System
 class Free(System):
     """n free particles; initial states are standard normal."""
 
-    n: int = dataclasses.field(default=1, metadata={"flag": "n", "help": "number of particles"})
+    n: int = dataclasses.field(default=1, metadata={"flag": "n"})
     name = "free"
 
     @property
