@@ -31,7 +31,7 @@ def prepared(system):
     data = system.simulate(3, n_trajectories=120, n_steps=40, noise=NOISE)
     frame = fit_frame(data.observed(), data.transitions())
     root = NOISE * frame.matrix
-    gradients = true_gradients(system, frame, data.observed())["H"]
+    gradients = gradients_of_integrals(system, frame, data.observed())["H"]
     trajectories = FrameTrajectories.of(frame, data)._replace(noise=root @ root.T, gradients=gradients)
     held = system.simulate(3, n_trajectories=10, n_steps=20, stream="test").observed()
     return data, frame, trajectories, held
@@ -45,7 +45,7 @@ def proposed(system, family):
     return fitted, fitted.propose(trajectories, jax.random.key(1))
 
 
-def true_gradients(system, frame, states):
+def gradients_of_integrals(system, frame, states):
     """Return the gradients (B, M) of the integrals by name, in the frame."""
     with jax.enable_x64(True):
         return {
@@ -102,7 +102,7 @@ def test_proposal_finds_every_integral_besides_the_energy_and_no_other(system, f
     assert np.all(proposal.length[:count] > 0.5)
     np.testing.assert_array_equal(proposal.params["weights"][count:], 0.0)
     gradients = gradients_of(fitted, proposal.params, np.asarray(frame.into(held), np.float32))[:count]
-    truth = true_gradients(system, frame, held)
+    truth = gradients_of_integrals(system, frame, held)
     with jax.enable_x64(True):
         found = np.asarray(bracket_defect(jnp.asarray(gradients), jnp.asarray(truth["H"])[None]))
     assert all(np.median(found, axis=1) < largest)
@@ -125,7 +125,9 @@ def test_polynomials_keep_only_the_terms_that_they_need():
     # A sparse quantity remains a function of the integrals far from the data; a dense one does not.
     far = jax.random.normal(jax.random.key(5), (200, 6)) * 2.0
     gradients = gradients_of(fitted, proposal.params, np.asarray(frame.into(np.asarray(far)), np.float32))[:2]
-    truth = np.stack(list(true_gradients(system, frame, np.asarray(far, np.float64)).values()), axis=1)
+    truth = np.stack(
+        list(gradients_of_integrals(system, frame, np.asarray(far, np.float64)).values()), axis=1
+    )
     truth /= np.linalg.norm(truth, axis=-1, keepdims=True)
     for slope in gradients:
         off = np.linalg.norm(independence.off_span(slope[:, None], truth)[:, 0], axis=1)
@@ -155,7 +157,7 @@ def test_exact_polynomials_of_clean_data_are_found(assumed):
     system = Oscillators(n=2, frequencies=(1.0, 2**0.5))
     data = system.simulate(3, n_trajectories=40, n_steps=30)
     frame = fit_frame(data.observed(), data.transitions())
-    gradients = true_gradients(system, frame, data.observed())
+    gradients = gradients_of_integrals(system, frame, data.observed())
     trajectories = FrameTrajectories.of(frame, data)._replace(
         noise=assumed**2 * np.eye(4), gradients=gradients["H"]
     )

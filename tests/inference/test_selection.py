@@ -61,7 +61,7 @@ def test_count_is_relative_to_the_largest_and_to_a_full_orbit():
     assert number_in_use(np.zeros(0)) == 0
 
 
-def test_cuts_are_where_the_active_spectrum_steps_down():
+def test_cuts_are_where_the_spectrum_in_use_steps_down():
     assert spectrum_cuts(np.array([1.0, 0.9, 0.8, 0.4, 0.39, 0.001])) == [3]
     assert spectrum_cuts(np.array([1.0, 0.9, 0.8, 0.001])) == []
     assert spectrum_cuts(np.array([1.0, 0.6, 0.2, 0.1])) == [2, 3]
