@@ -23,9 +23,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-# What takes ten seconds and more; CI runs it too. These programs run longer than they take to compile.
+# What takes ten seconds and more; CI runs it too.
 slow: $(DOCUMENTS)
-	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m slow
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m slow
 
 # The site, in site/; a warning is an error.
 docs: $(DOCUMENTS)

@@ -51,7 +51,7 @@ from noethers_razor.errors import Interrupted, UsageError
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Number of fits, with seeds from --seed on. The best bound is kept, the spread reported.",
+    help="Number of fits, with seeds from --seed on. The fit with the best bound is kept.",
 )
 @layout_options
 @click.option("--resume", is_flag=True, help="Resume an interrupted fit, with its settings.")
