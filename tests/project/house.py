@@ -26,6 +26,7 @@ LAYERS = {
     "data": 4,
     "systems": 5,
     "conserved": 5,
+    "evidence": 5,
     "model": 6,
     "symmetry": 6,
     "inference": 7,
