@@ -28,7 +28,13 @@ def values_along(report, states):
     )
 
 
-@pytest.mark.parametrize("system", [Oscillators(n=2), NBody(n_bodies=3, dim=2)], ids=["oscillators", "nbody"])
+@pytest.mark.parametrize(
+    "system",
+    [
+        pytest.param(Oscillators(n=2), id="oscillators"),
+        pytest.param(NBody(n_bodies=3, dim=2), id="nbody", marks=pytest.mark.slow),
+    ],
+)
 def test_flows_follow_their_generators_and_keep_their_quantity(system):
     report = find_symmetries(known_fit(system, 1e-3, 1))
     state = system.simulate(3, n_trajectories=1, n_steps=1).states[0, 0]

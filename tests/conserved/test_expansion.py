@@ -89,8 +89,7 @@ CASES = [
         pytest.param(
             *case,
             id=f"{case[0].name}-{case[1].name}",
-            marks=[pytest.mark.slow]
-            * (case[1].name == "neural" or case[0].name in ("toda", "central_force", "henon_heiles")),
+            marks=[pytest.mark.slow] * (case[1].name == "neural" or case[0].name != "kepler"),
         )
         for case in CASES
     ],

@@ -74,7 +74,7 @@ def require_no_bracket(report, energy):
 
 
 # Without any error, rounding decides between this cubic and another one, which is as true.
-@pytest.mark.parametrize("error", [1e-6, 0.001])
+@pytest.mark.parametrize("error", [pytest.param(1e-6, marks=pytest.mark.slow), 0.001])
 def test_formulas_of_many_terms_are_found_among_many(error):
     # Momentum, its powers, H and their products have the same span. Only the sparsest are formulas.
     system = Toda()
@@ -115,7 +115,7 @@ def test_angles_tell_found_from_missed():
     assert missed.largest_angle > 10
 
 
-@pytest.mark.parametrize("error", [0.0, 0.005])
+@pytest.mark.parametrize("error", [pytest.param(0.0, marks=pytest.mark.slow), 0.005])
 def test_laplace_runge_lenz_vector_is_read(error):
     report = non_quadratic_report(kepler(error))
     assert set(report.formulas) == {

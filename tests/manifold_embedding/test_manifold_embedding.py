@@ -254,7 +254,7 @@ def by_hand(fitted, image):
 
 
 @pytest.mark.filterwarnings("ignore:the fit has not converged")
-@pytest.mark.parametrize("dim", [1, 2, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (3, 4, 5))])
+@pytest.mark.parametrize("dim", [1, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (2, 3, 4, 5))])
 def test_folds_are_seen_in_any_dimension(dim):
     # Test a surface whose first coordinate turns back at two places, and a stretched surface without folds.
     x = np.random.default_rng(8).normal(size=(600, dim + 1)) * [*[1.0] * dim, 0.1]

@@ -235,7 +235,7 @@ def test_small_numbers_stay_in_expressions():
 
 
 @pytest.mark.parametrize("system", [Oscillators(n=3), NBody(n_bodies=3, dim=2)], ids=["u(3)", "nbody"])
-@pytest.mark.parametrize("error", [0.0, 1e-3])
+@pytest.mark.parametrize("error", [pytest.param(0.0, marks=pytest.mark.slow), 1e-3])
 def test_expressions_have_no_bracket_with_the_true_energy(system, error, x64):
     report = find_symmetries(known_fit(system, error, 1))
     x = sympy.symbols(report.coordinates, real=True)
