@@ -96,8 +96,8 @@ def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
             flag_value=5.0,
             default=None,
             metavar="[STEPS]",
-            help="Cut trajectories where time decreases, where states are missing, or where a step is this "
-            "many times the usual one; 5 if no number is given.",
+            help="Cut trajectories where time does not increase, where states are missing, or where a step "
+            "is this many times the usual one; 5 if no number is given.",
         ),
         click.option(
             "--mass",

@@ -42,14 +42,14 @@ _FIRST_STAGE = 0.6
 _FIRST_STAGE_OF_RANDOM = 0.05
 """Share of the first stage before a random start: a network trained to convergence holds it down."""
 _TRIAL = 0.25
-"""Share of the joint stage for which each orbit length is tried."""
+"""Share of the joint stage for which each reach is tried."""
 
 
 def plan(config: FitConfig, family: Family) -> list[Stage]:
     """Return the stages of a fit in order.
 
-    They are initial network, proposal, orbit length, joint training, control and model selection. Only
-    families with integrated flows have the stage of the orbit length.
+    They are initial network, proposal, reach, joint training, control and model selection. Only families with
+    integrated flows have the stage of the reach.
     """
     random_start, rates = family.start == "random", config.optimiser
     share = config.first_stage

@@ -1,7 +1,7 @@
 """Model selection by the bound: which of the learned directions stay, and whether one was missed.
 
-A false direction worsens the bound and a redundant true one does not, so the largest set that the evidence
-does not reject stays. The spectrum and the trajectories say which sets to compare: conserved quantities are
+A false direction worsens the bound and a redundant true one does not, so the largest set that the bound does
+not reject stays. The spectrum and the trajectories say which sets to compare: conserved quantities are
 constant along trajectories, even where orbits have degraded the network.
 """
 

@@ -1,4 +1,4 @@
-"""The stages of a fit: initial network, proposal, orbit length, joint training, control.
+"""The stages of a fit: initial network, proposal, reach, joint training, control.
 
 Each is ``run(problem, state, runtime) -> State``. Model selection is in `selection`.
 """

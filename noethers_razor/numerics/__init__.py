@@ -1,1 +1,1 @@
-"""Mathematics that knows no physics: polynomials, expressions, subspaces, linear algebra, accounts."""
+"""Mathematics that knows no physics: polynomials, expressions, subspaces, linear algebra, budgets."""

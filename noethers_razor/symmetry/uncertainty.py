@@ -69,14 +69,14 @@ class Uncertainty:
     An interval has a lower end, a median and an upper end. It contains 90 % of the draws.
 
     Args:
-        draws: number of draws.
+        draws: number of draws; with an angle, of those of the angle, which are 50 of 200 for large data.
         deviation: intervals (rank, 3) of the deviation of each quantity along the trajectories, relative to
             the deviation that the noise causes. The most constant quantity comes first.
         constant: share (rank,) of the draws in which each quantity is constant. It is constant if it varies
             by at most 1.5 times the noise, and by less than 19 of 20 random quadratic observables of the same
             displacement.
         trusted: whether each quantity (rank,) is a discovery at a false-discovery rate of 5 % (Benjamini,
-            Hochberg 1995). The p-value is the share of the draws in which the quantity is not constant. A
+            Hochberg 1995). The p-value is (k + 1) / (draws + 1) if the quantity is not constant in k draws. A
             quantity that clearly varies more than the most constant one is not trusted, unless its variation
             is white noise or very small.
         rows: embedded vectors (rank, E) of the quantities; None for non-quadratic quantities.
