@@ -16,8 +16,8 @@ import numpy as np
 
 from noethers_razor._types import Array
 from noethers_razor.data.frame_trajectories import FrameTrajectories
-from noethers_razor.evidence.regression import Products, with_plain_prior
-from noethers_razor.evidence.windows import Windows, integrated, whitened
+from noethers_razor.evidence.regression import Products, posterior, with_plain_prior
+from noethers_razor.evidence.windows import Windows, changes, integrated, whitened
 
 
 class FreeField(NamedTuple):
@@ -54,10 +54,8 @@ def free_field(
     size = np.sqrt(np.mean(design**2, axis=0))
     size = np.where(size > 0, size, 1.0)
     design, slopes = design / size, slopes / size[:, None]
-    changes = trajectories.states[windows.states[:, -1]] - trajectories.states[windows.states[:, 0]]
-    changes = whitened(windows, changes)
     total, deviation, mean, variance = 0.0, [], 0.0, 0.0
-    for coordinate, change in enumerate(changes.T):
+    for coordinate, change in enumerate(whitened(windows, changes(windows, trajectories.states)).T):
         # In units of its size, each coordinate has the same start.
         unit = np.sqrt(np.mean(change**2)) or 1.0
         products = Products.of(design, change / unit)
@@ -66,10 +64,9 @@ def free_field(
         deviation.append(noise)
         # Change to units of the noise, in which the Hamiltonian is compared.
         total += found.log_evidence + products.number * found.log_variance / 2
-        inverse = np.exp(-found.log_variance)
-        posterior = np.exp(found.log_precisions[0]) * np.eye(len(size)) + products.gram * inverse
-        slope = slopes[:, coordinate]
-        weights, spread = np.linalg.solve(posterior, np.stack([products.cross * inverse, slope], axis=1)).T
-        mean += unit * slope @ weights
-        variance += unit**2 * slope @ spread
+        prior = np.exp(found.log_precisions[0]) * np.eye(len(size))
+        weights, covariance = posterior(products, prior, float(np.exp(found.log_variance)))
+        slope = unit * slopes[:, coordinate]
+        mean += slope @ weights
+        variance += slope @ covariance @ slope
     return FreeField(total, np.array(deviation), (float(mean), float(np.sqrt(variance))))

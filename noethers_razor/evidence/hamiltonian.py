@@ -18,7 +18,7 @@ import numpy as np
 from noethers_razor._types import Array
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.regression import Evidence, Products, maximised, with_plain_prior
-from noethers_razor.evidence.windows import Windows, integrated, whitened
+from noethers_razor.evidence.windows import Windows, changes, integrated, whitened
 from noethers_razor.mechanics.phase_space import apply_j_in_numpy
 
 _STARTS = (2.0, 8.0, 14.0)
@@ -59,10 +59,9 @@ class LinearHamiltonian(NamedTuple):
         design = whitened(windows, integrated(windows, fields)) / deviation
         size = np.sqrt(np.mean(np.sum(design**2, axis=-1), axis=0))
         size = np.where(size > 0, size, 1.0)
-        change = trajectories.states[windows.states[:, -1]] - trajectories.states[windows.states[:, 0]]
+        values = whitened(windows, changes(windows, trajectories.states)) / deviation
         rows = np.moveaxis(design / size[:, None], 1, 2).reshape(-1, len(size))
-        products = Products.of(rows, (whitened(windows, change) / deviation).ravel())
-        return cls(fields / size[:, None], products)
+        return cls(fields / size[:, None], Products.of(rows, values.ravel()))
 
     def brackets(self, gradients: np.ndarray) -> np.ndarray:
         """Return the matrices B (K, D, D) of quantities.

@@ -67,17 +67,18 @@ def log_evidence(products: Products, precision: Array, variance: Array) -> Array
         variance: variance v () of the noise.
     """
     gram, cross = jnp.asarray(products.gram), jnp.asarray(products.cross)
-    prior = jnp.linalg.cholesky(precision)
-    posterior = jnp.linalg.cholesky(precision + gram / variance)
-    explained = jax.scipy.linalg.solve_triangular(posterior, cross / variance, lower=True)
+    prior_root = jnp.linalg.cholesky(precision)
+    posterior_root = jnp.linalg.cholesky(precision + gram / variance)
+    explained = jax.scipy.linalg.solve_triangular(posterior_root, cross / variance, lower=True)
     residual = products.square / variance - explained @ explained
-    log_ratio = jnp.sum(jnp.log(jnp.diagonal(prior)) - jnp.log(jnp.diagonal(posterior)))
+    log_ratio = jnp.sum(jnp.log(jnp.diagonal(prior_root)) - jnp.log(jnp.diagonal(posterior_root)))
     return log_ratio - 0.5 * (products.number * jnp.log(2 * jnp.pi * variance) + residual)
 
 
-def posterior_mean(products: Products, precision: np.ndarray, variance: float) -> np.ndarray:
-    """Return the posterior mean (D,) of the weights; arguments as in `log_evidence`."""
-    return np.linalg.solve(precision + products.gram / variance, products.cross / variance)
+def posterior(products: Products, precision: np.ndarray, variance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the posterior mean (D,) and covariance (D, D) of the weights; arguments as in `log_evidence`."""
+    covariance = np.linalg.inv(precision + products.gram / variance)
+    return covariance @ products.cross / variance, covariance
 
 
 @jax.jit

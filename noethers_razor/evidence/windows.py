@@ -76,6 +76,11 @@ def windows_of(trajectories: FrameTrajectories, steps: int = STEPS) -> Windows:
     )
 
 
+def changes(windows: Windows, states: np.ndarray) -> np.ndarray:
+    """Return the changes (W, M) over the windows of states (N, M)."""
+    return np.asarray(states[windows.states[:, -1]] - states[windows.states[:, 0]])
+
+
 def integrated(windows: Windows, values: np.ndarray) -> np.ndarray:
     """Return the integrals (W, ...) over the windows of values (N, ...) at the states."""
     return np.asarray(np.einsum("wk,wk...->w...", windows.weights, values[windows.states]))

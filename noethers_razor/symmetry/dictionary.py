@@ -129,7 +129,7 @@ def dictionary_of(
     names = ["*".join(_power(variables[i], p) for i, p in enumerate(row) if p) for row in powers]
     gradients = gradients @ back
     rms = np.sqrt(np.mean(values(states) ** 2, axis=0))
-    moving = np.sqrt(np.mean(np.sum(gradients**2, axis=-1), axis=0)) > _ROUNDING * rms
+    moving = _sizes(gradients) > _ROUNDING * rms
     return Dictionary(
         [name for name, kept in zip(names, moving, strict=True) if kept],
         gradients[:, moving],
@@ -157,6 +157,11 @@ def constant_along(
         return bool(credible_length(defect, trajectories.deviation)[0] >= CREDIBLE)
 
     return test
+
+
+def _sizes(gradients: np.ndarray) -> np.ndarray:
+    """Return the root-mean-square sizes (D,) over states of gradients (B, D, M)."""
+    return np.asarray(np.sqrt(np.mean(np.sum(gradients**2, axis=-1), axis=0)))
 
 
 def _power(name: str, power: int) -> str:
@@ -246,7 +251,7 @@ class Search(NamedTuple):
         constant: Callable[[np.ndarray], bool],
     ) -> Search:
         """Return the search of `formulas_in_span`, with its arguments."""
-        size = np.sqrt(np.mean(np.sum(dictionary.gradients**2, axis=-1), axis=0))
+        size = _sizes(dictionary.gradients)
         gradients = dictionary.gradients / np.maximum(size, 1e-300)[:, None]
         total, off = gram(gradients), gram(off_span(gradients, learned))
         limit = min(max(_SLACK, _MULTIPLE * defect), _LARGEST)

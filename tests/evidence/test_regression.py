@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noethers_razor.evidence.regression import Products, log_evidence, maximised, posterior_mean
+from noethers_razor.evidence.regression import Products, log_evidence, maximised, posterior
 
 
 def problem(count=12, seed=0):
@@ -32,7 +32,7 @@ def test_it_is_the_integral_over_the_weights(x64):
     found = log_evidence(Products.of(features, values), jnp.asarray(PRECISION), jnp.asarray(variance))
     np.testing.assert_allclose(found, integral, rtol=1e-9)
     # The posterior mean is the maximum of the integrand.
-    mean = posterior_mean(Products.of(features, values), PRECISION, variance)
+    mean, _ = posterior(Products.of(features, values), PRECISION, variance)
     assert np.abs(mean - weights[np.argmax(prior + likelihood)]).max() <= axis[1] - axis[0]
 
 
