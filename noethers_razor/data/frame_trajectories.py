@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from noethers_razor.data.frame import Frame
+from noethers_razor.data.noise import noise_of
 from noethers_razor.data.trajectories import Trajectories
+
+ROUNDING = 1e-7
+"""Deviation, relative to the size of the data, that passes as rounding."""
 
 
 class FrameTrajectories(NamedTuple):
@@ -20,6 +24,7 @@ class FrameTrajectories(NamedTuple):
         gradients: gradients (N, M) of the energy of the network without symmetry at the states, if a family
             needs them.
         time: time of each state (N,), in the frame.
+        noise_error: relative standard error of the variances of the noise.
     """
 
     states: np.ndarray
@@ -27,13 +32,22 @@ class FrameTrajectories(NamedTuple):
     noise: np.ndarray
     gradients: np.ndarray | None = None
     time: np.ndarray | None = None
+    noise_error: float = 0.0
 
     @classmethod
     def of(cls, frame: Frame, data: Trajectories) -> FrameTrajectories:
-        """Return trajectories of data units in a frame. Their noise is unknown and set to one."""
-        trajectory = np.nonzero(data.present)[0]
-        time = data.times[data.present] / frame.time
-        return cls(frame.into(data.observed()), trajectory, np.eye(frame.dim), time=time)
+        """Return trajectories of data units in a frame, with the noise that `noise_of` finds.
+
+        The noise of different coordinates of the data is independent. Rounding is part of it.
+        """
+        trajectory, time, observed = np.nonzero(data.present)[0], data.times[data.present], data.observed()
+        states = frame.into(observed)
+        found = noise_of(observed, trajectory, time)
+        deviation = np.minimum(found.deviation, observed.std(axis=0))
+        noise = (frame.matrix * deviation**2) @ frame.matrix.T
+        noise += ROUNDING**2 * np.mean(states**2) * np.eye(frame.dim)
+        error = float(np.max(found.error))
+        return cls(states, trajectory, noise, time=time / frame.time, noise_error=error)
 
     @property
     def deviation(self) -> float:
