@@ -112,6 +112,19 @@ def basis_values(states: np.ndarray) -> np.ndarray:
     return np.concatenate([0.5 * states[:, rows] * states[:, columns], states], axis=1)
 
 
+def as_forms(weights: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return quadratic observables from weights of the elements of `basis`.
+
+    Args:
+        weights: weights (K, D).
+        dim: dimension M of phase space.
+    Returns:
+        Symmetric matrices A (K, M, M) and linear parts b (K, M).
+    """
+    form, linear = basis(dim)
+    return np.einsum("kd,dij->kij", weights, form), weights @ linear
+
+
 class QuadraticForm(NamedTuple):
     """A quadratic observable x'Ax/2 + b'x.
 

@@ -32,6 +32,19 @@ def monomials(x: Array, degree: int) -> Array:
     return jnp.concatenate(levels, axis=-1)
 
 
+def monomials_in_numpy(x: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values (N, D) of `monomials` at points x (N, V), and their gradients (N, D, V)."""
+    values, slopes = [x], [np.tile(np.eye(x.shape[1]), (len(x), 1, 1))]
+    for earlier, factor in _ladder(x.shape[1], degree):
+        before, by = np.argmax(earlier, axis=0), np.argmax(factor, axis=0)
+        base, times = values[-1][:, before], x[:, by]
+        slope = slopes[-1][:, before] * times[..., None]
+        slope[:, np.arange(len(by)), by] += base
+        values.append(base * times)
+        slopes.append(slope)
+    return np.concatenate(values, axis=1), np.concatenate(slopes, axis=1)
+
+
 @functools.cache
 def _ladder(size: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the two factors of every monomial, for each degree from 2 on, as matrices of zeros and ones.

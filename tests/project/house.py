@@ -25,13 +25,13 @@ LAYERS = {
     "manifold_embedding": 3,
     "data": 4,
     "systems": 5,
-    "conserved": 5,
     "evidence": 5,
-    "model": 6,
-    "symmetry": 6,
-    "inference": 7,
-    "cli": 8,
-    "__init__": 9,
+    "conserved": 6,
+    "model": 7,
+    "symmetry": 7,
+    "inference": 8,
+    "cli": 9,
+    "__init__": 10,
 }
 """Room (a folder, whose files may import each other, or a file) -> layer. Imports go strictly down."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

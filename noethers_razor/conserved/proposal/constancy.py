@@ -17,6 +17,7 @@ import numpy as np
 from noethers_razor.conserved.base import Proposal
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.mechanics.quadratic_form import (
+    as_forms,
     basis,
     basis_values,
     embed,
@@ -155,19 +156,6 @@ class Observables(NamedTuple):
     def values(self, states: np.ndarray) -> np.ndarray:
         """Return the values (N, k) of the observables at states (N, M)."""
         return np.asarray(basis_values(states) @ self.weights.T)
-
-
-def as_forms(weights: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return quadratic observables from weights of the elements of `basis`.
-
-    Args:
-        weights: weights (K, D).
-        dim: dimension M of phase space.
-    Returns:
-        Symmetric matrices A (K, M, M) and linear parts b (K, M).
-    """
-    form, linear = basis(dim)
-    return np.einsum("kd,dij->kij", weights, form), weights @ linear
 
 
 def candidates(trajectories: FrameTrajectories, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

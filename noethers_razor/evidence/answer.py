@@ -1,0 +1,296 @@
+"""The answer on quadratic quantities: which are exactly conserved, and to what; which only approximately.
+
+The largest set that the tests of drift do not reject is exact. "Exact" always means "to a resolution": the
+smallest breaking that these data would have shown. Both are rates dC/dt, relative to the rate at which a
+quantity with the same gradients changes if nothing keeps it constant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.evidence.candidates import Candidates, candidates
+from noethers_razor.evidence.drift import Drift, drift
+from noethers_razor.evidence.variation import centred
+from noethers_razor.mechanics.quadratic_form import embed, largest_count, second_moment
+
+LEVEL = 0.05
+"""Probability with which a set of exact quantities is rejected."""
+POWER = 0.9
+"""Probability with which a breaking of the size of the resolution is seen."""
+TELLING = 0.1
+"""Largest relative rate of an approximate quantity, and largest resolution at which a quantity is exact."""
+_QUANTILE = 1.6448536269514722
+"""Normal quantile of intervals with 90 %."""
+_MOST_APPROXIMATE = 12
+"""Largest number of approximate quantities."""
+_ANGLE_DRAWS = 100
+"""Number of draws of the error of the exact quantities."""
+_FEW = 10
+"""Number of trajectories below which each is left out in turn."""
+
+
+class Approximate(NamedTuple):
+    """A quantity that is nearly conserved.
+
+    Args:
+        form: matrix A (M, M), in the frame.
+        linear: linear part b (M,).
+        breaking: root-mean-square rate, relative to the rate of a quantity that nothing keeps constant.
+        interval: ends of an interval of ``breaking`` with 90 %.
+        lifetime: time in which the quantity drifts by its own spread, frame units; None if no drift is seen.
+    """
+
+    form: np.ndarray
+    linear: np.ndarray
+    breaking: float
+    interval: tuple[float, float]
+    lifetime: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Exact and approximate quadratic quantities of trajectories, in the frame.
+
+    Args:
+        form: matrices A (K, M, M) of the exact quantities, orthonormal in displacement.
+        linear: linear parts b (K, M).
+        p_value: p-value for "all K are exact"; None without one.
+        next_p_value: p-value for one more; None if all others vary by more than twice the noise.
+        resolution: smallest relative rate of a quantity that would show with 90 %; None without a quantity.
+        angle: largest angle in degrees between the exact quantities and the true ones, upper end of an
+            interval with 90 %; None without a quantity.
+        approximate: nearly conserved quantities, the least broken first.
+        cannot_tell: reasons why the data cannot tell; empty if they can.
+    """
+
+    form: np.ndarray
+    linear: np.ndarray
+    p_value: float | None = None
+    next_p_value: float | None = None
+    resolution: float | None = None
+    angle: float | None = None
+    approximate: tuple[Approximate, ...] = ()
+    cannot_tell: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number K of exact quantities."""
+        return len(self.form)
+
+
+def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
+    """Return which quadratic quantities trajectories conserve.
+
+    Args:
+        trajectories: trajectories in the frame, with their noise and times.
+        seed: of the draws of the noise.
+    """
+    found = candidates(trajectories)
+    tested = drift(found, trajectories, seed) if found.close else None
+    count, p_values = 0, np.zeros(0)
+    if tested is not None:
+        p_values = tested.p
+        passed = np.flatnonzero(p_values > LEVEL)
+        count = int(passed[-1]) + 1 if len(passed) else 0
+    form, linear = (
+        (found.form, found.linear)
+        if tested is None
+        else (
+            np.concatenate([tested.form, found.form[found.close :]]),
+            np.concatenate([tested.linear, found.linear[found.close :]]),
+        )
+    )
+    speed = _speed(trajectories)
+    resolution = None
+    if tested is not None and count:
+        resolution = _resolution(tested, trajectories, speed)
+    exact = _orthonormal(form[:count], linear[:count], trajectories.states)
+    reasons = tuple(_reasons(trajectories, found, count, resolution))
+    # Few trajectories determine neither the exact quantities nor those next to them.
+    rest = () if reasons else _approximate(form[count:], linear[count:], trajectories, speed)
+    return Answer(
+        *exact,
+        angle=_angle(exact, found, trajectories) if count else None,
+        p_value=float(p_values[count - 1]) if count else None,
+        next_p_value=float(p_values[count]) if count < len(p_values) else None,
+        resolution=resolution,
+        approximate=rest,
+        cannot_tell=reasons,
+    )
+
+
+def _orthonormal(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return observables orthonormal in displacement; each stays in the span of itself and those before."""
+    if not len(form):
+        return form, linear
+    triangle = np.asarray(np.linalg.qr(embed(form, linear, second_moment(states)).T, mode="r"))
+    inverse = np.linalg.inv(triangle.T)
+    return np.tensordot(inverse, form, axes=1), inverse @ linear
+
+
+def _speed(trajectories: FrameTrajectories) -> float:
+    """Return the root-mean-square length of dx/dt, without what noise adds to differences."""
+    states, labels, time = trajectories.states, trajectories.trajectory, trajectories.time
+    assert time is not None, "trajectories of a fit have times"
+    inside = np.flatnonzero(labels[1:] == labels[:-1])
+    step = time[inside + 1] - time[inside]
+    squares = np.sum((states[inside + 1] - states[inside]) ** 2, axis=1) - 2.0 * np.trace(trajectories.noise)
+    return float(np.sqrt(max(np.mean(squares / step**2), 1e-300)))
+
+
+def _gradient_size(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Return the root-mean-square length (K,) of the gradients."""
+    size = np.sqrt(np.mean(np.sum(states**2, axis=1)))
+    return np.asarray(np.linalg.norm(embed(form, linear, second_moment(states)), axis=1) * size)
+
+
+def _resolution(tested: Drift, trajectories: FrameTrajectories, speed: float) -> float:
+    """Return the smallest relative rate of a quantity that the free test sees with 90 %."""
+    from scipy.optimize import brentq
+    from scipy.stats import chi2, ncx2
+
+    directions = len(tested.information)
+    threshold = chi2.isf(LEVEL / len(tested.tests), directions)
+    needed = brentq(lambda c: ncx2.sf(threshold, directions, c) - POWER, 1e-3, 1e4)
+    variance = max(float(tested.variance[-1]), 1e-2)
+    rate = np.sqrt(needed * variance * np.mean(1.0 / tested.information))
+    size = _gradient_size(tested.form, tested.linear, trajectories.states)
+    return float(rate / np.median(size) / speed)
+
+
+def _angle(exact: tuple[np.ndarray, np.ndarray], found: Candidates, trajectories: FrameTrajectories) -> float:
+    """Return the upper end of an interval with 90 % of the largest angle to the true quantities, degrees.
+
+    An exact quantity has a random part of every observable that varies more. For a variance w in units of
+    noise and N degrees of freedom, its standard deviation is sqrt(w / N) / (w - 1) (Anderson 1963).
+    """
+    count = len(exact[0])
+    varies = found.variance[count:]
+    if not len(varies):
+        return 0.0
+    free = len(trajectories.states) - len(np.unique(trajectories.trajectory))
+    above = np.maximum(varies - 1.0, 1.0 / np.sqrt(free))
+    size = np.sqrt(np.maximum(varies, 1.0) / free) / above
+    moment = second_moment(trajectories.states)
+    rows, others = embed(*exact, moment), embed(found.form[count:], found.linear[count:], moment)
+    outside = np.asarray(np.linalg.qr((others - (others @ rows.T) @ rows).T, mode="r")).T
+    # Noise makes of a unit quantity what it makes of the exact ones.
+    scale = 1.0 / np.median(np.linalg.norm(embed(found.form[:count], found.linear[:count], moment), axis=1))
+    draw = np.random.default_rng(0)
+    tangents = [
+        np.linalg.norm(scale * (draw.normal(size=(count, len(size))) * size) @ outside, ord=2)
+        for _ in range(_ANGLE_DRAWS)
+    ]
+    return float(np.degrees(np.arctan(np.quantile(tangents, 0.9))))
+
+
+def _approximate(
+    form: np.ndarray, linear: np.ndarray, trajectories: FrameTrajectories, speed: float
+) -> tuple[Approximate, ...]:
+    """Return those of the observables that are nearly conserved, the least broken first."""
+    form, linear = form[: 2 * _MOST_APPROXIMATE], linear[: 2 * _MOST_APPROXIMATE]
+    if not len(form):
+        return ()
+    states = trajectories.states
+    unit = np.ones(len(states))
+    own = Candidates(form, linear, np.zeros(len(form)), unit)
+    values = own.values(states)
+    noise = own.gradients(states, len(form)) @ np.linalg.cholesky(trajectories.noise)
+    size = _gradient_size(form, linear, states) * speed
+    square, error = _square_rate(values, np.sum(noise**2, axis=-1), trajectories)
+    ends = np.sqrt(np.maximum([square - _QUANTILE * error, square, square + _QUANTILE * error], 0.0)) / size
+    lifetimes = _lifetimes(values, np.sum(noise**2, axis=-1), trajectories)
+    order = [int(k) for k in np.argsort(ends[1]) if 0 < ends[2, k] <= TELLING][:_MOST_APPROXIMATE]
+    return tuple(
+        Approximate(
+            form[k], linear[k], float(ends[1, k]), (float(ends[0, k]), float(ends[2, k])), lifetimes[k]
+        )
+        for k in order
+    )
+
+
+def _square_rate(
+    values: np.ndarray, noise: np.ndarray, trajectories: FrameTrajectories
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean squared rates (K,) of quantities, and their standard errors over trajectories.
+
+    A change over many steps has a small error, and a change over few steps has no time to turn back. The
+    longest lag is taken that no shorter one contradicts (Lepski 1991).
+
+    Args:
+        values: values (N, K).
+        noise: variances (N, K) that noise makes of them.
+        trajectories: for labels and times.
+    """
+    labels, time = trajectories.trajectory, trajectories.time
+    assert time is not None, "trajectories of a fit have times"
+    longest = int(np.max(np.bincount(np.unique(labels, return_inverse=True)[1]))) - 1
+    best = np.zeros(values.shape[1]), np.full(values.shape[1], np.inf)
+    low, high, going = np.full(values.shape[1], -np.inf), np.full(values.shape[1], np.inf), True
+    for lag in np.unique(np.geomspace(1, max(longest, 1), 12).astype(int)):
+        inside = np.flatnonzero(labels[lag:] == labels[:-lag])
+        changes = (values[inside + lag] - values[inside]) ** 2 - noise[inside] - noise[inside + lag]
+        rates = changes / ((time[inside + lag] - time[inside]) ** 2)[:, None]
+        starts = np.flatnonzero(np.diff(labels[inside], prepend=labels[inside[0]] - 1))
+        count = np.diff(starts, append=len(inside))
+        mean = np.add.reduceat(rates, starts, axis=0) / count[:, None]
+        unsure = (
+            2
+            * trajectories.noise_error
+            * np.mean(noise, axis=0)
+            / np.mean(time[inside + lag] - time[inside]) ** 2
+        )
+        square = mean.mean(axis=0)
+        error = np.hypot(mean.std(axis=0) / np.sqrt(max(len(mean) - 1, 1)), unsure)
+        low, high = np.maximum(low, square - 2 * error), np.minimum(high, square + 2 * error)
+        going = going & (low <= high)
+        best = np.where(going, square, best[0]), np.where(going, error, best[1])
+    return best
+
+
+def _lifetimes(values: np.ndarray, noise: np.ndarray, trajectories: FrameTrajectories) -> list[float | None]:
+    """Return the times in which quantities drift by their spread over trajectories; None without a drift."""
+    labels, time = trajectories.trajectory, trajectories.time
+    assert time is not None, "trajectories of a fit have times"
+    _, place = np.unique(labels, return_inverse=True)
+    off = centred(time[:, None], labels)
+    length = np.bincount(place, off[:, 0] ** 2)[:, None]
+
+    def sums(columns: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(place, column) for column in columns.T], axis=1)
+
+    squares = (sums(off * values) / length) ** 2 - sums(off**2 * noise) / length**2
+    square, error = squares.mean(axis=0), squares.std(axis=0) / np.sqrt(len(squares))
+    spread = (sums(values) / np.bincount(place)[:, None]).std(axis=0)
+    seen = square > _QUANTILE * error
+    return [float(s / np.sqrt(q)) if yes else None for s, q, yes in zip(spread, square, seen, strict=True)]
+
+
+def _reasons(
+    trajectories: FrameTrajectories, found: Candidates, count: int, resolution: float | None
+) -> list[str]:
+    """Return why the data cannot tell how many quantities are exact."""
+    labels = np.unique(trajectories.trajectory)
+    reasons = []
+    if len(found.form) < largest_count(trajectories.states.shape[1]):
+        reasons.append("some coordinates do not move: what depends on them alone is constant for no reason")
+    if len(labels) == 1:
+        reasons.append("one trajectory: other trajectories may show that a quantity is not conserved")
+    elif len(labels) < _FEW and count:
+        fewer = [candidates(trajectories.where(trajectories.trajectory != one)).close for one in labels]
+        if max(fewer) > found.close:
+            reasons.append(
+                f"{len(labels)} trajectories: without one of them, {max(fewer)} quantities seem conserved, "
+                "and more trajectories may leave fewer"
+            )
+    if resolution is not None and resolution > TELLING:
+        reasons.append(
+            f"a breaking of {100 * resolution:.0f} % would not show: more or longer trajectories are needed, "
+            "or less noise"
+        )
+    return reasons

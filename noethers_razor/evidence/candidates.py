@@ -1,0 +1,116 @@
+"""Quadratic observables in the order of their variation along trajectories, in units of noise.
+
+They solve the eigenproblem S c = w N c. S is the scatter of the observables along each trajectory. N is what
+measurement noise alone makes of it: the mean of grad C_i . Sigma grad C_j. A conserved quantity has w = 1.
+Noise adds the same w to every observable, so it does not rotate the conserved ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.evidence.variation import centred
+from noethers_razor.mechanics.quadratic_form import as_forms, basis, basis_values, embed, moving_combinations
+
+CLOSE = 4.0
+"""Variance along trajectories, in units of noise, below which noise may hide what tells observables apart."""
+_CURVED = 0.3
+"""Smallest share of the gradient metric that is left where curvature is subtracted from it."""
+
+
+class Candidates(NamedTuple):
+    """Quadratic observables x'Ax/2 + b'x, the least varying first.
+
+    Args:
+        form: symmetric matrices A (E, M, M). Noise makes a mean variance of 1 of each observable.
+        linear: linear parts b (E, M).
+        variance: variances (E,) along trajectories, in units of noise.
+        weights: weight of each state (N,), the same along a trajectory, of mean 1. Noise makes more of a
+            quantity on some trajectories than on others.
+    """
+
+    form: np.ndarray
+    linear: np.ndarray
+    variance: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def close(self) -> int:
+        """Number of observables that vary by no more than twice the noise."""
+        return int(np.sum(self.variance < CLOSE))
+
+    def values(self, states: np.ndarray) -> np.ndarray:
+        """Return values (N, E) at states (N, M)."""
+        columns, rows = np.triu_indices(states.shape[1])
+        weights = self.form[:, columns, rows] * np.where(columns == rows, 1.0, 2.0)
+        return basis_values(states) @ np.concatenate([weights, self.linear], axis=1).T
+
+    def gradients(self, states: np.ndarray, count: int) -> np.ndarray:
+        """Return gradients (N, count, M) of the first observables at states (N, M)."""
+        gradients = np.tensordot(states, self.form[:count], axes=(1, 1)) + self.linear[:count]
+        return np.asarray(gradients)
+
+
+def candidates(trajectories: FrameTrajectories) -> Candidates:
+    """Return all quadratic observables that move the data, the least varying first.
+
+    Args:
+        trajectories: trajectories in the frame, with their noise.
+    """
+    states = trajectories.states
+    unweighted = np.ones(len(states))
+    form, linear = basis(states.shape[1])
+    moving = moving_combinations(embed(form, linear, _moment(states, unweighted))).T
+    found = _solved(*as_forms(moving, states.shape[1]), trajectories, unweighted)
+    if not found.close:
+        return found
+    return _solved(found.form, found.linear, trajectories, _weights(found, trajectories))
+
+
+def _moment(states: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean of (x, 1)(x, 1)' (M+1, M+1) with weights (N,)."""
+    lifted = np.concatenate([states, np.ones((len(states), 1))], axis=1)
+    return (lifted * weights[:, None]).T @ lifted / len(states)
+
+
+def _solved(
+    form: np.ndarray, linear: np.ndarray, trajectories: FrameTrajectories, weights: np.ndarray
+) -> Candidates:
+    """Solve the eigenproblem in the span of observables, with weights of the states."""
+    states, root = trajectories.states, np.linalg.cholesky(trajectories.noise)
+    here = Candidates(form, linear, np.zeros(len(form)), weights)
+    off = centred(here.values(states), trajectories.trajectory)
+    free = len(states) - len(np.unique(trajectories.trajectory))
+    scatter = (off * weights[:, None]).T @ off / free
+    metric = _noise_metric(form, linear, root, _moment(states, weights))
+    variance, turned = scipy.linalg.eigh(scatter, metric)
+    return Candidates(np.tensordot(turned.T, form, axes=1), turned.T @ linear, variance, weights)
+
+
+def _noise_metric(form: np.ndarray, linear: np.ndarray, root: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Return the covariance (E, E) that noise of covariance root root' makes of observables, on average.
+
+    The gradients at noisy states contain the noise twice of what the observables do: tr(A Sigma B Sigma) / 2
+    is subtracted, if it is a small part.
+    """
+    rows = embed(root.T @ form, linear @ root, moment)
+    metric = np.asarray(rows @ rows.T)
+    curved = (root.T @ form @ root).reshape(len(form), root.shape[0] ** 2)
+    less = metric - curved @ curved.T / 2
+    inner = scipy.linalg.eigh(less, metric, eigvals_only=True)
+    return less if inner[0] > _CURVED else metric
+
+
+def _weights(found: Candidates, trajectories: FrameTrajectories) -> np.ndarray:
+    """Return weights (N,): one over the mean variance that noise makes of the close observables."""
+    gradients = found.gradients(trajectories.states, found.close)
+    noisy = gradients @ np.linalg.cholesky(trajectories.noise)
+    size = np.mean(np.sum(noisy**2, axis=-1), axis=1)
+    # One weight for a trajectory. A weight of each state would depend on its noise, and bias the means.
+    _, place, count = np.unique(trajectories.trajectory, return_inverse=True, return_counts=True)
+    weights = 1.0 / (np.bincount(place, size) / count)[place]
+    return np.asarray(weights / weights.mean())

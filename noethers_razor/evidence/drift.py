@@ -1,0 +1,241 @@
+"""Drift along trajectories: p-values for "the first K observables are exactly conserved".
+
+Under this hypothesis the deviations of a quantity from its mean on a trajectory are noise. If it is broken,
+dC/dt = g(x), and the deviations follow the integrals of g. Families of g are tested, from few directions to
+many. Each statistic is a sum of squares, and draws of the noise give its distribution:
+
+* linear: a linear field is added to the motion. It breaks all K quantities at once, by known functions.
+* hamiltonian: the same with any polynomial that is added to the Hamiltonian.
+* free: any polynomial rates, of each quantity its own.
+* path: no function of the state at all; the deviations add up along a trajectory (Kwiatkowski et al. 1992);
+* variance: the deviations are larger than the noise of the data makes them.
+
+The quantities were chosen because they vary least. What a change of this choice can explain is projected out
+of deviations and integrals, so that choice and test can use the same trajectories (Johansen 1988).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from noethers_razor.data.frame_trajectories import ROUNDING, FrameTrajectories
+from noethers_razor.evidence.candidates import Candidates
+from noethers_razor.evidence.rates import Rates
+from noethers_razor.evidence.variation import centred, integrals, summed
+
+_INFORMATIVE = 0.01
+"""Information on a direction, relative to the largest, below which it is not tested."""
+_DRAWS = 200
+"""Largest number of draws of the noise."""
+_FEWEST_DRAWS = 60
+_COSTLY = 1e9
+"""Number of multiplications for the draws that is not exceeded, unless there were fewer than 60 draws."""
+
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(deviations (N, m), their products (D, m) with the integrals) -> a value for each K = 1, ..., m."""
+
+
+class Drift(NamedTuple):
+    """Drift of the m close observables, in a basis in which the first ones drift least.
+
+    Args:
+        form: matrices A (m, M, M) of the observables, of unit variance by noise.
+        linear: linear parts b (m, M).
+        p_values: p-values (m, tests) for "the first K are exact". That of a test without a direction is 1.
+        tests: names of the tests.
+        variance: mean variance (m,) of the first K, in units of noise.
+        information: information on a rate in each tested direction: one over its variance, for one
+            observable, in units of time and noise.
+    """
+
+    form: np.ndarray
+    linear: np.ndarray
+    p_values: np.ndarray
+    tests: tuple[str, ...]
+    variance: np.ndarray
+    information: np.ndarray
+
+    @property
+    def p(self) -> np.ndarray:
+        """p-values (m,) of all tests together (Bonferroni)."""
+        return np.asarray(np.minimum(1.0, len(self.tests) * self.p_values.min(axis=1)))
+
+
+class _Deviations(NamedTuple):
+    """What the tests see: deviations and integrals, and the noise of the deviations.
+
+    Args:
+        values: deviations (N, m) of the close observables, weighted, without what a change of the choice
+            explains.
+        integrals: integrals (N, D) of the rates, likewise.
+        noise: gradients (N, m, M) in units of noise, weighted.
+        others: orthonormal deviations (N, E - m) of the observables that vary more.
+        free: degrees of freedom of a deviation.
+    """
+
+    values: np.ndarray
+    integrals: np.ndarray
+    noise: np.ndarray
+    others: np.ndarray
+    free: int
+
+    @classmethod
+    def of(cls, found: Candidates, trajectories: FrameTrajectories, rates: Rates) -> _Deviations:
+        states, labels, close = trajectories.states, trajectories.trajectory, found.close
+        assert trajectories.time is not None, "trajectories of a fit have times"
+        weight = np.sqrt(found.weights)[:, None]
+        values = weight * centred(found.values(states), labels)
+        total = weight * centred(integrals(rates.values(states), labels, trajectories.time), labels)
+        others, _ = np.linalg.qr(values[:, close:])
+
+        noise = found.gradients(states, close) @ np.linalg.cholesky(trajectories.noise) * weight[..., None]
+        free = len(states) - len(np.unique(labels)) - others.shape[1]
+        values, total = _without(others, values[:, :close]), _without(others, total)
+        return cls(values, total, noise, others, max(free, 1))
+
+    def turned(self, rows: np.ndarray) -> _Deviations:
+        """Return combinations of the observables, given as rows (m, m)."""
+        noise = np.matmul(rows, self.noise)
+        return self._replace(values=self.values @ rows.T, noise=noise)
+
+
+def _without(others: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return columns (N, k) without their parts in the span of orthonormal columns (N, r)."""
+    return np.asarray(columns - others @ (others.T @ columns))
+
+
+def drift(found: Candidates, trajectories: FrameTrajectories, seed: int = 0) -> Drift:
+    """Test the close observables for drift.
+
+    Args:
+        found: quadratic observables, the least varying first; at least one is close.
+        trajectories: trajectories in the frame, with their noise and times.
+        seed: of the draws of the noise.
+    """
+    rates = Rates.of(trajectories.states)
+    seen = _Deviations.of(found, trajectories, rates)
+    gram = seen.integrals.T @ seen.integrals
+    information, vectors = np.linalg.eigh(gram)
+    known = information > _INFORMATIVE * information[-1]
+    whitening = vectors[:, known] / np.sqrt(information[known])
+    # In units of noise, turn the close observables: those that drift least come first.
+    rows = scipy.linalg.solve_triangular(
+        np.linalg.cholesky(_mean_product(seen.noise)), np.eye(found.close), lower=True
+    )
+    scores = whitening.T @ (seen.integrals.T @ (seen.values @ rows.T))
+    rows = np.linalg.svd(scores, full_matrices=True)[2][::-1] @ rows
+    seen = seen.turned(rows)
+    form = np.tensordot(rows, found.form[: found.close], axes=1)
+    linear = rows @ found.linear[: found.close]
+    states, labels = trajectories.states, trajectories.trajectory
+    tests = {
+        "linear": _structured(rates.by_linear_fields(form, linear, states), gram),
+        "hamiltonian": _structured(rates.by_hamiltonians(form, linear, states), gram),
+        "free": _free(seen, whitening),
+        "path": _path(labels),
+    }
+    tested = {name: test for name, test in tests.items() if test is not None}
+    p_values, variance = _p_values(seen, trajectories, list(tested.values()), seed)
+    return Drift(form, linear, p_values, (*tested, "variance"), variance, information[known])
+
+
+def _mean_product(noise: np.ndarray) -> np.ndarray:
+    """Return the mean (m, m) over states of products of rows (N, m, M)."""
+    return np.asarray(np.tensordot(noise, noise, axes=((0, 2), (0, 2))) / len(noise))
+
+
+def _rounding(trajectories: FrameTrajectories) -> float:
+    """Return the variance of rounding errors in units of the noise."""
+    size = np.mean(trajectories.states**2)
+    return float(ROUNDING**2 * size / np.linalg.eigvalsh(trajectories.noise)[-1])
+
+
+def _structured(rates: np.ndarray, gram: np.ndarray) -> Statistic | None:
+    """Test changes of the motion that cause rates of all quantities.
+
+    Args:
+        rates: coefficients (m, D, F) of the rates that each of F changes causes.
+        gram: products (D, D) of the integrals.
+    Returns:
+        The statistic; None if no change is visible in the integrals.
+    """
+    bound = _INFORMATIVE * np.linalg.eigvalsh(gram)[-1] * np.sum(rates**2, axis=1).mean(axis=1)
+    roots, total, most = [], np.zeros(2 * rates.shape[2:]), 0.0
+    for own, least in zip(rates, bound, strict=True):
+        total, most = total + own.T @ gram @ own, most + least
+        values, vectors = np.linalg.eigh(total)
+        kept = values > max(most, _INFORMATIVE * values[-1])
+        roots.append(vectors[:, kept] / np.sqrt(values[kept]))
+    if not any(root.shape[1] for root in roots):
+        return None
+
+    def statistic(deviations: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        own = np.cumsum(np.einsum("kdf,dk->kf", rates, scores), axis=0)
+        return np.array([np.sum((root.T @ row) ** 2) for root, row in zip(roots, own, strict=True)])
+
+    return statistic
+
+
+def _free(seen: _Deviations, whitening: np.ndarray) -> Statistic:
+    """Test polynomial rates of each quantity. What a change of the choice explains is projected out."""
+    scores = whitening.T @ (seen.integrals.T @ seen.values)
+    # Columns of the last observables first: the first columns of the factor are what K leaves outside.
+    outside, _ = np.linalg.qr(scores[:, ::-1])
+    count = seen.values.shape[1]
+
+    def statistic(deviations: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        white = whitening.T @ scores
+        inside = np.cumsum((outside.T @ white) ** 2, axis=0)
+        inside = np.concatenate([np.zeros((1, count)), inside])
+        total = np.cumsum(np.sum(white**2, axis=0) - inside, axis=1)
+        kept = np.arange(1, count + 1)
+        return np.asarray(total[np.minimum(count - kept, len(inside) - 1), kept - 1])
+
+    return statistic
+
+
+def _path(trajectory: np.ndarray) -> Statistic:
+    """Test whether deviations add up along trajectories, whatever the reason."""
+
+    def statistic(deviations: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        return np.cumsum(np.sum(summed(deviations, trajectory) ** 2, axis=0))
+
+    return statistic
+
+
+def _p_values(
+    seen: _Deviations, trajectories: FrameTrajectories, tests: list[Statistic], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return p-values (m, tests) and mean variances (m,) of the first K.
+
+    A statistic over its variance is compared with a gamma distribution of the mean and variance of the draws.
+    """
+    # This import is slow.
+    from scipy.stats import gamma, norm
+
+    trajectory, kept = trajectories.trajectory, np.arange(1, seen.values.shape[1] + 1)
+
+    def of(deviations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores = seen.integrals.T @ deviations
+        variance = np.cumsum(np.sum(deviations**2, axis=0)) / kept / seen.free
+        return np.stack([test(deviations, scores) for test in tests], axis=1), variance
+
+    draw = np.random.default_rng(seed)
+    number = int(np.clip(_COSTLY / seen.noise.size, _FEWEST_DRAWS, _DRAWS))
+    drawn, variances = [], []
+    for _ in range(number):
+        shaken = np.einsum("nkm,nm->nk", seen.noise, draw.normal(size=seen.noise.shape[::2]))
+        values, variance = of(_without(seen.others, centred(shaken, trajectory)))
+        drawn.append(values / variance[:, None])
+        variances.append(variance)
+    mean, spread = np.mean(drawn, axis=0), np.maximum(np.var(drawn, axis=0), 1e-300)
+    observed, variance = of(seen.values)
+    ratio = observed / np.maximum(variance, _rounding(trajectories))[:, None]
+    p_values = np.where(mean > 0, gamma.sf(ratio * mean / spread, np.maximum(mean**2 / spread, 1e-9)), 1.0)
+    error = np.hypot(np.std(variances, axis=0), trajectories.noise_error)
+    beyond = norm.sf((variance - np.mean(variances, axis=0)) / error)
+    return np.column_stack([p_values, beyond]), variance

@@ -1,0 +1,104 @@
+"""Functions of the state that may be the rate of change of a quantity, dC/dt = g(x).
+
+They are polynomials, orthonormal on the data. Brackets of quadratic quantities with polynomials are
+polynomials of the same degree, so they are known in this basis.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from noethers_razor.data.frame_trajectories import thinned
+from noethers_razor.mechanics.phase_space import apply_j_in_numpy
+from noethers_razor.numerics import polynomials
+
+_MOST = 300
+"""Largest number of polynomials. Their degree is at most 4, and at least 2."""
+_DEGREE = 4
+_DEPENDENT = 1e-6
+"""Singular value, relative to the largest, below which a polynomial is constant on the data."""
+
+
+class Rates(NamedTuple):
+    """Polynomials that are orthonormal on the data, the constant first.
+
+    Args:
+        degree: their degree.
+        mean: means (F,) of the scaled monomials.
+        scale: standard deviations (M,) of the coordinates.
+        weights: weights (F, D - 1) of the scaled monomials without their means.
+    """
+
+    degree: int
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, states: np.ndarray) -> Rates:
+        """Return the polynomials for states (N, M)."""
+        dim = states.shape[1]
+        degree = max(d for d in range(2, _DEGREE + 1) if d == 2 or polynomials.number(dim, d) <= _MOST)
+        spread = states.std(axis=0)
+        scale = np.where(spread > 0, spread, 1.0)
+        values = _values(states / scale, degree)
+        mean = values.mean(axis=0)
+        _, size, rows = np.linalg.svd(values - mean, full_matrices=False)
+        kept = size > _DEPENDENT * size[0]
+        return cls(degree, mean, scale, rows[kept].T / size[kept] * np.sqrt(len(states)))
+
+    @property
+    def number(self) -> int:
+        """Number D of polynomials."""
+        return self.weights.shape[1] + 1
+
+    def values(self, states: np.ndarray) -> np.ndarray:
+        """Return values (N, D) at states (N, M)."""
+        own = (_values(states / self.scale, self.degree) - self.mean) @ self.weights
+        return np.concatenate([np.ones((len(states), 1)), own], axis=1)
+
+    def by_hamiltonians(self, form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Return the rates of quadratic quantities x'Ax/2 + b'x when a polynomial is added to H.
+
+        Args:
+            form, linear: A (K, M, M) and b (K, M).
+            states: states (N, M) of the data.
+        Returns:
+            Coefficients (K, D, D - 1) of the rate, for each quantity and each polynomial but the constant.
+        """
+        near = self._sample(states)
+        slopes = polynomials.monomials_in_numpy(near / self.scale, self.degree)[1] / self.scale
+        fields = apply_j_in_numpy(np.einsum("nfm,fd->ndm", slopes, self.weights, optimize=True))
+        return self._coefficients(form, linear, near, fields)
+
+    def by_linear_fields(self, form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Return the rates of quadratic quantities when a field x_j e_i or e_i is added to dx/dt.
+
+        x_j is in units of its standard deviation.
+
+        Args and result as for `by_hamiltonians`, with M (M + 1) fields instead of D - 1 polynomials.
+        """
+        near = self._sample(states)
+        lifted = np.concatenate([near / self.scale, np.ones((len(near), 1))], axis=1)
+        fields = np.einsum("nj,im->njim", lifted, np.eye(near.shape[1]))
+        return self._coefficients(form, linear, near, fields.reshape(len(near), -1, near.shape[1]))
+
+    def _sample(self, states: np.ndarray) -> np.ndarray:
+        """Return states enough to determine coefficients."""
+        return np.asarray(thinned(states, 3 * self.number + 200))
+
+    def _coefficients(
+        self, form: np.ndarray, linear: np.ndarray, states: np.ndarray, fields: np.ndarray
+    ) -> np.ndarray:
+        """Return the coefficients (K, D, F) of grad C . f, for fields (N, F, M) at states (N, M)."""
+        inverse = np.linalg.pinv(self.values(states))
+        gradients = np.tensordot(form, states, axes=(2, 1)).transpose(0, 2, 1) + linear[:, None]
+        return np.stack([inverse @ np.einsum("nm,nfm->nf", own, fields) for own in gradients])
+
+
+def _values(states: np.ndarray, degree: int) -> np.ndarray:
+    """Return the monomials (N, F) of states (N, M), in parts that keep the memory small."""
+    parts = np.array_split(states, max(1, len(states) // 1000))
+    return np.concatenate([polynomials.monomials_in_numpy(part, degree)[0] for part in parts])
