@@ -117,7 +117,7 @@ def one_fit(case: Case, seed: int) -> dict[str, Any]:
     result = nr.fit(case.data(seed), seed=seed)
     report = nr.find_symmetries(result)
     rows, unsure = report.span.vectors[: report.rank], report.uncertainty
-    trusted = rows[:0] if unsure is None or unsure.rows is None else orthonormal(unsure.rows[unsure.trusted])
+    trusted = rows[:0] if unsure is None else rows[unsure.trusted]
     truth = np.zeros((0, rows.shape[1]))
     if case.truth:
         forms = result.frame.quadratic_into(*stack_forms(case.truth))

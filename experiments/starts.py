@@ -21,7 +21,8 @@ from noethers_razor.conserved.quadratic import QuadraticBlock
 from noethers_razor.inference.fit import plan
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.runtime import Runtime
-from noethers_razor.inference.stages import Propose, Stage
+from noethers_razor.inference.selection import Select
+from noethers_razor.inference.stages import Joint, Propose, Stage
 from noethers_razor.inference.state import State
 from noethers_razor.mechanics.quadratic_form import embed, second_moment
 from noethers_razor.systems import NBody, Oscillators, System
@@ -67,10 +68,16 @@ class Spoil:
 
 
 def stages(config: nr.FitConfig, family: nr.Quadratic, start: str) -> list[Stage]:
-    """Return the stages of a fit, with a stage `Spoil` after the proposal for a degraded start."""
+    """Return the stages of a fit.
+
+    For a degraded start, a stage `Spoil` follows the proposal, and the bound selects at the end.
+    """
     usual = plan(config, family)
+    if start not in SPOILT:
+        return usual
     place = 1 + next(i for i, stage in enumerate(usual) if isinstance(stage, Propose))
-    return [*usual[:place], Spoil(start), *usual[place:]] if start in SPOILT else usual
+    joint = next(stage for stage in usual if isinstance(stage, Joint))
+    return [*usual[:place], Spoil(start), *usual[place:], Select(joint.steps, joint.rates)]
 
 
 def one_run(system: System, offered: int, start: str, seed: int, dt: float) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from .inference.prediction import Prediction
 from .inference.result import FitResult
 from .inference.saved import load_result
 from .mechanics.quadratic_form import QuadraticForm
+from .symmetry.answer_sheet import AnswerSheet, answer
 from .symmetry.find import find_symmetries
 from .symmetry.report import SymmetryReport
 
 __version__: str
 
 __all__ = [
+    "AnswerSheet",
     "DataError",
     "FitConfig",
     "FitResult",
@@ -44,6 +46,7 @@ __all__ = [
     "TrainingDiverged",
     "Trajectories",
     "UsageError",
+    "answer",
     "find_symmetries",
     "fit",
     "learning_dynamics",

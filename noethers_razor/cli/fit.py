@@ -29,7 +29,10 @@ from noethers_razor.errors import Interrupted, UsageError
     epilog=f"Systems for --oracle: {names_of_systems()}. All flags: noethers-razor fit --help-all.",
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option(
+    "--answer-only", is_flag=True, help="Print what the trajectories alone show, and train nothing."
+)
 @click.option(
     "--family",
     type=FamilyName(),
@@ -76,7 +79,8 @@ from noethers_razor.errors import Interrupted, UsageError
 def fit(
     context: click.Context,
     file: Path,
-    out: Path,
+    out: Path | None,
+    answer_only: bool,
     resume: bool,
     checkpoint_seconds: float,
     overwrite: bool,
@@ -89,6 +93,13 @@ def fit(
     from noethers_razor.conserved.quadratic import KnownQuadratic
     from noethers_razor.storage.run_folder import is_done, is_finished, is_unfinished, require_target
 
+    if answer_only:
+        from noethers_razor.symmetry.answer_sheet import answer
+
+        click.echo(answer(load_data(file, {name: settings[name] for name in LAYOUT})))
+        return
+    if out is None:
+        raise click.MissingParameter(ctx=context, param=_parameter(context, "out"))
     require_target(out, overwrite=overwrite, resume=resume)
     if resume:
         settings = settings_of_checkpoint(context, out, settings)
@@ -112,10 +123,17 @@ def fit(
     kept["seed"] = first = 0 if resume and is_done(out) else seed_or_drawn(seed)
     target = RunTarget(out, overwrite, resume, checkpoint_seconds, sys.argv[1:], kept)
     with Progress(quiet) as progress:
-        result, report = fit_into_folder(data, target, wanted, range(first, first + seeds), config, progress)
+        result, report = fit_into_folder(
+            data, target, wanted, range(first, first + seeds), config, progress, progress.answered
+        )
     click.echo(
         f"{report}\n{out}: {result.metrics['seconds_total']:.1f} s, ELBO {result.elbo:.3f} per transition"
     )
+
+
+def _parameter(context: click.Context, name: str) -> click.Parameter:
+    """Return a parameter of the command by name."""
+    return next(one for one in context.command.get_params(context) if one.name == name)
 
 
 @click.command()
@@ -146,7 +164,9 @@ def demo(out: Path, seed: int, overwrite: bool, steps: int) -> None:
     try:
         target = RunTarget(out / "run", overwrite, command=sys.argv[1:])
         with Progress(quiet=False) as progress:
-            result, _ = fit_into_folder(data, target, Quadratic(15), [seed], FitConfig(steps=steps), progress)
+            result, _ = fit_into_folder(
+                data, target, Quadratic(15), [seed], FitConfig(steps=steps), progress, progress.answered
+            )
     except Interrupted:
         raise Interrupted("interrupted; a demo starts again with --overwrite") from None
     report = find_symmetries(result, system)

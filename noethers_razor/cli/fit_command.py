@@ -21,6 +21,7 @@ _OLD_FLAGS = {
 """Flags of version 0.1 -> their new names. The old names work until version 0.3."""
 COMMON = (
     "out",
+    "answer-only",
     "family",
     "conserved",
     "steps",

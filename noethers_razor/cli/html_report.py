@@ -11,6 +11,7 @@ from noethers_razor.cli.jobs import figures_of, rollout_figure
 from noethers_razor.inference.result import FitResult
 from noethers_razor.inference.rollouts import RolloutComparison, compare_rollouts, kept_trajectories
 from noethers_razor.storage.run_folder import versions
+from noethers_razor.symmetry import answer_sheet
 from noethers_razor.symmetry.report import SymmetryReport
 from noethers_razor.symmetry.uncertainty import FALSE_DISCOVERY_RATE, LEVEL, Uncertainty
 
@@ -96,28 +97,57 @@ def _evidence(report: SymmetryReport) -> Section:
     )
 
 
+def _answer(answer: dict[str, Any]) -> Section:
+    """Return the section on what the trajectories alone show."""
+    columns = ["quantity", "rate", "90 %", "lifetime"]
+    exact = answer["resolution"]
+    rows = [Row([text, f"below {exact:.2g}", "", ""]) for text in answer["formulas"]]
+    rows += [
+        Row(
+            [
+                one["formula"],
+                f"{one['breaking']:.2g}",
+                "{:.2g} to {:.2g}".format(*one["interval"]),
+                "" if one["lifetime"] is None else f"{one['lifetime']:.2g}",
+            ]
+        )
+        for one in answer["approximate"]
+    ]
+    note = (
+        f"{answer_sheet.headline(answer)}. A rate is relative to that of a "
+        "quantity that nothing keeps constant. "
+        "Of an exact quantity, a rate above the given one would have shown with 90 %."
+    )
+    return Section(
+        "What the trajectories show", " ".join([note, *answer["cannot_tell"]]), columns=columns, rows=rows
+    )
+
+
 def _sure(unsure: Uncertainty) -> Section:
     """Return the section on uncertainty."""
-    cells = zip(unsure.deviation, unsure.constant, unsure.trusted, strict=True)
-    rows = [
-        Row([str(i + 1), *(f"{v:.3g}" for v in deviation), f"{share:.3g}", "yes" if trusted else "no"])
-        for i, (deviation, share, trusted) in enumerate(cells)
-    ]
-    rate = f"{100 * FALSE_DISCOVERY_RATE:.0f} %"
-    note = (
-        f"{unsure.trusted.sum()} of {len(rows)} are trusted at a false-discovery rate of {rate}. "
-        "Each row is a combination of the quantities, the most constant first. It shows how much the "
-        f"combination varies along the trajectories in units of the noise, over {unsure.draws} draws of the "
-        "trajectories. 'Constant in' is the share of draws in which this variation is at most 1.5, and less "
-        "than that of 19 of 20 random observables. A variation that the noise hides counts as constant."
-    )
+    rows, columns = [], []
+    note = f"{unsure.trusted.sum()} of {len(unsure.trusted)} quantities are trusted."
+    if unsure.deviation is not None and unsure.constant is not None:
+        cells = zip(unsure.deviation, unsure.constant, unsure.trusted, strict=True)
+        rows = [
+            Row([str(i + 1), *(f"{v:.3g}" for v in deviation), f"{share:.3g}", "yes" if trusted else "no"])
+            for i, (deviation, share, trusted) in enumerate(cells)
+        ]
+        tail = 50 * (1 - LEVEL)
+        columns = ["combination", f"{tail:.0f} %", "median", f"{100 - tail:.0f} %", "constant in", "trusted"]
+        note += (
+            f" The false-discovery rate is {100 * FALSE_DISCOVERY_RATE:.0f} %. "
+            "Each row is a combination of the quantities, the most constant first. It shows how much the "
+            f"combination varies along the trajectories in units of the noise, over {unsure.draws} draws of "
+            "the trajectories. 'Constant in' is the share of draws in which this variation is at most 1.5, "
+            "and less than that of 19 of 20 random observables. A variation that the noise hides counts as "
+            "constant."
+        )
     if unsure.angle is not None:
         note += (
             f" The largest angle between the learned span and the true one is probably between "
             f"{unsure.angle[0]:.2g} and {unsure.angle[2]:.2g} degrees ({unsure.share})."
         )
-    tail = 50 * (1 - LEVEL)
-    columns = ["combination", f"{tail:.0f} %", "median", f"{100 - tail:.0f} %", "constant in", "trusted"]
     return Section("Uncertainty", note, columns=columns, rows=rows)
 
 
@@ -188,7 +218,8 @@ def page(report: SymmetryReport, result: FitResult, comparison: RolloutCompariso
     from jinja2 import Environment, PackageLoader
 
     figures = figures_of(report, result)
-    sections = [_formulas(report, figures)]
+    sections = [] if report.answer is None else [_answer(report.answer)]
+    sections.append(_formulas(report, figures))
     if "spectrum.png" in figures:
         sections.append(_spectrum(report, figures))
     sections.append(_evidence(report))

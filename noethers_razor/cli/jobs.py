@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from noethers_razor.storage.run_folder import (
     require_target,
     versions,
 )
+from noethers_razor.symmetry.answer_sheet import AnswerSheet
 from noethers_razor.symmetry.find import find_symmetries
 from noethers_razor.symmetry.report import SymmetryReport
 
@@ -125,6 +126,7 @@ def fit_into_folder(
     seeds: Sequence[int],
     config: FitConfig,
     watch: Watcher | None = None,
+    answered: Callable[[AnswerSheet], None] | None = None,
 ) -> tuple[FitResult, SymmetryReport]:
     """Fit with each seed, and write one run folder with the result of the best bound and its report.
 
@@ -137,6 +139,7 @@ def fit_into_folder(
         seeds: one or several seeds.
         config: settings.
         watch: called after each chunk of steps.
+        answered: called with what the trajectories alone show, before any training.
     Returns:
         Result and report of the best bound.
     Raises:
@@ -159,7 +162,15 @@ def fit_into_folder(
                 if is_finished(folder):
                     # If this fit stops before its first record, --resume must not report the old run.
                     journal.make()
-                result = fit(data, seed=seeds, conserved=family, config=config, watch=watch, journal=journal)
+                result = fit(
+                    data,
+                    seed=seeds,
+                    conserved=family,
+                    config=config,
+                    watch=watch,
+                    answered=answered,
+                    journal=journal,
+                )
                 # The fit is saved before its report is made, so that no error in the report can lose it.
                 _save(result, folder, target.documents())
             report = find_symmetries(result)

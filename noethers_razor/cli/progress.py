@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from noethers_razor.inference.history import Row
+from noethers_razor.symmetry.answer_sheet import AnswerSheet
 
 
 class Progress:
@@ -60,6 +61,12 @@ class Progress:
             )
         self._bar.update(row.step - self._bar.n)
         self._bar.set_postfix_str(f"nll {row.nll:.3f} KL {row.kl:.3f} rank {row.rank}")
+
+    def answered(self, sheet: AnswerSheet) -> None:
+        """Print what the trajectories alone show, while the network is still to be trained."""
+        if not self._quiet:
+            self.close()
+            print(sheet, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Close the bar of the current stage."""

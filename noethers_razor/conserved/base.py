@@ -20,6 +20,7 @@ from noethers_razor._types import Array, Key, Params
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import UsageError
+from noethers_razor.evidence.answer import Answer
 from noethers_razor.mechanics.orbits import Orbit
 
 STARTS = ("proposal", "random")
@@ -154,8 +155,14 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def propose(self, data: FrameTrajectories, key: Key) -> Proposal:
-        """Return a start: what is constant along the trajectories, or a random one."""
+    def propose(self, data: FrameTrajectories, key: Key, answer: Answer | None = None) -> Proposal:
+        """Return a start: what is conserved along the trajectories, or a random one.
+
+        Args:
+            data: trajectories in the frame, with their noise.
+            key: of a random start.
+            answer: quadratic quantities that the trajectories show; found here if needed and not given.
+        """
 
     def settings(self) -> dict[str, Any]:
         """Return what `restored` needs in addition to parameters, as plain JSON values."""

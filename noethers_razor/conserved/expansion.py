@@ -34,6 +34,7 @@ from noethers_razor.conserved.quadratic import (
 )
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.errors import UsageError
+from noethers_razor.evidence.answer import Answer
 
 _STATES = 2048
 """States at which known gradients are compared with those of candidates."""
@@ -173,7 +174,7 @@ class Expansion(Family):
             params |= self.shared(shared_key, dim)
         return params
 
-    def propose(self, data: FrameTrajectories, key: Key) -> Proposal:
+    def propose(self, data: FrameTrajectories, key: Key, answer: Answer | None = None) -> Proposal:
         """Return quadratic quantities, then others independent of them that vary no more than the noise.
 
         Non-quadratic quantities that depend on H alone are left out where H is known. Their flow moves states
@@ -186,7 +187,7 @@ class Expansion(Family):
         params = QuadraticBlock(0).init(key, dim)
         defect, length = np.zeros(0), np.zeros(0)
         if quadratics.count:
-            found = quadratics.propose(data)
+            found = quadratics.propose(data, answer)
             params, defect, length = dict(found.params), found.defect, found.length
         if not self.non_quadratic:
             return Proposal(params, defect, data.deviation, length)

@@ -12,6 +12,7 @@ from noethers_razor._types import Key, Params
 from noethers_razor.conserved.base import Block, Family, Proposal
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.evidence.answer import Answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class NoSymmetry(Family):
         """Return no parameters."""
         return {}
 
-    def propose(self, data: FrameTrajectories, key: Key) -> Proposal:
+    def propose(self, data: FrameTrajectories, key: Key, answer: Answer | None = None) -> Proposal:
         """Return an empty proposal."""
         nothing = np.zeros(0)
         return Proposal({}, nothing, 0.0, nothing)

@@ -12,10 +12,10 @@ import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import EXACT, STARTS, Block, Family, Proposal, flagged
-from noethers_razor.conserved.proposal import constancy
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.errors import UsageError
+from noethers_razor.evidence.answer import Answer, answer_of
 from noethers_razor.mechanics.flows import affine_flow, affine_generator, apply_affine, move_affine
 from noethers_razor.mechanics.orbits import Orbit
 from noethers_razor.mechanics.quadratic_form import (
@@ -161,9 +161,29 @@ class QuadraticBlock(Block):
             for name in self.leaves
         }
 
-    def propose(self, data: FrameTrajectories) -> Proposal:
-        """Return the K quantities that vary least along trajectories."""
-        return constancy.proposal(data, self.count)
+    def propose(self, data: FrameTrajectories, answer: Answer | None = None) -> Proposal:
+        """Return the quantities that are exactly conserved, and zeros for the others.
+
+        The orbit of a single quantity is an interval, on which a rotation must close. Such a quantity gets
+        its natural unit of tau instead of displacement 1.
+
+        Args:
+            data: trajectories in the frame, with their noise and times.
+            answer: quadratic quantities that they show; found here if it is None.
+        """
+        answer = answer_of(data) if answer is None else answer
+        form, linear = answer.form[: self.count], answer.linear[: self.count]
+        kept = len(form)
+        if self.count == 1 and kept:
+            scale = orbit_scale(form, linear, data.states)
+            form, linear = form / scale[:, None, None], linear / scale[:, None]
+        empty = self.count - kept
+        params = {
+            "form": jnp.asarray(np.pad(form, [(0, empty), (0, 0), (0, 0)])),
+            "linear": jnp.asarray(np.pad(linear, [(0, empty), (0, 0)])),
+        }
+        length = np.pad(np.ones(kept), (0, empty))
+        return Proposal(params, np.full(self.count, np.nan), data.deviation, length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,13 +238,12 @@ class Quadratic(Family):
         """Return small random parameters, see `QuadraticBlock.init`."""
         return self._block.init(key, dim)
 
-    def propose(self, data: FrameTrajectories, key: Key) -> Proposal:
-        """Return the K quantities that vary least along trajectories, or a random start."""
-        found = self._block.propose(data)
+    def propose(self, data: FrameTrajectories, key: Key, answer: Answer | None = None) -> Proposal:
+        """Return the exactly conserved quantities, or a random start."""
         if self.start == "proposal":
-            return found
-        length = np.full(self.count, np.nan)
-        return dataclasses.replace(found, params=self.init(key, data.states.shape[-1]), length=length)
+            return self._block.propose(data, answer)
+        nothing = np.full(self.count, np.nan)
+        return Proposal(self.init(key, data.states.shape[-1]), nothing, data.deviation, nothing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +298,7 @@ class KnownQuadratic(Family):
         """Return the given quantities."""
         return {"form": jnp.asarray(self.form), "linear": jnp.asarray(self.linear)}
 
-    def propose(self, data: FrameTrajectories, key: Key) -> Proposal:
+    def propose(self, data: FrameTrajectories, key: Key, answer: Answer | None = None) -> Proposal:
         """Return the given quantities, each scaled to a natural unit of tau, see `orbit_scale`."""
         scale = orbit_scale(self.form, self.linear, data.states)
         params = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,22 @@ from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.result import FitResult
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.selection import Select
-from noethers_razor.inference.stages import ChooseReach, Control, Joint, Propose, Stage, WithoutSymmetry
+from noethers_razor.inference.stages import (
+    Answering,
+    ChooseReach,
+    Control,
+    Joint,
+    Propose,
+    Stage,
+    WithoutSymmetry,
+)
 from noethers_razor.inference.state import State
 from noethers_razor.inference.training import Rates
 from noethers_razor.model.parameters import precision
 from noethers_razor.numerics.subspaces import largest_angle
 from noethers_razor.storage.journal import Journal
 from noethers_razor.storage.run_folder import versions
+from noethers_razor.symmetry.answer_sheet import AnswerSheet
 
 _STATES_SAVED = 20_000
 """States of trajectories that a result keeps."""
@@ -48,8 +57,9 @@ _TRIAL = 0.25
 def plan(config: FitConfig, family: Family) -> list[Stage]:
     """Return the stages of a fit in order.
 
-    They are initial network, proposal, reach, joint training, control and model selection. Only families with
-    integrated flows have the stage of the reach.
+    They are answer, initial network, proposal, reach, joint training and control. Only families with
+    integrated flows have the stage of the reach. The bound selects quantities after a random start, where the
+    data were not asked, and among those with integrated flows, which the answer does not know.
     """
     random_start, rates = family.start == "random", config.optimiser
     share = config.first_stage
@@ -62,6 +72,8 @@ def plan(config: FitConfig, family: Family) -> list[Stage]:
     joint_rates = Rates(rates.joint_learning_rate, conserved_rate, rates.noise_learning_rate)
     first_rates = Rates(rates.learning_rate, 0.0, rates.noise_learning_rate)
     stages: list[Stage] = []
+    if family.trainable:
+        stages.append(Answering())
     if first:
         stages.append(WithoutSymmetry(first, first_rates, stop_when_slow=True))
     if family.count:
@@ -70,7 +82,7 @@ def plan(config: FitConfig, family: Family) -> list[Stage]:
             stages.append(ChooseReach(int(_TRIAL * (config.steps - first)), joint_rates))
         stages.append(Joint(config.steps - first, joint_rates))
     stages.append(Control(config.steps - first, joint_rates._replace(conserved=0.0)))
-    if family.trainable and config.selection:
+    if family.trainable and config.selection and (random_start or family.integrated.any()):
         stages.append(Select(config.steps - first, joint_rates))
     return stages
 
@@ -83,6 +95,7 @@ def fit(
     config: FitConfig | None = None,
     stages: Sequence[Stage] | None = None,
     watch: Watcher | None = None,
+    answered: Callable[[AnswerSheet], None] | None = None,
     journal: Journal | str | os.PathLike[str] | None = None,
 ) -> FitResult:
     """Train a Hamiltonian and its conserved quantities together under the lower bound.
@@ -97,6 +110,7 @@ def fit(
         config: settings. The defaults suit noise from 0 to a twentieth of the spread.
         stages: of the fit, those of `plan` by default.
         watch: called after each chunk of steps, for progress.
+        answered: called with the quantities that the trajectories alone show, before any training.
         journal: a folder for checkpoints. An interrupted fit resumes from them, and ends as it would have
             ended without the interruption.
     Raises:
@@ -114,7 +128,7 @@ def fit(
         journal = Journal(Path(journal))
     config = config or FitConfig()
     several, fits, lost = len(seeds) > 1, [], []
-    with journal or nullcontext(), Runtime.opened(watch) as runtime:
+    with journal or nullcontext(), Runtime.opened(watch, answered) as runtime:
         for one in seeds:
             own = journal.part(f"seed-{one}") if journal is not None and several else journal
             try:

@@ -19,6 +19,7 @@ from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.training import Schedule, Trainer
 from noethers_razor.model.parameters import FlatParams
 from noethers_razor.storage.journal import Call, Journal
+from noethers_razor.symmetry.answer_sheet import AnswerSheet
 from noethers_razor.symmetry.span import number_in_use
 
 Program = TypeVar("Program")
@@ -33,6 +34,7 @@ class Runtime:
         pool: thread that compiles while a stage trains.
         journal: checkpoints to resume from.
         watch: called after each chunk of steps.
+        answered: called with what the trajectories alone show, before any training.
         clock: seconds and steps.
         history: rows of all stages.
     """
@@ -41,16 +43,19 @@ class Runtime:
     pool: Executor | None = None
     journal: Journal | None = None
     watch: Watcher | None = None
+    answered: Callable[[AnswerSheet], None] | None = None
     clock: Clock = dataclasses.field(default_factory=Clock)
     history: list[Row] = dataclasses.field(default_factory=list)
 
     @classmethod
     @contextmanager
-    def opened(cls, watch: Watcher | None = None) -> Iterator[Runtime]:
+    def opened(
+        cls, watch: Watcher | None = None, answered: Callable[[AnswerSheet], None] | None = None
+    ) -> Iterator[Runtime]:
         """Provide a runtime with a thread that compiles. An interrupted fit does not wait for the thread."""
         pool = ThreadPoolExecutor(1)
         try:
-            yield cls(pool=pool, watch=watch)
+            yield cls(pool=pool, watch=watch, answered=answered)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -152,7 +152,7 @@ def _restored(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> FitResul
             substeps=record["substeps"],
             total=record["transitions"],
         )
-    known = {name: arrays[there] for name, there in _TRAJECTORIES.items() if there in arrays}
+    known: dict[str, Any] = {name: arrays[there] for name, there in _TRAJECTORIES.items() if there in arrays}
     result = FitResult(
         model=model,
         params=params,

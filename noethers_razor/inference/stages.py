@@ -1,4 +1,4 @@
-"""The stages of a fit: initial network, proposal, reach, joint training, control.
+"""The stages of a fit: answer, initial network, proposal, reach, joint training, control.
 
 Each is ``run(problem, state, runtime) -> State``. Model selection is in `selection`.
 """
@@ -16,6 +16,7 @@ from noethers_razor.conserved.base import Family, Proposal
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.errors import TrainingDiverged
+from noethers_razor.evidence.answer import answer_of
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.state import State
@@ -23,6 +24,7 @@ from noethers_razor.inference.training import Rates, Schedule
 from noethers_razor.inference.without_symmetry import energy_of, with_estimated_noise, with_gradients
 from noethers_razor.mechanics.orbits import RADIUS
 from noethers_razor.model.parameters import FlatParams, conserved_of, prefixed
+from noethers_razor.symmetry.answer_sheet import sheet_of
 
 _STATES = 512
 """States whose energy along proposed paths is looked at."""
@@ -44,6 +46,20 @@ class Stage(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class Answering:
+    """Find which quadratic quantities the trajectories conserve. It needs no network, so it comes first."""
+
+    name: str = "answer"
+
+    def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
+        """Return the state with the answer, and tell it to whoever waits for it."""
+        sheet = sheet_of(answer_of(state.trajectories), problem.frame, state.trajectories, problem.metadata)
+        if runtime.answered is not None:
+            runtime.answered(sheet)
+        return dataclasses.replace(state, sheet=sheet)
+
+
+@dataclasses.dataclass(frozen=True)
 class WithoutSymmetry:
     """The first stage: train the network without orbits until the bound improves slowly."""
 
@@ -61,16 +77,19 @@ class WithoutSymmetry:
 
 @dataclasses.dataclass(frozen=True)
 class Propose:
-    """Ask the family for a start, given the trajectories and the noise that the initial network leaves."""
+    """Ask the family for a start: what the trajectories showed, and what else is constant along them."""
 
     name: str = "proposal"
 
     def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
         """Return the state with the parameters of the family in ``params``."""
-        family, data = state.family, with_estimated_noise(problem, runtime, state.trajectories, state.params)
+        family, data = state.family, state.trajectories
         if family.integrated.any():
+            data = with_estimated_noise(problem, runtime, data, state.params)
             data = with_gradients(problem, runtime, data, state.params)
-        found = family.propose(data, problem.key_for("start"))
+        found = family.propose(
+            data, problem.key_for("start"), None if state.sheet is None else state.sheet.answer
+        )
         state = dataclasses.replace(state, trajectories=data, proposal=found)
         lengths = found.length[family.integrated]
         if np.isfinite(lengths).any():

@@ -12,6 +12,7 @@ from noethers_razor.conserved.base import Family, Proposal
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.inference.history import Estimate
 from noethers_razor.model.parameters import FlatParams
+from noethers_razor.symmetry.answer_sheet import AnswerSheet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +55,11 @@ class State:
         family: of conserved quantities, as far as they are still in the fit.
         params: parameters after the last stage.
         control: parameters of the network without symmetry, trained for as long as ``params``.
-        trajectories: the data, with their noise once the proposal has found it.
+        trajectories: the data, with their noise.
         proposal: what the family proposed.
         bounds: estimates by name (``none``, and the family's) after equal numbers of steps.
         compared: sets that the bound compared, the accepted one of each round last.
+        sheet: the quadratic quantities that the trajectories show; None for families that do not ask.
     """
 
     family: Family
@@ -67,6 +69,7 @@ class State:
     proposal: Proposal | None = None
     bounds: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
     compared: tuple[ComparedSet, ...] = ()
+    sheet: AnswerSheet | None = None
 
     def with_bound(self, name: str, estimate: Estimate) -> State:
         """Return the state with one more estimate."""
@@ -85,6 +88,8 @@ class State:
             "bounds": {name: value.as_json() for name, value in self.bounds.items()},
             "judgements": [one.as_json() for one in self.compared],
         }
+        if self.sheet is not None:
+            record["answer"] = self.sheet.as_json()
         if self.proposal is not None:
             record["proposal"] = {
                 "defect": _plain(self.proposal.defect),

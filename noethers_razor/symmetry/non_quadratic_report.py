@@ -138,6 +138,7 @@ def non_quadratic_report(
         formulas=[formula.text for formula in found],
         coordinates=list(result.coordinates),
         bounds=result.evidence.get("bounds", {}),
+        answer=result.evidence.get("answer"),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),
         uncertainty=unsure,

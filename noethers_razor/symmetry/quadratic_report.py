@@ -78,7 +78,8 @@ def quadratic_report(result: Fitted, truth: Truth | Any | None = None) -> Symmet
 
     unsure = None
     if rank and result.trajectories:
-        unsure = uncertainty_of_span(span.vectors[:rank], result.moment, result.trajectories)
+        exact = _exact(result)
+        unsure = uncertainty_of_span(span.vectors[:rank], result.moment, result.trajectories, exact)
     known = None if unsure is None or unsure.angle is None else float(unsure.angle[-1])
 
     def is_open(row: np.ndarray) -> bool:
@@ -94,6 +95,7 @@ def quadratic_report(result: Fitted, truth: Truth | Any | None = None) -> Symmet
         formulas=[text for text, _ in basis],
         coordinates=list(result.coordinates),
         bounds=result.evidence.get("bounds", {}),
+        answer=result.evidence.get("answer"),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),
         uncertainty=unsure,
@@ -113,6 +115,17 @@ def quadratic_report(result: Fitted, truth: Truth | Any | None = None) -> Symmet
         ),
     )
     return report if truth is None else dataclasses.replace(report, truth=_compared(report, result, truth))
+
+
+def _exact(result: Fitted) -> np.ndarray | None:
+    """Embedded vectors of the quantities that the trajectories show; None if they cannot tell."""
+    answer = result.evidence.get("answer")
+    if answer is None or answer["cannot_tell"]:
+        return None
+    dim, known = result.frame.dim, answer["quadratic_forms"]
+    form = np.array([one["form"] for one in known]).reshape(-1, dim, dim)
+    linear = np.array([one["linear"] for one in known]).reshape(-1, dim)
+    return embed(*result.frame.quadratic_into(form, linear), result.moment)
 
 
 def _all_used(result: Fitted, span: Span) -> list[str]:

@@ -77,6 +77,8 @@ class SymmetryReport:
         found: the formulas of non-quadratic quantities with their sines; None if all are quadratic.
         coordinates: names of the M coordinates.
         bounds: -ELBO per transition of the family and of no symmetry, with standard errors.
+        answer: what the trajectories alone show, see `answer_sheet`, as JSON values; None if they were not
+            asked.
         judgements: the sets of quantities that model selection compared.
         seeds: what fits from several seeds found, the best bound first, see `fit`; may be empty.
         uncertainty: from the trajectories; None without a quantity, or without trajectories.
@@ -91,6 +93,7 @@ class SymmetryReport:
     formulas: list[str]
     coordinates: list[str]
     bounds: dict[str, Any]
+    answer: dict[str, Any] | None
     judgements: list[dict[str, Any]]
     seeds: list[dict[str, Any]]
     uncertainty: Uncertainty | None
@@ -217,6 +220,10 @@ class SymmetryReport:
                 for a, b in zip(quadratic.form, quadratic.linear, strict=True)
             ],
             "bounds": self.bounds,
+            "resolution": None if self.answer is None else self.answer["resolution"],
+            "approximate": [] if self.answer is None else self.answer["approximate"],
+            "cannot_tell": [] if self.answer is None else self.answer["cannot_tell"],
+            "answer": self.answer,
             "judgements": self.judgements,
             "seeds": self.seeds,
             "uncertainty": None if self.uncertainty is None else self.uncertainty.as_json(),

@@ -9,6 +9,7 @@ import numpy as np
 
 from noethers_razor.errors import UsageError
 from noethers_razor.plot import markup
+from noethers_razor.symmetry import answer_sheet
 from noethers_razor.symmetry.algebra.structure import Algebra
 from noethers_razor.symmetry.fitted import AS_LEARNED, Fitted
 
@@ -24,6 +25,9 @@ def numbers(values: Sequence[float] | np.ndarray) -> str:
 def lines(report: SymmetryReport) -> list[str]:
     """Return the lines of a report."""
     found = [_headline(report)]
+    if report.answer is not None:
+        found.append(f"by the data      {answer_sheet.headline(report.answer)}")
+        found += answer_sheet.lines(report.answer)
     if report.quadratic is not None and report.rank:
         found += _about_algebra(report.quadratic.algebra)
     values, used = report.singular_values, report.used

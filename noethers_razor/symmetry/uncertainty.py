@@ -18,15 +18,15 @@ import numpy as np
 from noethers_razor.conserved.proposal.constancy import (
     DOUBT,
     Observables,
-    as_forms,
     centred,
-    held_out_defects,
     scatter,
     stretches,
 )
 from noethers_razor.data.frame_trajectories import FrameTrajectories
-from noethers_razor.numerics.subspaces import largest_sine, orthonormal
+from noethers_razor.mechanics.quadratic_form import as_forms
+from noethers_razor.numerics.subspaces import angles_of, largest_sine, orthonormal
 from noethers_razor.symmetry.algebra.structure import analyse
+from noethers_razor.symmetry.span import IN_USE
 
 LEVEL = 0.9
 """Share of the draws inside an interval."""
@@ -51,7 +51,7 @@ _HARDLY = 0.01
 _WHITE = 1.15
 """Largest ratio between the deviation of white noise and the one that its changes imply, either way."""
 # One lag is not enough: an oscillation that is sampled four times a period changes like white noise.
-# Command: pytest tests/symmetry/test_uncertainty.py -k admixture
+# Command: pytest tests/evidence/test_answer.py -k admixture
 _LAGS = 6
 """Largest number of time steps of the changes that are compared with the deviation."""
 _FEWEST_STATES = 8
@@ -70,16 +70,16 @@ class Uncertainty:
 
     Args:
         draws: number of draws; with an angle, of those of the angle, which are 50 of 200 for large data.
-        deviation: intervals (rank, 3) of the deviation of each quantity along the trajectories, relative to
-            the deviation that the noise causes. The most constant quantity comes first.
-        constant: share (rank,) of the draws in which each quantity is constant. It is constant if it varies
-            by at most 1.5 times the noise, and by less than 19 of 20 random quadratic observables of the same
-            displacement.
-        trusted: whether each quantity (rank,) is a discovery at a false-discovery rate of 5 % (Benjamini,
-            Hochberg 1995). The p-value is (k + 1) / (draws + 1) if the quantity is not constant in k draws. A
-            quantity that clearly varies more than the most constant one is not trusted, unless its variation
-            is white noise or very small.
-        rows: embedded vectors (rank, E) of the quantities; None for non-quadratic quantities.
+        trusted: whether each quantity (rank,) is trusted. A quadratic one is if the trajectories show that it
+            is exactly conserved, see `evidence.answer`. Another one is if it is a discovery at a
+            false-discovery rate of 5 % (Benjamini, Hochberg 1995) and does not clearly vary more than the
+            most constant one. Its p-value is (k + 1) / (draws + 1) if it is not constant in k draws.
+        deviation: intervals (rank, 3) of the deviation of each non-quadratic quantity along the trajectories,
+            relative to the deviation that the noise causes. The most constant quantity comes first. None if
+            all are quadratic.
+        constant: share (rank,) of the draws in which each non-quadratic quantity is constant. It is constant
+            if it varies by at most 1.5 times the noise, and by less than 19 of 20 random quadratic
+            observables of the same displacement. None if all are quadratic.
         angle: interval (3,) of the largest principal angle between the learned span and the true one,
             degrees. None for non-quadratic quantities, and if more observables are constant than were
             selected.
@@ -90,12 +90,9 @@ class Uncertainty:
     """
 
     draws: int
-    deviation: np.ndarray
-    constant: np.ndarray
     trusted: np.ndarray
-    credible: int
-    """Number of quadratic observables that vary by no more than the noise."""
-    rows: np.ndarray | None = None
+    deviation: np.ndarray | None = None
+    constant: np.ndarray | None = None
     angle: np.ndarray | None = None
     names: dict[str, int] = dataclasses.field(default_factory=dict)
     structure: np.ndarray | None = None
@@ -105,11 +102,10 @@ class Uncertainty:
         return {
             "draws": self.draws,
             "level": LEVEL,
-            "deviation_over_noise": self.deviation.tolist(),
-            "constant": self.constant.tolist(),
+            "deviation_over_noise": None if self.deviation is None else self.deviation.tolist(),
+            "constant": None if self.constant is None else self.constant.tolist(),
             "trusted": self.trusted.tolist(),
-            "false_discovery_rate": FALSE_DISCOVERY_RATE,
-            "credible_observables": self.credible,
+            "false_discovery_rate": None if self.deviation is None else FALSE_DISCOVERY_RATE,
             "largest_angle": None if self.angle is None else self.angle.tolist(),
             "algebras": self.names,
             "structure_constants": None if self.structure is None else self.structure.tolist(),
@@ -117,17 +113,15 @@ class Uncertainty:
 
     def lines(self) -> list[str]:
         """Return the lines of the report."""
-        ends = f"{self.deviation[:, 0].min():.2g} to {self.deviation[:, 2].max():.2g}"
-        found = [
-            f"along the data   quantities vary by {ends} times the noise",
-            f"trusted          {self.trusted.sum()} of {len(self.trusted)} at a false-discovery rate of "
-            f"{100 * FALSE_DISCOVERY_RATE:.0f} %",
-        ]
+        found, rule = [], "the trajectories show no breaking"
+        if self.deviation is not None:
+            ends = f"{self.deviation[:, 0].min():.2g} to {self.deviation[:, 2].max():.2g}"
+            found.append(f"along the data   quantities vary by {ends} times the noise")
+            rule = f"at a false-discovery rate of {100 * FALSE_DISCOVERY_RATE:.0f} %"
+        found.append(f"trusted          {self.trusted.sum()} of {len(self.trusted)}: {rule}")
         if self.angle is not None:
             low, _, high = self.angle
             found.append(f"span             within {low:.2g} to {high:.2g} degrees ({self.share})")
-        elif self.rows is not None:
-            found.append(f"span             open: {self.credible} observables vary by no more than the noise")
         return found
 
     @property
@@ -139,10 +133,12 @@ class Uncertainty:
         """Return a warning if some quantities are not trusted, else an empty list."""
         if self.trusted.all():
             return []
-        return [
-            f"only {self.trusted.sum()} of {len(self.trusted)} quantities are trusted: the others vary along "
-            "the trajectories by more than the noise, or no less than random ones"
-        ]
+        reason = "the trajectories do not show that the others are exactly conserved"
+        if self.deviation is not None:
+            reason = (
+                "the others vary along the trajectories by more than the noise, or no less than random ones"
+            )
+        return [f"only {self.trusted.sum()} of {len(self.trusted)} quantities are trusted: {reason}"]
 
 
 class _Draws:
@@ -229,14 +225,13 @@ def is_white(values: np.ndarray, trajectory: np.ndarray) -> np.ndarray:
     return white
 
 
-def _from_deviations(own: np.ndarray, white: np.ndarray, other: np.ndarray, count: int) -> Uncertainty:
+def _from_deviations(own: np.ndarray, white: np.ndarray, other: np.ndarray) -> Uncertainty:
     """Return the uncertainty of quantities from their deviations relative to the noise.
 
     Args:
         own: deviations (draws, r) of the quantities.
         white: whether each quantity (r,) varies like white noise, see `is_white`.
         other: deviations (draws, R) of random observables.
-        count: number of quadratic observables that vary by no more than the noise.
     """
     order = np.argsort(np.median(own, axis=0), kind="stable")
     own, white = own[:, order], white[order]
@@ -249,7 +244,7 @@ def _from_deviations(own: np.ndarray, white: np.ndarray, other: np.ndarray, coun
     varies = (deviation[:, 0] > _BEYOND * least) & (deviation[:, 1] > _HARDLY * np.median(other))
     varies &= ~white
     trusted = discoveries((missed + 1.0) / (len(own) + 1.0)) & ~varies
-    return Uncertainty(len(own), deviation, 1.0 - missed / len(own), trusted, count)
+    return Uncertainty(len(own), trusted, deviation, 1.0 - missed / len(own))
 
 
 def uncertainty_of(values: Values, moment: np.ndarray, trajectories: FrameTrajectories) -> Uncertainty:
@@ -261,11 +256,7 @@ def uncertainty_of(values: Values, moment: np.ndarray, trajectories: FrameTrajec
         moment: second moment (M+1, M+1) of the data, see `mechanics.quadratic_form.second_moment`.
         trajectories: trajectories in the frame, with their noise.
     """
-    return _uncertainty_of(values, Observables.of(trajectories, moment), trajectories)
-
-
-def _uncertainty_of(values: Values, observables: Observables, trajectories: FrameTrajectories) -> Uncertainty:
-    """Return the uncertainty of quantities, compared with random combinations of observables."""
+    observables = Observables.of(trajectories, moment)
     draws, shaken = _Draws(trajectories, _DRAWS), trajectories.shaken_states(2)
     inside = observables.values(trajectories.states)
     # Random observables of the same displacement: their distribution is isotropic in embedded vectors.
@@ -275,33 +266,33 @@ def _uncertainty_of(values: Values, observables: Observables, trajectories: Fram
     along = values(trajectories.states)
     own = draws.over_noise(along, values(shaken))
     other = draws.over_noise(inside @ random, observables.values(shaken) @ random)
-    held = held_out_defects(inside, trajectories.trajectory, inside.shape[1])
-    # The observables are in the order of their variation: count those before the first that varies.
-    varied = np.append(np.flatnonzero(held > DOUBT * trajectories.deviation), len(held))
-    return _from_deviations(own, is_white(along, trajectories.trajectory), other, int(varied[0]))
+    return _from_deviations(own, is_white(along, trajectories.trajectory), other)
 
 
 def uncertainty_of_span(
-    vectors: np.ndarray, moment: np.ndarray, trajectories: FrameTrajectories
+    vectors: np.ndarray,
+    moment: np.ndarray,
+    trajectories: FrameTrajectories,
+    exact: np.ndarray | None,
 ) -> Uncertainty:
     """Return the uncertainty of quadratic quantities, of the angle of their span and of its algebra.
 
     Args:
         vectors: embedded vectors (rank, E) of the selected quantities, orthonormal, see `Span`.
         moment: second moment (M+1, M+1) with which they are embedded.
-        trajectories: trajectories in the frame, with their noise.
+        trajectories: trajectories in the frame.
+        exact: embedded vectors (K, E) of the quantities that the trajectories show to be exactly conserved;
+            None if they cannot tell.
     """
+    rank = len(vectors)
+    trusted = np.zeros(rank, bool)
+    if exact is not None and len(exact):
+        trusted = np.sin(np.radians(angles_of(vectors, exact))) <= IN_USE
+    if exact is None or len(exact) > rank:
+        return Uncertainty(0, trusted)
     observables = Observables.of(trajectories, moment)
     inside = observables.values(trajectories.states)
-    inner = np.linalg.qr((vectors @ np.linalg.pinv(observables.rows)).T)[0].T
     whole, _ = scatter(inside, trajectories.trajectory)
-    # Diagonalise the scatter in the span: a false quantity must not hide in combinations with true ones.
-    turned = np.linalg.eigh(inner @ whole @ inner.T)[1].T @ inner
-    found = _uncertainty_of(lambda x: observables.values(x) @ turned.T, observables, trajectories)
-    found = dataclasses.replace(found, rows=turned @ observables.rows)
-    rank = len(vectors)
-    if found.credible > rank:
-        return found
     draws = _Draws(trajectories, _DRAWS if inside.shape[1] * inside.size < _COSTLY else _DRAWS // 4)
     least = [np.linalg.eigh(products)[1][:, :rank].T for products in draws.scatters(inside)]
     spans = [orthonormal(span @ observables.rows) for span in least]
@@ -309,9 +300,7 @@ def uncertainty_of_span(
     centre, spans = _errors(vectors, here, spans)
     angles = np.degrees(np.arcsin([largest_sine(span, centre) for span in spans]))
     names, structure = _algebras(vectors, spans[:_NAMED], observables, moment)
-    return dataclasses.replace(
-        found, draws=len(spans), angle=_interval(angles), names=names, structure=structure
-    )
+    return Uncertainty(len(spans), trusted, angle=_interval(angles), names=names, structure=structure)
 
 
 def _errors(

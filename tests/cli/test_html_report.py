@@ -55,7 +55,7 @@ def test_the_page_says_what_the_sheet_says(result, text):
     for said in (
         *report.formulas,
         *report.warnings,
-        "false-discovery rate",
+        "exactly conserved",
         "Poisson bracket",
         "energy drift",
     ):

@@ -226,7 +226,7 @@ def test_a_direction_that_hides_in_many_is_missed_all_the_same():
 
 def test_a_judgement_without_anything_to_compare_is_refused():
     data, config = one_oscillator(), TINY
-    usual = plan(config, nr.Quadratic(2))
+    usual = plan(config, nr.Quadratic(2, start="random"))
     with pytest.raises(UsageError, match="expected Propose, Joint and Control before it"):
         nr.fit(data, seed=1, conserved=2, config=config, stages=[usual[0], usual[-1]])
     with pytest.raises(UsageError, match="no bound of family quadratic; expected Joint among them"):

@@ -108,7 +108,7 @@ class Linear(Family):
     def init(self, key, dim):
         return {"form": jnp.zeros((self.size, dim, dim)), "linear": jnp.eye(dim)[-self.size :]}
 
-    def propose(self, data, key):
+    def propose(self, data, key, answer=None):
         params = self.init(key, data.states.shape[1])
         return Proposal(params, np.zeros(self.size), data.deviation, np.ones(self.size))
 '''

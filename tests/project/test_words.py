@@ -14,7 +14,6 @@ INSTEAD = {
     "slopes": "gradients",
     "judgement": "model selection",
     "judgements": "model selection",
-    "judged": "selected, rejected, compared",
     "credible": "constant, selected",
     "answer sheet": "report",
     "answer sheets": "report",
