@@ -27,8 +27,12 @@ from noethers_razor.evidence.candidates import Candidates
 from noethers_razor.evidence.rates import Rates
 from noethers_razor.evidence.variation import centred, integrals, summed
 
-_INFORMATIVE = 0.01
-"""Information on a direction, relative to the largest, below which it is not tested."""
+_SIGNAL = 10.0
+"""Smallest square of the integrals in a tested direction, relative to what noise makes of it."""
+_SLOW = 0.01
+"""Information on a rate, relative to the largest, above which its integrals grow all the time."""
+_DEPENDENT = 1e-8
+"""Square of integrals, relative to their size, that passes as zero."""
 _DRAWS = 200
 """Largest number of draws of the noise."""
 _FEWEST_DRAWS = 60
@@ -73,6 +77,7 @@ class _Deviations(NamedTuple):
             explains.
         integrals: integrals (N, D) of the rates, likewise.
         noise: gradients (N, m, M) in units of noise, weighted.
+        error: change (N, D) of the integrals by a draw of the noise.
         others: orthonormal deviations (N, E - m) of the observables that vary more.
         free: degrees of freedom of a deviation.
     """
@@ -80,6 +85,7 @@ class _Deviations(NamedTuple):
     values: np.ndarray
     integrals: np.ndarray
     noise: np.ndarray
+    error: np.ndarray
     others: np.ndarray
     free: int
 
@@ -89,13 +95,16 @@ class _Deviations(NamedTuple):
         assert trajectories.time is not None, "trajectories of a fit have times"
         weight = np.sqrt(found.weights)[:, None]
         values = weight * centred(found.values(states), labels)
-        total = weight * centred(integrals(rates.values(states), labels, trajectories.time), labels)
+        total, shaken = (
+            weight * centred(integrals(rates.values(x), labels, trajectories.time), labels)
+            for x in (states, trajectories.shaken_states(0))
+        )
         others, _ = np.linalg.qr(values[:, close:])
 
         noise = found.gradients(states, close) @ np.linalg.cholesky(trajectories.noise) * weight[..., None]
         free = len(states) - len(np.unique(labels)) - others.shape[1]
-        values, total = _without(others, values[:, :close]), _without(others, total)
-        return cls(values, total, noise, others, max(free, 1))
+        values, total, shaken = (_without(others, part) for part in (values[:, :close], total, shaken))
+        return cls(values, total, noise, shaken - total, others, max(free, 1))
 
     def turned(self, rows: np.ndarray) -> _Deviations:
         """Return combinations of the observables, given as rows (m, m)."""
@@ -118,10 +127,9 @@ def drift(found: Candidates, trajectories: FrameTrajectories, seed: int = 0) -> 
     """
     rates = Rates.of(trajectories.states)
     seen = _Deviations.of(found, trajectories, rates)
-    gram = seen.integrals.T @ seen.integrals
-    information, vectors = np.linalg.eigh(gram)
-    known = information > _INFORMATIVE * information[-1]
-    whitening = vectors[:, known] / np.sqrt(information[known])
+    gram, error = seen.integrals.T @ seen.integrals, seen.error.T @ seen.error
+    information = np.linalg.eigvalsh(gram)
+    whitening = _directions(gram, error)
     # In units of noise, turn the close observables: those that drift least come first.
     rows = scipy.linalg.solve_triangular(
         np.linalg.cholesky(_mean_product(seen.noise)), np.eye(found.close), lower=True
@@ -133,14 +141,21 @@ def drift(found: Candidates, trajectories: FrameTrajectories, seed: int = 0) -> 
     linear = rows @ found.linear[: found.close]
     states, labels = trajectories.states, trajectories.trajectory
     tests = {
-        "linear": _structured(rates.by_linear_fields(form, linear, states), gram),
-        "hamiltonian": _structured(rates.by_hamiltonians(form, linear, states), gram),
+        "linear": _structured(rates.by_linear_fields(form, linear, states), gram, error),
+        "hamiltonian": _structured(rates.by_hamiltonians(form, linear, states), gram, error),
         "free": _free(seen, whitening),
         "path": _path(labels),
     }
     tested = {name: test for name, test in tests.items() if test is not None}
     p_values, variance = _p_values(seen, trajectories, list(tested.values()), seed)
-    return Drift(form, linear, p_values, (*tested, "variance"), variance, information[known])
+    return Drift(
+        form,
+        linear,
+        p_values,
+        (*tested, "variance"),
+        variance,
+        information[information > _SLOW * information[-1]],
+    )
 
 
 def _mean_product(noise: np.ndarray) -> np.ndarray:
@@ -154,22 +169,35 @@ def _rounding(trajectories: FrameTrajectories) -> float:
     return float(ROUNDING**2 * size / np.linalg.eigvalsh(trajectories.noise)[-1])
 
 
-def _structured(rates: np.ndarray, gram: np.ndarray) -> Statistic | None:
+def _directions(gram: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return the directions (D, r), of unit length in gram, in which the integrals are more than noise.
+
+    Args:
+        gram: products (D, D) of the integrals.
+        error: what noise makes of them.
+    """
+    size = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+    values, vectors = np.linalg.eigh(gram / np.outer(size, size))
+    kept = values > _DEPENDENT * values[-1]
+    unit = vectors[:, kept] / np.sqrt(values[kept]) / size[:, None]
+    noise, turned = np.linalg.eigh(unit.T @ error @ unit)
+    return np.asarray(unit @ turned[:, _SIGNAL * noise < 1])
+
+
+def _structured(rates: np.ndarray, gram: np.ndarray, error: np.ndarray) -> Statistic | None:
     """Test changes of the motion that cause rates of all quantities.
 
     Args:
         rates: coefficients (m, D, F) of the rates that each of F changes causes.
         gram: products (D, D) of the integrals.
+        error: what noise makes of them.
     Returns:
         The statistic; None if no change is visible in the integrals.
     """
-    bound = _INFORMATIVE * np.linalg.eigvalsh(gram)[-1] * np.sum(rates**2, axis=1).mean(axis=1)
-    roots, total, most = [], np.zeros(2 * rates.shape[2:]), 0.0
-    for own, least in zip(rates, bound, strict=True):
-        total, most = total + own.T @ gram @ own, most + least
-        values, vectors = np.linalg.eigh(total)
-        kept = values > max(most, _INFORMATIVE * values[-1])
-        roots.append(vectors[:, kept] / np.sqrt(values[kept]))
+    roots, total, noise = [], np.zeros(2 * rates.shape[2:]), np.zeros(2 * rates.shape[2:])
+    for own in rates:
+        total, noise = total + own.T @ gram @ own, noise + own.T @ error @ own
+        roots.append(_directions(total, noise))
     if not any(root.shape[1] for root in roots):
         return None
 
