@@ -6,7 +6,6 @@ writes docs/assets/how-*.png.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,8 @@ NOISE = 0.03
 OFFERED = 10
 SHOWN = 4
 """Trajectories in a picture of the data."""
-DOUBT = 1.5
-"""Defect, in units of the noise, at which a candidate starts with half its orbit (`conserved/proposal`)."""
-SHARPNESS = 32
-"""Power with which the length of the orbit falls (`conserved/proposal`)."""
+DETUNING = 0.005
+"""Difference of the frequencies of the system whose symmetry is broken."""
 
 
 def save(figure: Any, name: str) -> None:
@@ -39,13 +36,14 @@ def draw_plane(ax: Any, data: nr.Trajectories) -> None:
     open_frame(ax)
 
 
-def draw_candidates(ax: Any, defect: np.ndarray, noise: float) -> None:
-    index = np.arange(1, len(defect) + 1)
-    kept = defect < DOUBT * noise
-    ax.axhline(noise, color=ORANGE, lw=1.2, ls="--")
-    ax.text(len(defect) + 0.4, 1.15 * noise, "noise of the data", color=ORANGE, ha="right", fontsize=8)
-    ax.scatter(index, defect, c=[BLUE if good else GREY for good in kept], s=36, zorder=3)
-    ax.set(yscale="log", xlabel="candidate", ylabel="variation along trajectories")
+def draw_candidates(ax: Any, answer: dict[str, Any]) -> None:
+    variation = np.sqrt(answer["variances"][:OFFERED])
+    index = np.arange(1, len(variation) + 1)
+    ax.axhline(1.0, color=ORANGE, lw=1.2, ls="--")
+    ax.text(len(variation) + 0.4, 1.15, "noise of the data", color=ORANGE, ha="right", fontsize=8)
+    colours = [BLUE if k <= answer["exact"] else GREY for k in index]
+    ax.scatter(index, variation, c=colours, s=36, zorder=3)
+    ax.set(yscale="log", xlabel="candidate", ylabel="variation along trajectories / noise")
     ax.set_xticks(index)
     open_frame(ax)
 
@@ -69,31 +67,35 @@ def data_figure(data: nr.Trajectories) -> Any:
     return figure
 
 
-def propose_figure(data: nr.Trajectories, defect: np.ndarray, noise: float) -> Any:
+def propose_figure(data: nr.Trajectories, answer: dict[str, Any]) -> Any:
     figure = blank(8.6, 2.8)
     first, second, third = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
     second.sharey(first)
     draw_values(first, data, lambda x: x[:, 0] * x[:, 3] - x[:, 1] * x[:, 2], "conserved: $q_1p_2 - q_2p_1$")
     draw_values(second, data, lambda x: x[:, 0] * x[:, 3] + x[:, 1] * x[:, 2], "not: $q_1p_2 + q_2p_1$")
     first.set_ylabel("value along a trajectory")
-    draw_candidates(third, defect, noise)
+    draw_candidates(third, answer)
     return figure
 
 
-def select_figure(defect: np.ndarray, length: np.ndarray, noise: float, bounds: dict[str, Any]) -> Any:
+def select_figure(broken: dict[str, Any], answer: dict[str, Any], bounds: dict[str, Any]) -> Any:
     figure = blank(8.6, 2.8)
     ax, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
-    ratio = np.geomspace(0.5, 100, 400)
-    ax.plot(ratio, 1 / (1 + (ratio / DOUBT) ** SHARPNESS), color=GREY, lw=1)
-    ax.scatter(defect / noise, length, c=[BLUE if own > 0.5 else GREY for own in length], s=36, zorder=3)
-    ax.axvline(DOUBT, color=ORANGE, lw=1.2, ls="--")
-    ax.text(1.06 * DOUBT, 0.5, "1.5 times the noise", color=ORANGE, fontsize=8)
+    for label, found, colour in (
+        ("equal frequencies", answer, BLUE),
+        (f"frequencies 1 and {1 + DETUNING:g}", broken, ORANGE),
+    ):
+        values = np.maximum(found["p_values"], 1e-12)
+        ax.plot(np.arange(1, len(values) + 1), values, "o-", color=colour, lw=1, ms=6, label=label)
+    ax.axhline(0.05, color=GREY, lw=1.2, ls="--")
+    ax.legend(fontsize=8, frameon=False, loc="lower left")
     ax.set(
-        xscale="log",
+        yscale="log",
         title="before training",
-        xlabel="variation along held-out trajectories / noise",
-        ylabel="length of the orbit",
+        xlabel="number K of quantities",
+        ylabel="p-value of all K exact",
     )
+    ax.set_xticks(range(1, len(answer["p_values"]) + 1))
     names = {"without\nsymmetry": "none", "selected\nquantities": "quadratic"}
     for place, name in enumerate(names.values()):
         found = bounds[name]
@@ -115,13 +117,13 @@ def train_figure(result: nr.FitResult) -> Any:
     return figure
 
 
-def overview_figure(data: nr.Trajectories, defect: np.ndarray, noise: float, report: Any) -> Any:
+def overview_figure(data: nr.Trajectories, report: Any) -> Any:
     figure = blank(9.8, 3.0)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.35, 0.9))
     draw_plane(left, data)
     left.set_title("trajectories", fontsize=10)
-    draw_candidates(middle, defect, noise)
-    middle.set_title(f"{len(defect)} candidates, {report.rank} conserved", fontsize=10)
+    draw_candidates(middle, report.answer)
+    middle.set_title(f"{OFFERED} candidates, {report.rank} conserved", fontsize=10)
     right.set_axis_off()
     right.set_title("report", fontsize=10, loc="left")
     lines = [f"C{i + 1} = {formula}" for i, formula in enumerate(report.formulas)]
@@ -130,26 +132,21 @@ def overview_figure(data: nr.Trajectories, defect: np.ndarray, noise: float, rep
     return figure
 
 
-def numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.3g}" for value in values)
-
-
 def main() -> None:
     system = nr.systems.Oscillators(n=2)
     data = system.simulate(seed=1, n_trajectories=100, n_steps=50, dt=0.2, noise=NOISE)
     result = nr.fit(data, conserved=nr.Quadratic(OFFERED), seed=1)
     report = nr.find_symmetries(result, truth=system)
-    proposal = result.evidence["proposal"]
-    defect, length = np.array(proposal["defect"]), np.array(proposal["length"])
-    noise = float(proposal["expected"])
-    print(f"noise {noise:.3g}\ndefects {numbers(defect)}\nlengths {numbers(length)}\n{report}")
+    other = nr.systems.Oscillators(n=2, frequencies=(1.0, 1.0 + DETUNING))
+    broken = nr.answer(other.simulate(seed=1, n_trajectories=100, n_steps=50, dt=0.2, noise=NOISE))
+    print(f"{report}\n\nfrequencies 1 and {1 + DETUNING:g}\n{broken}")
     names = result.coordinates
     save(data_figure(data), "data")
-    save(propose_figure(data, defect, noise), "propose")
-    save(select_figure(defect, length, noise, result.evidence["bounds"]), "select")
+    save(propose_figure(data, report.answer), "propose")
+    save(select_figure(broken.as_json(), report.answer, result.evidence["bounds"]), "select")
     save(train_figure(result), "train")
     save(nr.plot.generators(report.readable_forms, report.formulas, names), "report")
-    save(overview_figure(data, defect, noise, report), "overview")
+    save(overview_figure(data, report), "overview")
 
 
 if __name__ == "__main__":

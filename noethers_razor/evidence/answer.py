@@ -28,6 +28,8 @@ _QUANTILE = 1.6448536269514722
 """Normal quantile of intervals with 90 %."""
 _MOST_APPROXIMATE = 12
 """Largest number of approximate quantities."""
+_MOST_SHOWN = 40
+"""Number of variances that an answer keeps."""
 _ANGLE_DRAWS = 100
 """Number of draws of the error of the exact quantities."""
 _FEW = 10
@@ -59,8 +61,9 @@ class Answer:
     Args:
         form: matrices A (K, M, M) of the exact quantities, orthonormal in displacement.
         linear: linear parts b (K, M).
-        p_value: p-value for "all K are exact"; None without one.
-        next_p_value: p-value for one more; None if all others vary by more than twice the noise.
+        variance: variances along trajectories of the least varying observables, in units of noise.
+        p_values: p-values for "the first k are exact", for every k whose observables vary by at most twice
+            the noise.
         resolution: smallest relative rate of a quantity that would show with 90 %; None without a quantity.
         angle: largest angle in degrees between the exact quantities and the true ones, upper end of an
             interval with 90 %; None without a quantity.
@@ -70,8 +73,8 @@ class Answer:
 
     form: np.ndarray
     linear: np.ndarray
-    p_value: float | None = None
-    next_p_value: float | None = None
+    variance: np.ndarray
+    p_values: np.ndarray
     resolution: float | None = None
     angle: float | None = None
     approximate: tuple[Approximate, ...] = ()
@@ -81,6 +84,16 @@ class Answer:
     def count(self) -> int:
         """Number K of exact quantities."""
         return len(self.form)
+
+    @property
+    def p_value(self) -> float | None:
+        """p-value for "all K are exact"; None without one."""
+        return float(self.p_values[self.count - 1]) if self.count else None
+
+    @property
+    def next_p_value(self) -> float | None:
+        """p-value for one more; None if all others vary by more than twice the noise."""
+        return float(self.p_values[self.count]) if self.count < len(self.p_values) else None
 
 
 def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
@@ -116,8 +129,8 @@ def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
     return Answer(
         *exact,
         angle=_angle(exact, found, trajectories) if count else None,
-        p_value=float(p_values[count - 1]) if count else None,
-        next_p_value=float(p_values[count]) if count < len(p_values) else None,
+        variance=found.variance[:_MOST_SHOWN],
+        p_values=p_values,
         resolution=resolution,
         approximate=rest,
         cannot_tell=reasons,

@@ -67,6 +67,8 @@ class AnswerSheet:
             ],
             "p_value": answer.p_value,
             "next_p_value": answer.next_p_value,
+            "p_values": answer.p_values.tolist(),
+            "variances": answer.variance.tolist(),
             "resolution": answer.resolution,
             "angle": answer.angle,
             "approximate": [

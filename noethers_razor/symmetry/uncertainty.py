@@ -18,11 +18,11 @@ import numpy as np
 from noethers_razor.conserved.proposal.constancy import (
     DOUBT,
     Observables,
-    centred,
     scatter,
     stretches,
 )
 from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.evidence.variation import centred
 from noethers_razor.mechanics.quadratic_form import as_forms
 from noethers_razor.numerics.subspaces import angles_of, largest_sine, orthonormal
 from noethers_razor.symmetry.algebra.structure import analyse

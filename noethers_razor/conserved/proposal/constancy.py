@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor.conserved.base import Proposal
 from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.evidence.variation import centred
 from noethers_razor.mechanics.quadratic_form import (
     as_forms,
     basis,
     basis_values,
     embed,
     moving_combinations,
-    orbit_scale,
     second_moment,
 )
 
@@ -32,14 +30,6 @@ _SHARPNESS = 32
 """Power of the step at `DOUBT`. Training has a small step size and does not restore a shortened orbit."""
 _FOLDS = 5
 """Number of folds that measure defects on data that did not choose the candidates."""
-
-
-def centred(values: np.ndarray, trajectory: np.ndarray) -> np.ndarray:
-    """Return values (N, D) minus their mean on each trajectory, for trajectory numbers (N,)."""
-    labels, place, count = np.unique(trajectory, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(labels), values.shape[1]))
-    np.add.at(sums, place, values)
-    return values - (sums / count[:, None])[place]
 
 
 def scatter(values: np.ndarray, trajectory: np.ndarray) -> tuple[np.ndarray, int]:
@@ -202,34 +192,3 @@ def least_varying(
     # Make rows orthonormal in displacement. Each stays in the span of itself and the previous ones.
     weights, _ = np.linalg.qr(np.linalg.solve(metric.T, turned))
     return weights.T, np.sqrt(np.maximum(squares, 0.0))
-
-
-def proposal(trajectories: FrameTrajectories, count: int) -> Proposal:
-    """Return the proposal of the quadratic `candidates`, with orbit lengths from `credible_length`.
-
-    The orbit of a single quantity is an interval, on which a rotation must close. Such a quantity therefore
-    gets its natural unit of tau instead of displacement 1.
-
-    Args:
-        trajectories: trajectories in the frame, with their noise.
-        count: number K of quantities.
-    Returns:
-        Parameters, defects and orbit lengths of K quantities.
-    """
-    form, linear, defect = candidates(trajectories, count)
-    length = credible_length(defect, trajectories.deviation)
-    if count == 1:
-        scale = orbit_scale(form, linear, trajectories.states)
-        form, linear = form / scale[:, None, None], linear / scale[:, None]
-    # Fill up with zeros: the bound cannot distinguish observables that move no data.
-    empty = count - len(defect)
-    params = {
-        "form": jnp.asarray(np.pad(form * length[:, None, None], [(0, empty), (0, 0), (0, 0)])),
-        "linear": jnp.asarray(np.pad(linear * length[:, None], [(0, empty), (0, 0)])),
-    }
-    return Proposal(
-        params,
-        np.concatenate([defect, np.full(empty, np.nan)]),
-        trajectories.deviation,
-        np.concatenate([length, np.zeros(empty)]),
-    )
