@@ -230,7 +230,7 @@ def _approximate(
 def _square_rate(
     values: np.ndarray, noise: np.ndarray, trajectories: FrameTrajectories
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean squared rates (K,) of quantities, and their standard errors over trajectories.
+    """Return the mean squared rates (K,) of quantities on the data, and their standard errors.
 
     A change over many steps has a small error, and a change over few steps has no time to turn back. The
     longest lag is taken that no shorter one contradicts (Lepski 1991).
@@ -247,20 +247,14 @@ def _square_rate(
     low, high, going = np.full(values.shape[1], -np.inf), np.full(values.shape[1], np.inf), True
     for lag in np.unique(np.geomspace(1, max(longest, 1), 12).astype(int)):
         inside = np.flatnonzero(labels[lag:] == labels[:-lag])
-        changes = (values[inside + lag] - values[inside]) ** 2 - noise[inside] - noise[inside + lag]
-        rates = changes / ((time[inside + lag] - time[inside]) ** 2)[:, None]
-        starts = np.flatnonzero(np.diff(labels[inside], prepend=labels[inside[0]] - 1))
-        count = np.diff(starts, append=len(inside))
-        mean = np.add.reduceat(rates, starts, axis=0) / count[:, None]
-        unsure = (
-            2
-            * trajectories.noise_error
-            * np.mean(noise, axis=0)
-            / np.mean(time[inside + lag] - time[inside]) ** 2
-        )
-        square = mean.mean(axis=0)
-        error = np.hypot(mean.std(axis=0) / np.sqrt(max(len(mean) - 1, 1)), unsure)
-        low, high = np.maximum(low, square - 2 * error), np.minimum(high, square + 2 * error)
+        step = (time[inside + lag] - time[inside])[:, None]
+        by_noise = noise[inside] + noise[inside + lag]
+        square = np.mean(((values[inside + lag] - values[inside]) ** 2 - by_noise) / step**2, axis=0)
+        # The rate of these data is asked for, so only noise is an error. Neighbouring changes share states.
+        size = np.mean(by_noise / step**2, axis=0)
+        error = np.sqrt((4 * size**2 + 8 * size * np.maximum(square, 0.0)) / len(inside))
+        error = np.hypot(error, trajectories.noise_error * size)
+        low, high = np.maximum(low, square - error), np.minimum(high, square + error)
         going = going & (low <= high)
         best = np.where(going, square, best[0]), np.where(going, error, best[1])
     return best

@@ -8,7 +8,7 @@ many. Each statistic is a sum of squares, and draws of the noise give its distri
 * hamiltonian: the same with any polynomial that is added to the Hamiltonian.
 * free: any polynomial rates, of each quantity its own.
 * path: no function of the state at all; the deviations add up along a trajectory (Kwiatkowski et al. 1992);
-* variance: the deviations are larger than the noise of the data makes them.
+* variance: a deviation is larger than the noise of the data makes it.
 
 The quantities were chosen because they vary least. What a change of this choice can explain is projected out
 of deviations and integrals, so that choice and test can use the same trajectories (Johansen 1988).
@@ -29,8 +29,6 @@ from noethers_razor.evidence.variation import centred, integrals, summed
 
 _SIGNAL = 10.0
 """Smallest square of the integrals in a tested direction, relative to what noise makes of it."""
-_SLOW = 0.01
-"""Information on a rate, relative to the largest, above which its integrals grow all the time."""
 _DEPENDENT = 1e-8
 """Square of integrals, relative to their size, that passes as zero."""
 _DRAWS = 200
@@ -128,7 +126,6 @@ def drift(found: Candidates, trajectories: FrameTrajectories, seed: int = 0) -> 
     rates = Rates.of(trajectories.states)
     seen = _Deviations.of(found, trajectories, rates)
     gram, error = seen.integrals.T @ seen.integrals, seen.error.T @ seen.error
-    information = np.linalg.eigvalsh(gram)
     whitening = _directions(gram, error)
     # In units of noise, turn the close observables: those that drift least come first.
     rows = scipy.linalg.solve_triangular(
@@ -154,7 +151,7 @@ def drift(found: Candidates, trajectories: FrameTrajectories, seed: int = 0) -> 
         p_values,
         (*tested, "variance"),
         variance,
-        information[information > _SLOW * information[-1]],
+        1.0 / np.sum(whitening**2, axis=0),
     )
 
 
@@ -254,16 +251,19 @@ def _p_values(
 
     draw = np.random.default_rng(seed)
     number = int(np.clip(_COSTLY / seen.noise.size, _FEWEST_DRAWS, _DRAWS))
-    drawn, variances = [], []
+    drawn, own = [], []
     for _ in range(number):
         shaken = np.einsum("nkm,nm->nk", seen.noise, draw.normal(size=seen.noise.shape[::2]))
-        values, variance = of(_without(seen.others, centred(shaken, trajectory)))
+        deviations = _without(seen.others, centred(shaken, trajectory))
+        values, variance = of(deviations)
         drawn.append(values / variance[:, None])
-        variances.append(variance)
+        own.append(np.mean(deviations**2, axis=0))
     mean, spread = np.mean(drawn, axis=0), np.maximum(np.var(drawn, axis=0), 1e-300)
     observed, variance = of(seen.values)
     ratio = observed / np.maximum(variance, _rounding(trajectories))[:, None]
     p_values = np.where(mean > 0, gamma.sf(ratio * mean / spread, np.maximum(mean**2 / spread, 1e-9)), 1.0)
-    error = np.hypot(np.std(variances, axis=0), trajectories.noise_error)
-    beyond = norm.sf((variance - np.mean(variances, axis=0)) / error)
-    return np.column_stack([p_values, beyond]), variance
+    expected = np.mean(own, axis=0)
+    largest = np.maximum.accumulate(np.array(own) / expected, axis=1)
+    beyond = np.maximum.accumulate(np.mean(seen.values**2, axis=0) / expected) - np.mean(largest, axis=0)
+    error = np.hypot(np.std(largest, axis=0), trajectories.noise_error)
+    return np.column_stack([p_values, norm.sf(beyond / error)]), variance
