@@ -221,8 +221,17 @@ def one_set(name: str, size: float, noise: float, shape: tuple[int, int], seed: 
         }
 
 
+def _short(value: Any) -> Any:
+    """Return a record with three digits of each number."""
+    if isinstance(value, dict):
+        return {key: _short(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_short(one) for one in value]
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
 def _job(job: tuple[Any, ...]) -> dict[str, Any]:
-    return one_set(*job)
+    return dict(_short(one_set(*job)))
 
 
 def _wrong(family: Family, row: dict[str, Any], rule: str) -> bool:

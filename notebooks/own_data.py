@@ -114,8 +114,9 @@ report
 # |---|---|
 # | conserved quantities | number of quantities that model selection keeps |
 # | algebra | Lie algebra of their Poisson brackets |
-# | along the data | variation along trajectories, in units of the noise; about 1 or less is constant |
-# | trusted | number of quantities that pass at a false-discovery rate of 5 % |
+# | by the data | what the trajectories alone show: number of exactly conserved quantities |
+# | exact to | the smallest relative rate of change that would have shown with 90 % |
+# | trusted | number of learned quantities that the trajectories show to be exact |
 # | -ELBO | minus the bound per transition; lower is better, so *none* should not be the lowest |
 # | warning | what these data cannot decide |
 

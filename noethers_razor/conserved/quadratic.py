@@ -164,6 +164,8 @@ class QuadraticBlock(Block):
     def propose(self, data: FrameTrajectories, answer: Answer | None = None) -> Proposal:
         """Return the quantities that are exactly conserved, and zeros for the others.
 
+        If the data cannot tell, all are zeros.
+
         The orbit of a single quantity is an interval, on which a rotation must close. Such a quantity gets
         its natural unit of tau instead of displacement 1.
 
@@ -172,8 +174,8 @@ class QuadraticBlock(Block):
             answer: quadratic quantities that they show; found here if it is None.
         """
         answer = answer_of(data) if answer is None else answer
-        form, linear = answer.form[: self.count], answer.linear[: self.count]
-        kept = len(form)
+        kept = 0 if answer.cannot_tell else min(self.count, answer.count)
+        form, linear = answer.form[:kept], answer.linear[:kept]
         if self.count == 1 and kept:
             scale = orbit_scale(form, linear, data.states)
             form, linear = form / scale[:, None, None], linear / scale[:, None]

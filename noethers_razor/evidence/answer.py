@@ -69,6 +69,7 @@ class Answer:
             interval with 90 %; None without a quantity.
         approximate: nearly conserved quantities, the least broken first.
         cannot_tell: reasons why the data cannot tell; empty if they can.
+        remarks: what the answer does not speak of.
     """
 
     form: np.ndarray
@@ -79,6 +80,7 @@ class Answer:
     angle: float | None = None
     approximate: tuple[Approximate, ...] = ()
     cannot_tell: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -134,6 +136,7 @@ def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
         resolution=resolution,
         approximate=rest,
         cannot_tell=reasons,
+        remarks=tuple(_remarks(trajectories, found)),
     )
 
 
@@ -168,6 +171,8 @@ def _resolution(tested: Drift, trajectories: FrameTrajectories, speed: float) ->
     from scipy.stats import chi2, ncx2
 
     directions = len(tested.information)
+    if not directions:
+        return np.inf
     threshold = chi2.isf(LEVEL / len(tested.tests), directions)
     needed = brentq(lambda c: ncx2.sf(threshold, directions, c) - POWER, 1e-3, 1e4)
     variance = max(float(tested.variance[-1]), 1e-2)
@@ -243,8 +248,7 @@ def _square_rate(
     labels, time = trajectories.trajectory, trajectories.time
     assert time is not None, "trajectories of a fit have times"
     longest = int(np.max(np.bincount(np.unique(labels, return_inverse=True)[1]))) - 1
-    best = np.zeros(values.shape[1]), np.full(values.shape[1], np.inf)
-    low, high, going = np.full(values.shape[1], -np.inf), np.full(values.shape[1], np.inf), True
+    squares, errors = [], []
     for lag in np.unique(np.geomspace(1, max(longest, 1), 12).astype(int)):
         inside = np.flatnonzero(labels[lag:] == labels[:-lag])
         step = (time[inside + lag] - time[inside])[:, None]
@@ -253,11 +257,15 @@ def _square_rate(
         # The rate of these data is asked for, so only noise is an error. Neighbouring changes share states.
         size = np.mean(by_noise / step**2, axis=0)
         error = np.sqrt((4 * size**2 + 8 * size * np.maximum(square, 0.0)) / len(inside))
-        error = np.hypot(error, trajectories.noise_error * size)
-        low, high = np.maximum(low, square - error), np.minimum(high, square + error)
-        going = going & (low <= high)
-        best = np.where(going, square, best[0]), np.where(going, error, best[1])
-    return best
+        squares.append(square)
+        errors.append(np.hypot(error, trajectories.noise_error * size))
+    found, error = np.array(squares), np.array(errors)
+    agree = np.maximum.accumulate(found - error) <= np.minimum.accumulate(found + error)
+    chosen = np.logical_and.accumulate(agree).sum(axis=0) - 1
+    # What a shorter lag changes, or of the shortest one a third of what a longer lag changes.
+    steps = np.abs(np.diff(found, axis=0, append=found[-1:]))
+    bent = np.where(chosen > 0, steps[chosen - 1, columns := np.arange(values.shape[1])], steps[0] / 3)
+    return found[chosen, columns], np.hypot(error[chosen, columns], bent)
 
 
 def _lifetimes(values: np.ndarray, noise: np.ndarray, trajectories: FrameTrajectories) -> list[float | None]:
@@ -284,8 +292,6 @@ def _reasons(
     """Return why the data cannot tell how many quantities are exact."""
     labels = np.unique(trajectories.trajectory)
     reasons = []
-    if len(found.form) < largest_count(trajectories.states.shape[1]):
-        reasons.append("some coordinates do not move: what depends on them alone is constant for no reason")
     if len(labels) == 1:
         reasons.append("one trajectory: other trajectories may show that a quantity is not conserved")
     elif len(labels) < _FEW and count:
@@ -295,9 +301,16 @@ def _reasons(
                 f"{len(labels)} trajectories: without one of them, {max(fewer)} quantities seem conserved, "
                 "and more trajectories may leave fewer"
             )
-    if resolution is not None and resolution > TELLING:
+    if resolution is not None and not resolution <= TELLING:
         reasons.append(
             f"a breaking of {100 * resolution:.0f} % would not show: more or longer trajectories are needed, "
             "or less noise"
         )
     return reasons
+
+
+def _remarks(trajectories: FrameTrajectories, found: Candidates) -> list[str]:
+    """Return what the answer does not speak of."""
+    if len(found.form) == largest_count(trajectories.states.shape[1]):
+        return []
+    return ["some coordinates do not move beyond their noise: their quantities are left out"]

@@ -14,10 +14,12 @@ import scipy.linalg
 
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.variation import centred
-from noethers_razor.mechanics.quadratic_form import as_forms, basis, basis_values, embed, moving_combinations
+from noethers_razor.mechanics.quadratic_form import basis, basis_values, embed, moving_combinations
 
 CLOSE = 4.0
 """Variance along trajectories, in units of noise, below which noise may hide what tells observables apart."""
+_STILL = 2.0
+"""Variance of a coordinate, in units of its noise, below which it shows no motion."""
 _CURVED = 0.3
 """Smallest share of the gradient metric that is left where curvature is subtracted from it."""
 
@@ -56,19 +58,30 @@ class Candidates(NamedTuple):
 
 
 def candidates(trajectories: FrameTrajectories) -> Candidates:
-    """Return all quadratic observables that move the data, the least varying first.
+    """Return all quadratic observables of the coordinates that move, the least varying first.
 
     Args:
         trajectories: trajectories in the frame, with their noise.
     """
     states = trajectories.states
-    unweighted = np.ones(len(states))
-    form, linear = basis(states.shape[1])
+    unweighted, axes = np.ones(len(states)), _moving_axes(trajectories)
+    form, linear = basis(axes.shape[1])
+    form, linear = axes @ form @ axes.T, linear @ axes.T
     moving = moving_combinations(embed(form, linear, _moment(states, unweighted))).T
-    found = _solved(*as_forms(moving, states.shape[1]), trajectories, unweighted)
+    found = _solved(np.tensordot(moving, form, axes=1), moving @ linear, trajectories, unweighted)
     if not found.close:
         return found
     return _solved(found.form, found.linear, trajectories, _weights(found, trajectories))
+
+
+def _moving_axes(trajectories: FrameTrajectories) -> np.ndarray:
+    """Return axes (M, r) whose coordinates move by more than their noise; others have constant quantities."""
+    dim = trajectories.states.shape[1]
+    values, vectors = scipy.linalg.eigh(np.atleast_2d(np.cov(trajectories.states.T)), trajectories.noise)
+    moving = values > _STILL
+    if moving.all() or not moving.any():
+        return np.eye(dim)
+    return np.asarray(vectors[:, moving] / np.linalg.norm(vectors[:, moving], axis=0))
 
 
 def _moment(states: np.ndarray, weights: np.ndarray) -> np.ndarray:

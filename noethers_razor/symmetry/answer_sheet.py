@@ -76,6 +76,7 @@ class AnswerSheet:
                 for one, text in zip(answer.approximate, self.approximate_formulas, strict=True)
             ],
             "cannot_tell": list(answer.cannot_tell),
+            "remarks": list(answer.remarks),
         }
 
     def __str__(self) -> str:
@@ -126,7 +127,8 @@ def lines(record: dict[str, Any]) -> list[str]:
         lasts = "" if one["lifetime"] is None else f", lasts about {one['lifetime']:.2g} time units"
         broken = f"broken by {one['breaking']:.2g} ({low:.2g} to {high:.2g})"
         found.append(f"approximate      {one['formula']}: {broken}{lasts}")
-    return found + [f"cannot tell      {reason}" for reason in record["cannot_tell"]]
+    found += [f"cannot tell      {reason}" for reason in record["cannot_tell"]]
+    return found + [f"remark           {text}" for text in record["remarks"]]
 
 
 def answer(data: Trajectories) -> AnswerSheet:

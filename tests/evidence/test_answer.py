@@ -116,7 +116,7 @@ def test_the_stated_angle_holds_the_true_one():
 
 def test_one_trajectory_cannot_tell():
     found = answer_of(simulated(TWO, 0, 0.01, count=1, steps=300))
-    assert found.count > 4
+    assert found.count >= 1
     assert "one trajectory" in found.cannot_tell[0]
 
 
@@ -131,11 +131,26 @@ def test_noise_as_large_as_the_motion_cannot_tell():
     assert any("would not show" in reason for reason in found.cannot_tell)
 
 
-def test_a_coordinate_at_rest_is_named():
+def test_a_coordinate_at_rest_is_left_out_and_named():
     data = TWO.simulate(0, n_trajectories=30, n_steps=40)
     flat = Trajectories(q=data.q * [1.0, 0.0], p=data.p * [1.0, 0.0], t=data.t)
     found = answer_of(in_frame(flat))
-    assert any("do not move" in reason for reason in found.cannot_tell)
+    assert found.count == 1 and not found.cannot_tell
+    assert "do not move" in found.remarks[0]
+
+
+def test_a_coordinate_with_noise_alone_is_left_out_too():
+    data = TWO.simulate(0, n_trajectories=30, n_steps=40)
+    noise = 0.02 * np.random.default_rng(0).normal(size=(2, *data.q.shape))
+    flat = Trajectories(q=data.q * [1.0, 0.0] + noise[0], p=data.p * [1.0, 0.0] + noise[1], t=data.t)
+    found = answer_of(in_frame(flat))
+    assert found.count == 1 and "do not move" in found.remarks[0]
+
+
+def test_pairs_of_states_cannot_tell():
+    """Nothing separates noise from motion in two states of a trajectory."""
+    found = answer_of(simulated(TWO, 0, 0.01, count=200, steps=1))
+    assert found.cannot_tell
 
 
 @pytest.mark.parametrize("dt", [0.2, 0.4, 0.7])
