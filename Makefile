@@ -83,6 +83,7 @@ else
 	$(BIN)/python -m experiments.solar_system --seeds 3
 	$(BIN)/python -m experiments.learning_dynamics --seeds 3
 	$(BIN)/python -m experiments.manifold_embedding --seeds 3
+	$(BIN)/python -m experiments.power
 	$(BIN)/python -m experiments.how_a_fit_works
 endif
 

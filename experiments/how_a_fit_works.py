@@ -19,7 +19,7 @@ NOISE = 0.03
 OFFERED = 10
 SHOWN = 4
 """Trajectories in a picture of the data."""
-DETUNING = 0.005
+DETUNING = 0.01
 """Difference of the frequencies of the system whose symmetry is broken."""
 
 

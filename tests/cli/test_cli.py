@@ -399,3 +399,15 @@ def test_reports_of_all_families_have_the_same_keys(run, files, tmp_path):
     )
     assert set(quadratic) == set(none)
     assert {"rank", "algebra", "dimension", "closure_defect", "conservation_defect", "formulas"} <= set(none)
+
+
+def test_answer_only_prints_the_answer_and_writes_nothing(run, files, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    code, out, _ = run("fit", files / "d.npz", "--answer-only")
+    assert code == 0 and "exactly conserved" in out.splitlines()[0]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_fit_without_a_folder_is_refused(run, files):
+    code, _, err = run("fit", files / "d.npz")
+    assert code == 2 and "--out" in err
