@@ -89,10 +89,14 @@ def test_selection_and_held_out_have_effects():
     all_in = nr.fit(data, seed=1, conserved=none, config=TINY.replace(held_out=0.0))
     assert kept.held_out and not all_in.held_out
     assert all_in.metrics["transitions"] - kept.metrics["transitions"] == 6
-    names = [type(stage).__name__ for stage in plan(TINY.replace(selection=True), nr.Quadratic(2))]
-    assert names == ["WithoutSymmetry", "Propose", "Joint", "Control", "Select"]
-    names = [type(s).__name__ for s in plan(TINY.replace(selection=False), nr.Quadratic(2))]
-    assert names == ["WithoutSymmetry", "Propose", "Joint", "Control"]
+    usual = ["Answering", "WithoutSymmetry", "Propose", "Joint", "Control"]
+    for start, selection, added in (
+        ("random", True, ["Select"]),
+        ("random", False, []),
+        ("proposal", True, []),
+    ):
+        stages = plan(TINY.replace(selection=selection), nr.Quadratic(2, start))
+        assert [type(stage).__name__ for stage in stages] == usual + added
 
 
 def test_every_trainable_leaf_moves(small, reference):

@@ -6,7 +6,7 @@ import scipy.integrate
 
 import noethers_razor as nr
 from noethers_razor.data.readers import load_trajectories
-from noethers_razor.mechanics.quadratic_form import embed, product_form
+from noethers_razor.mechanics.quadratic_form import embed, product_form, second_moment
 from noethers_razor.numerics.subspaces import angles_of
 
 COUPLING = 0.4
@@ -46,17 +46,14 @@ def modes(frame, moment):
     return embed(*frame.quadratic_into(np.stack(forms), np.zeros((2, 4))), moment)
 
 
-@pytest.mark.slow
-def test_the_report_is_right_without_truth(file):
-    result = nr.fit(load_trajectories(file), seed=1, config=nr.FitConfig.of(steps=2000))
-    report = nr.find_symmetries(result)
-    assert report.rank == 2
-    assert report.algebra == "u(1)^2"
-    assert report.uncertainty.trusted.tolist() == [True, True]
-    assert angles_of(modes(result.frame, result.moment), report.span.vectors[:2]).max() < 3.0
-    assert report.conservation_defect < 0.05
-    assert report.bounds["quadratic"]["negative_elbo"] < report.bounds["none"]["negative_elbo"] + 0.05
-    # Each formula only has squares and products of the two angles and of the two momenta.
-    assert len(report.formulas) == 2
-    assert not any(f"q{i}*p{j}" in formula for formula in report.formulas for i in (1, 2) for j in (1, 2))
-    print(report)
+def test_the_energies_of_the_modes_are_approximate_not_exact(file):
+    """Pendulums are not oscillators: modes exchange energy. Version 0.1 called both energies conserved."""
+    data = load_trajectories(file)
+    found = nr.answer(data)
+    assert found.count == 0 and not found.answer.cannot_tell
+    two = found.answer.approximate[:2]
+    moment = second_moment(found.frame.into(data.observed()))
+    rows = embed(np.stack([one.form for one in two]), np.stack([one.linear for one in two]), moment)
+    assert angles_of(modes(found.frame, moment), rows).max() < 3.0
+    assert all(one.interval[1] < 0.01 for one in two)
+    assert str(found).count("approximate      ") == len(found.answer.approximate) >= 2
