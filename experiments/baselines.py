@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import noethers_razor as nr
-from noethers_razor.conserved.proposal.constancy import candidates
+from experiments.threshold import candidates
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.mechanics.quadratic_form import (
     basis,

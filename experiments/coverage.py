@@ -12,8 +12,8 @@ import numpy as np
 
 import noethers_razor as nr
 from experiments.tables import markdown, parser, spread, write
+from experiments.threshold import candidates
 from noethers_razor.cli import host
-from noethers_razor.conserved.proposal.constancy import candidates
 from noethers_razor.mechanics.quadratic_form import embed, stack_forms
 from noethers_razor.numerics.subspaces import orthonormal
 from noethers_razor.symmetry.uncertainty import LEVEL

@@ -20,9 +20,8 @@ import numpy as np
 from scipy.stats import norm
 
 from experiments.tables import markdown, parser, write
+from experiments.threshold import count_below_threshold
 from noethers_razor._types import Array
-from noethers_razor.conserved.proposal.constancy import DOUBT
-from noethers_razor.conserved.proposal.constancy import candidates as least_varying
 from noethers_razor.data.frame import Frame, fit_frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.data.trajectories import Trajectories
@@ -40,8 +39,6 @@ _DT = 0.2
 _SUBSTEPS = 20
 _LEVEL = 1e-3
 """Level of the likelihood-ratio test."""
-_FLOOR = 0.01
-"""Smallest noise in version 0.1, relative to the spread."""
 
 
 class Family(NamedTuple):
@@ -158,13 +155,6 @@ def largest_gap(trajectories: FrameTrajectories, most: int = 10) -> int:
     return int(np.argmax(values[1:] / values[:-1])) + 1
 
 
-def old_threshold(trajectories: FrameTrajectories) -> int:
-    """Return the number of quantities that version 0.1 proposed."""
-    defect = least_varying(trajectories, 14)[2]
-    varied = np.flatnonzero(defect > DOUBT * max(trajectories.deviation, _FLOOR))
-    return int(varied[0]) if len(varied) else len(defect)
-
-
 class _Motion(NamedTuple):
     """True states and velocities in the frame, for true relative rates."""
 
@@ -211,7 +201,7 @@ def one_set(name: str, size: float, noise: float, shape: tuple[int, int], seed: 
             "exact": answer.count,
             "cannot_tell": bool(answer.cannot_tell),
             "resolution": answer.resolution,
-            "threshold": old_threshold(trajectories),
+            "threshold": count_below_threshold(trajectories),
             "gap": largest_gap(trajectories),
             "likelihood_ratio": likelihood_ratio(tuple(slopes), drawn, deviation, size),
             "exact_rates": [motion.rate(*one) for one in zip(answer.form, answer.linear, strict=True)],

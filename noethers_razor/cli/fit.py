@@ -99,7 +99,7 @@ def fit(
         click.echo(answer(load_data(file, {name: settings[name] for name in LAYOUT})))
         return
     if out is None:
-        raise click.MissingParameter(ctx=context, param=_parameter(context, "out"))
+        raise click.MissingParameter(ctx=context, param_hint="'--out'", param_type="option")
     require_target(out, overwrite=overwrite, resume=resume)
     if resume:
         settings = settings_of_checkpoint(context, out, settings)
@@ -129,11 +129,6 @@ def fit(
     click.echo(
         f"{report}\n{out}: {result.metrics['seconds_total']:.1f} s, ELBO {result.elbo:.3f} per transition"
     )
-
-
-def _parameter(context: click.Context, name: str) -> click.Parameter:
-    """Return a parameter of the command by name."""
-    return next(one for one in context.command.get_params(context) if one.name == name)
 
 
 @click.command()

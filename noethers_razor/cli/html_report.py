@@ -100,8 +100,8 @@ def _evidence(report: SymmetryReport) -> Section:
 def _answer(answer: dict[str, Any]) -> Section:
     """Return the section on what the trajectories alone show."""
     columns = ["quantity", "rate", "90 %", "lifetime"]
-    exact = answer["resolution"]
-    rows = [Row([text, f"below {exact:.2g}", "", ""]) for text in answer["formulas"]]
+    exact = "unknown" if answer["resolution"] is None else f"below {answer['resolution']:.2g}"
+    rows = [Row([text, exact, "", ""]) for text in answer["formulas"]]
     rows += [
         Row(
             [

@@ -55,9 +55,26 @@ class FrameTrajectories(NamedTuple):
         return float(np.sqrt(np.trace(self.noise) / len(self.noise)))
 
     @property
+    def noise_factor(self) -> np.ndarray:
+        """Factor L (M, M) of the noise, L L' = noise: L' grad C is a gradient in units of noise."""
+        return np.linalg.cholesky(self.noise)
+
+    @property
     def noise_root(self) -> np.ndarray:
         """Factor L (M, M) of the noise at deviation 1: L' grad C is a gradient in isotropic noise units."""
-        return np.linalg.cholesky(self.noise) / self.deviation
+        return self.noise_factor / self.deviation
+
+    @property
+    def free(self) -> int:
+        """Degrees of freedom of deviations from the mean of each trajectory."""
+        return len(self.states) - len(np.unique(self.trajectory))
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times (N,). Raises `ValueError` if they are unknown."""
+        if self.time is None:
+            raise ValueError("trajectories without times have no windows and no rates")
+        return self.time
 
     def where(self, chosen: np.ndarray) -> FrameTrajectories:
         """Return a part of the states.
@@ -73,7 +90,7 @@ class FrameTrajectories(NamedTuple):
     def shaken_states(self, seed: int) -> np.ndarray:
         """Return the states (N, M) with more noise of the same covariance added."""
         draw = np.random.default_rng(seed).normal(size=self.states.shape)
-        return self.states + draw @ np.linalg.cholesky(self.noise).T
+        return self.states + draw @ self.noise_factor.T
 
     def sample(self, most: int) -> FrameTrajectories:
         """Return evenly spaced whole trajectories of at most `most` states; cut one that is longer."""

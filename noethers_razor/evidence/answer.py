@@ -64,7 +64,8 @@ class Answer:
         variance: variances along trajectories of the least varying observables, in units of noise.
         p_values: p-values for "the first k are exact", for every k whose observables vary by at most twice
             the noise.
-        resolution: smallest relative rate of a quantity that would show with 90 %; None without a quantity.
+        resolution: smallest relative rate of a quantity that would show with 90 %; None without a quantity,
+            or if no rate would show.
         angle: largest angle in degrees between the exact quantities and the true ones, upper end of an
             interval with 90 %; None without a quantity.
         approximate: nearly conserved quantities, the least broken first.
@@ -106,24 +107,13 @@ def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
         seed: of the draws of the noise.
     """
     found = candidates(trajectories)
-    tested = drift(found, trajectories, seed) if found.close else None
-    count, p_values = 0, np.zeros(0)
-    if tested is not None:
-        p_values = tested.p
-        passed = np.flatnonzero(p_values > LEVEL)
-        count = int(passed[-1]) + 1 if len(passed) else 0
-    form, linear = (
-        (found.form, found.linear)
-        if tested is None
-        else (
-            np.concatenate([tested.form, found.form[found.close :]]),
-            np.concatenate([tested.linear, found.linear[found.close :]]),
-        )
-    )
+    tested = drift(found, trajectories, seed)
+    passed = np.flatnonzero(tested.p > LEVEL)
+    count = int(passed[-1]) + 1 if len(passed) else 0
+    form = np.concatenate([tested.form, found.form[found.close :]])
+    linear = np.concatenate([tested.linear, found.linear[found.close :]])
     speed = _speed(trajectories)
-    resolution = None
-    if tested is not None and count:
-        resolution = _resolution(tested, trajectories, speed)
+    resolution = _resolution(tested, trajectories, speed) if count else None
     exact = _orthonormal(form[:count], linear[:count], trajectories.states)
     reasons = tuple(_reasons(trajectories, found, count, resolution))
     # Few trajectories determine neither the exact quantities nor those next to them.
@@ -132,7 +122,7 @@ def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
         *exact,
         angle=_angle(exact, found, trajectories) if count else None,
         variance=found.variance[:_MOST_SHOWN],
-        p_values=p_values,
+        p_values=tested.p,
         resolution=resolution,
         approximate=rest,
         cannot_tell=reasons,
@@ -151,8 +141,7 @@ def _orthonormal(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> tu
 
 def _speed(trajectories: FrameTrajectories) -> float:
     """Return the root-mean-square length of dx/dt, without what noise adds to differences."""
-    states, labels, time = trajectories.states, trajectories.trajectory, trajectories.time
-    assert time is not None, "trajectories of a fit have times"
+    states, labels, time = trajectories.states, trajectories.trajectory, trajectories.times
     inside = np.flatnonzero(labels[1:] == labels[:-1])
     step = time[inside + 1] - time[inside]
     squares = np.sum((states[inside + 1] - states[inside]) ** 2, axis=1) - 2.0 * np.trace(trajectories.noise)
@@ -165,14 +154,14 @@ def _gradient_size(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> 
     return np.asarray(np.linalg.norm(embed(form, linear, second_moment(states)), axis=1) * size)
 
 
-def _resolution(tested: Drift, trajectories: FrameTrajectories, speed: float) -> float:
-    """Return the smallest relative rate of a quantity that the free test sees with 90 %."""
+def _resolution(tested: Drift, trajectories: FrameTrajectories, speed: float) -> float | None:
+    """Return the smallest relative rate of a quantity that the free test sees with 90 %; None if none is."""
     from scipy.optimize import brentq
     from scipy.stats import chi2, ncx2
 
     directions = len(tested.information)
     if not directions:
-        return np.inf
+        return None
     threshold = chi2.isf(LEVEL / len(tested.tests), directions)
     needed = brentq(lambda c: ncx2.sf(threshold, directions, c) - POWER, 1e-3, 1e4)
     variance = max(float(tested.variance[-1]), 1e-2)
@@ -191,7 +180,7 @@ def _angle(exact: tuple[np.ndarray, np.ndarray], found: Candidates, trajectories
     varies = found.variance[count:]
     if not len(varies):
         return 0.0
-    free = len(trajectories.states) - len(np.unique(trajectories.trajectory))
+    free = trajectories.free
     above = np.maximum(varies - 1.0, 1.0 / np.sqrt(free))
     size = np.sqrt(np.maximum(varies, 1.0) / free) / above
     moment = second_moment(trajectories.states)
@@ -215,14 +204,13 @@ def _approximate(
     if not len(form):
         return ()
     states = trajectories.states
-    unit = np.ones(len(states))
-    own = Candidates(form, linear, np.zeros(len(form)), unit)
+    own = Candidates(form, linear, np.zeros(len(form)), np.ones(len(states)))
     values = own.values(states)
-    noise = own.gradients(states, len(form)) @ np.linalg.cholesky(trajectories.noise)
+    noise = np.sum((own.gradients(states, len(form)) @ trajectories.noise_factor) ** 2, axis=-1)
     size = _gradient_size(form, linear, states) * speed
-    square, error = _square_rate(values, np.sum(noise**2, axis=-1), trajectories)
+    square, error = _square_rate(values, noise, trajectories)
     ends = np.sqrt(np.maximum([square - _QUANTILE * error, square, square + _QUANTILE * error], 0.0)) / size
-    lifetimes = _lifetimes(values, np.sum(noise**2, axis=-1), trajectories)
+    lifetimes = _lifetimes(values, noise, trajectories)
     order = [int(k) for k in np.argsort(ends[1]) if 0 < ends[2, k] <= TELLING][:_MOST_APPROXIMATE]
     return tuple(
         Approximate(
@@ -245,8 +233,7 @@ def _square_rate(
         noise: variances (N, K) that noise makes of them.
         trajectories: for labels and times.
     """
-    labels, time = trajectories.trajectory, trajectories.time
-    assert time is not None, "trajectories of a fit have times"
+    labels, time = trajectories.trajectory, trajectories.times
     longest = int(np.max(np.bincount(np.unique(labels, return_inverse=True)[1]))) - 1
     squares, errors = [], []
     for lag in np.unique(np.geomspace(1, max(longest, 1), 12).astype(int)):
@@ -270,8 +257,7 @@ def _square_rate(
 
 def _lifetimes(values: np.ndarray, noise: np.ndarray, trajectories: FrameTrajectories) -> list[float | None]:
     """Return the times in which quantities drift by their spread over trajectories; None without a drift."""
-    labels, time = trajectories.trajectory, trajectories.time
-    assert time is not None, "trajectories of a fit have times"
+    labels, time = trajectories.trajectory, trajectories.times
     _, place = np.unique(labels, return_inverse=True)
     off = centred(time[:, None], labels)
     length = np.bincount(place, off[:, 0] ** 2)[:, None]
@@ -301,7 +287,9 @@ def _reasons(
                 f"{len(labels)} trajectories: without one of them, {max(fewer)} quantities seem conserved, "
                 "and more trajectories may leave fewer"
             )
-    if resolution is not None and not resolution <= TELLING:
+    if count and resolution is None:
+        reasons.append("no rate of change would show: longer trajectories are needed, or less noise")
+    elif resolution is not None and resolution > TELLING:
         reasons.append(
             f"a breaking of {100 * resolution:.0f} % would not show: more or longer trajectories are needed, "
             "or less noise"

@@ -94,11 +94,10 @@ def _solved(
     form: np.ndarray, linear: np.ndarray, trajectories: FrameTrajectories, weights: np.ndarray
 ) -> Candidates:
     """Solve the eigenproblem in the span of observables, with weights of the states."""
-    states, root = trajectories.states, np.linalg.cholesky(trajectories.noise)
+    states, root = trajectories.states, trajectories.noise_factor
     here = Candidates(form, linear, np.zeros(len(form)), weights)
     off = centred(here.values(states), trajectories.trajectory)
-    free = len(states) - len(np.unique(trajectories.trajectory))
-    scatter = (off * weights[:, None]).T @ off / free
+    scatter = (off * weights[:, None]).T @ off / trajectories.free
     metric = _noise_metric(form, linear, root, _moment(states, weights))
     variance, turned = scipy.linalg.eigh(scatter, metric)
     return Candidates(np.tensordot(turned.T, form, axes=1), turned.T @ linear, variance, weights)
@@ -121,7 +120,7 @@ def _noise_metric(form: np.ndarray, linear: np.ndarray, root: np.ndarray, moment
 def _weights(found: Candidates, trajectories: FrameTrajectories) -> np.ndarray:
     """Return weights (N,): one over the mean variance that noise makes of the close observables."""
     gradients = found.gradients(trajectories.states, found.close)
-    noisy = gradients @ np.linalg.cholesky(trajectories.noise)
+    noisy = gradients @ trajectories.noise_factor
     size = np.mean(np.sum(noisy**2, axis=-1), axis=1)
     # One weight for a trajectory. A weight of each state would depend on its noise, and bias the means.
     _, place, count = np.unique(trajectories.trajectory, return_inverse=True, return_counts=True)

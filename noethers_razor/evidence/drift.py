@@ -90,17 +90,15 @@ class _Deviations(NamedTuple):
     @classmethod
     def of(cls, found: Candidates, trajectories: FrameTrajectories, rates: Rates) -> _Deviations:
         states, labels, close = trajectories.states, trajectories.trajectory, found.close
-        assert trajectories.time is not None, "trajectories of a fit have times"
         weight = np.sqrt(found.weights)[:, None]
         values = weight * centred(found.values(states), labels)
         total, shaken = (
-            weight * centred(integrals(rates.values(x), labels, trajectories.time), labels)
+            weight * centred(integrals(rates.values(x), labels, trajectories.times), labels)
             for x in (states, trajectories.shaken_states(0))
         )
         others, _ = np.linalg.qr(values[:, close:])
-
-        noise = found.gradients(states, close) @ np.linalg.cholesky(trajectories.noise) * weight[..., None]
-        free = len(states) - len(np.unique(labels)) - others.shape[1]
+        noise = found.gradients(states, close) @ trajectories.noise_factor * weight[..., None]
+        free = trajectories.free - others.shape[1]
         values, total, shaken = (_without(others, part) for part in (values[:, :close], total, shaken))
         return cls(values, total, noise, shaken - total, others, max(free, 1))
 
@@ -119,10 +117,13 @@ def drift(found: Candidates, trajectories: FrameTrajectories, seed: int = 0) -> 
     """Test the close observables for drift.
 
     Args:
-        found: quadratic observables, the least varying first; at least one is close.
+        found: quadratic observables, the least varying first.
         trajectories: trajectories in the frame, with their noise and times.
         seed: of the draws of the noise.
     """
+    if not found.close:
+        nothing = np.zeros(0)
+        return Drift(found.form[:0], found.linear[:0], np.zeros((0, 1)), ("variance",), nothing, nothing)
     rates = Rates.of(trajectories.states)
     seen = _Deviations.of(found, trajectories, rates)
     gram, error = seen.integrals.T @ seen.integrals, seen.error.T @ seen.error

@@ -12,7 +12,7 @@ import numpy as np
 
 from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.mechanics.phase_space import apply_j_in_numpy
-from noethers_razor.numerics import polynomials
+from noethers_razor.numerics.polynomials import monomial_gradients_in_numpy, monomials_in_numpy, number
 
 _MOST = 300
 """Largest number of polynomials. Their degree is at most 4, and at least 2."""
@@ -40,10 +40,10 @@ class Rates(NamedTuple):
     def of(cls, states: np.ndarray) -> Rates:
         """Return the polynomials for states (N, M)."""
         dim = states.shape[1]
-        degree = max(d for d in range(2, _DEGREE + 1) if d == 2 or polynomials.number(dim, d) <= _MOST)
+        degree = max(d for d in range(2, _DEGREE + 1) if d == 2 or number(dim, d) <= _MOST)
         spread = states.std(axis=0)
         scale = np.where(spread > 0, spread, 1.0)
-        values = _values(states / scale, degree)
+        values = monomials_in_numpy(states / scale, degree)
         mean = values.mean(axis=0)
         _, size, rows = np.linalg.svd(values - mean, full_matrices=False)
         kept = size > _DEPENDENT * size[0]
@@ -56,7 +56,7 @@ class Rates(NamedTuple):
 
     def values(self, states: np.ndarray) -> np.ndarray:
         """Return values (N, D) at states (N, M)."""
-        own = (_values(states / self.scale, self.degree) - self.mean) @ self.weights
+        own = (monomials_in_numpy(states / self.scale, self.degree) - self.mean) @ self.weights
         return np.concatenate([np.ones((len(states), 1)), own], axis=1)
 
     def by_hamiltonians(self, form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ class Rates(NamedTuple):
             Coefficients (K, D, D - 1) of the rate, for each quantity and each polynomial but the constant.
         """
         near = self._sample(states)
-        slopes = polynomials.monomials_in_numpy(near / self.scale, self.degree)[1] / self.scale
+        slopes = monomial_gradients_in_numpy(near / self.scale, self.degree) / self.scale
         fields = apply_j_in_numpy(np.einsum("nfm,fd->ndm", slopes, self.weights, optimize=True))
         return self._coefficients(form, linear, near, fields)
 
@@ -96,9 +96,3 @@ class Rates(NamedTuple):
         inverse = np.linalg.pinv(self.values(states))
         gradients = np.tensordot(form, states, axes=(2, 1)).transpose(0, 2, 1) + linear[:, None]
         return np.stack([inverse @ np.einsum("nm,nfm->nf", own, fields) for own in gradients])
-
-
-def _values(states: np.ndarray, degree: int) -> np.ndarray:
-    """Return the monomials (N, F) of states (N, M), in parts that keep the memory small."""
-    parts = np.array_split(states, max(1, len(states) // 1000))
-    return np.concatenate([polynomials.monomials_in_numpy(part, degree)[0] for part in parts])

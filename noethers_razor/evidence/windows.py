@@ -60,8 +60,7 @@ def windows_of(trajectories: FrameTrajectories, steps: int = STEPS) -> Windows:
     Raises:
         UsageError: if no trajectory has m + 1 states.
     """
-    if trajectories.time is None:
-        raise ValueError("trajectories without times have no windows")
+    time = trajectories.times
     labels, first, count = np.unique(trajectories.trajectory, return_index=True, return_counts=True)
     windows = (count - 1) // steps
     if not windows.any():
@@ -71,9 +70,7 @@ def windows_of(trajectories: FrameTrajectories, steps: int = STEPS) -> Windows:
         )
     start = np.concatenate([at + steps * np.arange(n) for at, n in zip(first, windows, strict=True)])
     states = start[:, None] + np.arange(steps + 1)
-    return Windows(
-        states, interpolatory_weights(trajectories.time[states]), np.repeat(np.arange(len(labels)), windows)
-    )
+    return Windows(states, interpolatory_weights(time[states]), np.repeat(np.arange(len(labels)), windows))
 
 
 def changes(windows: Windows, states: np.ndarray) -> np.ndarray:

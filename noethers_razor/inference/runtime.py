@@ -30,7 +30,8 @@ class Runtime:
     """Mutable objects of a running fit.
 
     Args:
-        programs: compiled programs by name. Fits of the same data, family and settings share them.
+        programs: compiled programs by name, and the answer of the data. Fits of the same data, family and
+            settings share them.
         pool: thread that compiles while a stage trains.
         journal: checkpoints to resume from.
         watch: called after each chunk of steps.

@@ -24,7 +24,7 @@ from noethers_razor.inference.training import Rates, Schedule
 from noethers_razor.inference.without_symmetry import energy_of, with_estimated_noise, with_gradients
 from noethers_razor.mechanics.orbits import RADIUS
 from noethers_razor.model.parameters import FlatParams, conserved_of, prefixed
-from noethers_razor.symmetry.answer_sheet import sheet_of
+from noethers_razor.symmetry.answer_sheet import AnswerSheet, sheet_of
 
 _STATES = 512
 """States whose energy along proposed paths is looked at."""
@@ -53,10 +53,16 @@ class Answering:
 
     def run(self, problem: Problem, state: State, runtime: Runtime) -> State:
         """Return the state with the answer, and tell it to whoever waits for it."""
-        sheet = sheet_of(answer_of(state.trajectories), problem.frame, state.trajectories, problem.metadata)
-        if runtime.answered is not None:
-            runtime.answered(sheet)
-        return dataclasses.replace(state, sheet=sheet)
+
+        def ask() -> AnswerSheet:
+            data = state.trajectories
+            sheet = sheet_of(answer_of(data), problem.frame, data, problem.metadata)
+            if runtime.answered is not None:
+                runtime.answered(sheet)
+            return sheet
+
+        # The seed of a fit does not enter: fits of several seeds share one answer.
+        return dataclasses.replace(state, sheet=runtime.program("answer", ask))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,17 +32,28 @@ def monomials(x: Array, degree: int) -> Array:
     return jnp.concatenate(levels, axis=-1)
 
 
-def monomials_in_numpy(x: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values (N, D) of `monomials` at points x (N, V), and their gradients (N, D, V)."""
-    values, slopes = [x], [np.tile(np.eye(x.shape[1]), (len(x), 1, 1))]
-    for earlier, factor in _ladder(x.shape[1], degree):
-        before, by = np.argmax(earlier, axis=0), np.argmax(factor, axis=0)
-        base, times = values[-1][:, before], x[:, by]
-        slope = slopes[-1][:, before] * times[..., None]
-        slope[:, np.arange(len(by)), by] += base
-        values.append(base * times)
+def monomials_in_numpy(x: np.ndarray, degree: int) -> np.ndarray:
+    """Return the values (N, D) of `monomials` at points x (N, V), in their own precision."""
+    levels = [x]
+    for before, by in _places(x.shape[1], degree):
+        levels.append(levels[-1][:, before] * x[:, by])
+    return np.concatenate(levels, axis=1)
+
+
+def monomial_gradients_in_numpy(x: np.ndarray, degree: int) -> np.ndarray:
+    """Return the gradients (N, D, V) of `monomials` at points x (N, V), in their own precision."""
+    level, slopes = x, [np.tile(np.eye(x.shape[1]), (len(x), 1, 1))]
+    for before, by in _places(x.shape[1], degree):
+        slope = slopes[-1][:, before] * x[:, by, None]
+        slope[:, np.arange(len(by)), by] += level[:, before]
+        level = level[:, before] * x[:, by]
         slopes.append(slope)
-    return np.concatenate(values, axis=1), np.concatenate(slopes, axis=1)
+    return np.concatenate(slopes, axis=1)
+
+
+def _places(size: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the places of the two factors of every monomial, for each degree from 2 on, see `_ladder`."""
+    return [(np.argmax(a, axis=0), np.argmax(b, axis=0)) for a, b in _ladder(size, degree)]
 
 
 @functools.cache

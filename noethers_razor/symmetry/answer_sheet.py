@@ -39,7 +39,6 @@ class AnswerSheet:
         algebra: algebra of the exact quantities.
         formulas: readable basis of the exact quantities.
         approximate_formulas: a formula of each approximate quantity.
-        coordinates: names of the M coordinates.
     """
 
     answer: Answer
@@ -47,7 +46,6 @@ class AnswerSheet:
     algebra: Algebra
     formulas: list[str]
     approximate_formulas: list[str]
-    coordinates: list[str]
 
     @property
     def count(self) -> int:
@@ -115,7 +113,7 @@ def headline(record: dict[str, Any]) -> str:
 def lines(record: dict[str, Any]) -> list[str]:
     """Return what else an answer says, line by line, from its JSON values."""
     found = []
-    if record["exact"]:
+    if record["resolution"] is not None:
         found.append(
             f"exact            to {record['resolution']:.2g}: a larger rate of change would show (90 %), "
             f"p = {record['p_value']:.2g}; within {record['angle']:.2g} degrees (90 %)"
@@ -182,5 +180,4 @@ def sheet_of(
         approximate_formulas=[
             formulas(one.form[None], one.linear[None], _ROUGH)[0] for one in found.approximate
         ],
-        coordinates=names,
     )

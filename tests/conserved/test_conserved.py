@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from experiments.threshold import candidates
 from noethers_razor.conserved import FAMILIES, family_class
 from noethers_razor.conserved.base import Family
 from noethers_razor.conserved.features import REACH_SHARE
@@ -267,12 +268,12 @@ def test_too_few_data_leave_every_combination_varying_on_other_folds(x64):
     values = quadratic_form.basis_values(states)
     fitted = np.sqrt(np.linalg.eigvalsh(constancy.scatter(values, trajectories.trajectory)[0])[0] / 33)
     assert fitted < 0.1
-    assert constancy.candidates(trajectories, 10)[2].min() > 0.15
+    assert candidates(trajectories, 10)[2].min() > 0.15
 
 
 def test_least_varying_combinations_of_a_mixed_span(x64):
     trajectories, rng = tracks_of(np.ones(N), 0.01), np.random.default_rng(6)
-    form, linear, _ = constancy.candidates(trajectories, largest_count(DIM))
+    form, linear, _ = candidates(trajectories, largest_count(DIM))
     chosen = np.r_[0 : N**2, N**2 + 3 : N**2 + 6]
     mixing = np.linalg.qr(rng.normal(size=(len(chosen), len(chosen))))[0]
     a, b = np.tensordot(mixing, form[chosen], 1), mixing @ linear[chosen]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noethers_razor.conserved.proposal.constancy import candidates
+from experiments.threshold import candidates
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.hamiltonian import LinearHamiltonian, nested_evidence

@@ -4,7 +4,7 @@ import numpy as np
 
 from noethers_razor.evidence.rates import Rates
 from noethers_razor.mechanics.phase_space import symplectic_form
-from noethers_razor.numerics.polynomials import monomials_in_numpy
+from noethers_razor.numerics.polynomials import monomial_gradients_in_numpy
 
 STATES = np.random.default_rng(0).normal(size=(900, 4)) @ np.diag([1.0, 2.0, 0.5, 1.0])
 
@@ -30,7 +30,7 @@ def test_rates_of_a_quantity_are_brackets():
     form, linear = form + form.transpose(0, 2, 1), rng.normal(size=(1, 4))
     gradients = STATES @ form[0] + linear[0]
     added = rng.normal(size=rates.number - 1)
-    slopes = monomials_in_numpy(STATES / rates.scale, rates.degree)[1] / rates.scale
+    slopes = monomial_gradients_in_numpy(STATES / rates.scale, rates.degree) / rates.scale
     field = np.einsum("nfm,fd,d->nm", slopes, rates.weights, added) @ symplectic_form(4).T
     known = rates.by_hamiltonians(form, linear, STATES)[0] @ added
     np.testing.assert_allclose(rates.values(STATES) @ known, np.sum(gradients * field, axis=1), atol=1e-7)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from noethers_razor.conserved.proposal.constancy import candidates
+from experiments.threshold import candidates
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.mechanics.quadratic_form import embed, second_moment, stack_forms
 from noethers_razor.numerics.subspaces import largest_angle, orthonormal

@@ -1,10 +1,7 @@
-"""Variation along trajectories: folds, scatter, test of constancy, quadratic observables that vary least.
+"""Variation of quantities along trajectories: folds, scatter, test of constancy, quadratic observables.
 
-The quadratic observables solve the eigenproblem S c = w N c. S is the scatter of the features phi along each
-trajectory. N is the mean of grad phi_i . Sigma grad phi_j for noise of covariance Sigma. Noise on the states
-adds the same w to every observable, so it does not rotate the conserved ones. The w of a conserved observable
-is the noise itself. The defect of a candidate is the noise that would make it vary as much as it does. No
-derivative is estimated. Whole trajectories reveal a false quantity better than single transitions.
+The defect of a quantity is the noise of the states that would make it vary as much as it does. Quadratic
+quantities are selected by `evidence.answer`; non-quadratic ones by their defects.
 """
 
 from __future__ import annotations
@@ -16,12 +13,10 @@ import numpy as np
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.variation import centred
 from noethers_razor.mechanics.quadratic_form import (
-    as_forms,
     basis,
     basis_values,
     embed,
     moving_combinations,
-    second_moment,
 )
 
 DOUBT = 1.5
@@ -71,28 +66,6 @@ def folds(trajectory: np.ndarray) -> np.ndarray:
     """
     labels, place = np.unique(trajectory, return_inverse=True)
     return np.asarray(place % _FOLDS) if len(labels) >= _FOLDS else stretches(trajectory, _FOLDS)
-
-
-def held_out_defects(values: np.ndarray, trajectory: np.ndarray, count: int) -> np.ndarray:
-    """Return held-out deviations of the combinations of values that vary least along trajectories.
-
-    Each fold tests the combinations that the other folds choose.
-
-    Args:
-        values: values (N, D) of observables.
-        trajectory: number of the trajectory of each state (N,).
-        count: number of combinations.
-    Returns:
-        Root-mean-square deviations (count,), in the order of the deviations on the data that choose.
-    """
-    fold = folds(trajectory)
-    total, degrees = np.zeros(count), 0
-    for part in range(_FOLDS):
-        seen = fold != part
-        _, turned = np.linalg.eigh(scatter(values[seen], trajectory[seen])[0])
-        left, own = scatter(values[~seen] @ turned[:, :count], trajectory[~seen])
-        total, degrees = total + np.diag(left), degrees + own
-    return np.asarray(np.sqrt(total / max(degrees, 1)))
 
 
 CREDIBLE = 0.5
@@ -146,30 +119,6 @@ class Observables(NamedTuple):
     def values(self, states: np.ndarray) -> np.ndarray:
         """Return the values (N, k) of the observables at states (N, M)."""
         return np.asarray(basis_values(states) @ self.weights.T)
-
-
-def candidates(trajectories: FrameTrajectories, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the quadratic observables that vary least along the trajectories.
-
-    They are orthonormal in displacement, see `embed`.
-
-    Args:
-        trajectories: trajectories in the frame, with their noise.
-        count: number of candidates. There are fewer if fewer observables move the data.
-    Returns:
-        Symmetric matrices A (k, M, M), linear parts b (k, M) and defects (k,). A defect is the root mean
-        square of deviations along trajectories, relative to the gradient in units of noise. It is measured on
-        data that did not choose the candidate.
-    """
-    observables = Observables.of(trajectories, second_moment(trajectories.states))
-    values = observables.values(trajectories.states)
-    _, turned = np.linalg.eigh(scatter(values, trajectories.trajectory)[0])
-    turned = turned[:, :count].T
-    # Orthonormalise in displacement. Each candidate stays in the span of itself and the previous ones.
-    triangle = np.asarray(np.linalg.qr((turned @ observables.rows).T, mode="r"))
-    weights = np.linalg.solve(triangle.T, turned @ observables.weights)
-    defect = held_out_defects(values, trajectories.trajectory, len(weights))
-    return *as_forms(weights, trajectories.states.shape[-1]), defect
 
 
 def least_varying(
