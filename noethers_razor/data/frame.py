@@ -39,6 +39,11 @@ class Frame:
     time: float
     noise_scale: np.ndarray
 
+    @classmethod
+    def same(cls, dim: int) -> Frame:
+        """Return the frame whose units are those of the data."""
+        return cls(np.zeros(dim), np.eye(dim), 1.0, np.ones(dim))
+
     @property
     def dim(self) -> int:
         """Dimension M of phase space."""

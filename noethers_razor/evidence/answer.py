@@ -12,9 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.candidates import Candidates, candidates
+from noethers_razor.evidence.diagnosis import Diagnosis, diagnosis
 from noethers_razor.evidence.drift import Drift, drift
+from noethers_razor.evidence.field import fitted_field
+from noethers_razor.evidence.symmetry_evidence import nested_evidence
 from noethers_razor.evidence.variation import centred
 from noethers_razor.mechanics.quadratic_form import embed, largest_count, second_moment
 
@@ -32,6 +36,8 @@ _MOST_SHOWN = 40
 """Number of variances that an answer keeps."""
 _ANGLE_DRAWS = 100
 """Number of draws of the error of the exact quantities."""
+_MORE = 4
+"""Number of observables after the exact ones of which the fitted field is asked."""
 _FEW = 10
 """Number of trajectories below which each is left out in turn."""
 
@@ -71,6 +77,10 @@ class Answer:
         approximate: nearly conserved quantities, the least broken first.
         cannot_tell: reasons why the data cannot tell; empty if they can.
         remarks: what the answer does not speak of.
+        next: form and linear parts of the few observables that come after the exact ones.
+        diagnosis: whether the motion is Hamiltonian; None if no field was fitted.
+        log_evidence: log evidence of the first 1, 2, ... quantities by the fitted field, less that of none:
+            the exact ones and ``next``.
     """
 
     form: np.ndarray
@@ -82,11 +92,19 @@ class Answer:
     approximate: tuple[Approximate, ...] = ()
     cannot_tell: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    next: tuple[np.ndarray, np.ndarray] = (np.zeros((0, 0, 0)), np.zeros((0, 0)))
+    diagnosis: Diagnosis | None = None
+    log_evidence: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
     @property
     def count(self) -> int:
         """Number K of exact quantities."""
         return len(self.form)
+
+    @property
+    def departs(self) -> bool:
+        """Whether the motion is not Hamiltonian in these coordinates: no quantity generates a symmetry."""
+        return self.diagnosis is not None and self.diagnosis.hamiltonian is False
 
     @property
     def p_value(self) -> float | None:
@@ -99,8 +117,27 @@ class Answer:
         return float(self.p_values[self.count]) if self.count < len(self.p_values) else None
 
 
+def answer_with_field(trajectories: FrameTrajectories, frame: Frame) -> Answer:
+    """Return which quadratic quantities trajectories conserve, and what a field says that is fitted to them.
+
+    Args:
+        trajectories: trajectories in the frame, with their noise and times.
+        frame: the frame.
+    """
+    found, fit = answer_of(trajectories), fitted_field(trajectories, frame)
+    if fit is None:
+        return found
+    form = np.concatenate([found.form, found.next[0]])[:_MOST_SHOWN]
+    linear = np.concatenate([found.linear, found.next[1]])[:_MOST_SHOWN]
+    return dataclasses.replace(
+        found,
+        diagnosis=diagnosis(fit, trajectories),
+        log_evidence=nested_evidence(fit, form, linear),
+    )
+
+
 def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
-    """Return which quadratic quantities trajectories conserve.
+    """Return which quadratic quantities trajectories conserve, by their drift alone.
 
     Args:
         trajectories: trajectories in the frame, with their noise and times.
@@ -127,6 +164,7 @@ def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
         approximate=rest,
         cannot_tell=reasons,
         remarks=tuple(_remarks(trajectories, found)),
+        next=(form[count : count + _MORE], linear[count : count + _MORE]),
     )
 
 

@@ -1,72 +1,185 @@
-"""Diagnosis: is the field that the data follow Hamiltonian in these coordinates, and does it keep volume?
+"""Diagnosis: is the motion Hamiltonian in these coordinates, and is its energy conserved?
 
-The changes over windows are regressed on any autonomous field f(x) = W psi(x), each coordinate with weights,
-prior and noise of its own. The log evidence of a Hamiltonian minus that of any field decides. The residual of
-the unrestricted field is the noise of the data; it has no floor.
+A Hamiltonian field is compared, by log evidence, with the same field and more: friction in each degree of
+freedom, any linear field, forces that depend on time. If the Hamiltonian leaves more than noise and none of
+these explains it, any field of the same features is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from noethers_razor._types import Array
 from noethers_razor.data.frame_trajectories import FrameTrajectories
-from noethers_razor.evidence.regression import Products, posterior, with_plain_prior
-from noethers_razor.evidence.windows import Windows, changes, integrated, whitened
+from noethers_razor.evidence.field import LINEAR, Fields, FittedField, least_variance
+from noethers_razor.evidence.regression import Products, Regression, fitted
+from noethers_razor.evidence.variation import centred
+
+TELLING_NATS = 7.0
+"""Log evidence by which a departure from a Hamiltonian must win."""
+_MISFIT = 1e-3
+"""Motion that the features may leave unexplained, relative to all motion."""
+_ERRORS = 3.0
+"""Number of standard errors of the noise by which the residual may exceed it."""
+_QUANTILE = 1.6448536269514722
+"""Normal quantile of intervals with 90 %."""
+_LEAST_ERROR = 0.05
+"""Smallest standard error of the variance of the noise."""
+_FASTEST = 4.0
+"""Largest angular frequency of a force, in the frame. Motion has a frequency of about 1."""
+_MOST_FORCES = 144
+"""Largest number of forces."""
+_MOST_FREE = 600
+"""Largest number of fields of which any field consists."""
 
 
-class FreeField(NamedTuple):
-    """Any autonomous field, fitted to the data.
+class Diagnosis(NamedTuple):
+    """What the field is that the trajectories follow.
 
     Args:
-        log_evidence: log evidence of all coordinates together, nats. The density is of changes in units of
-            ``deviation``, as for a Hamiltonian.
-        deviation: standard deviation (M,) of the noise of each coordinate of a state, frame units.
-        divergence: mean divergence over the states, and its standard deviation, in units of 1 / time. A
-            Hamiltonian field has none; friction has a negative one.
+        hamiltonian: whether the field is Hamiltonian in these coordinates; None if it cannot be told.
+        nats: log evidence of the Hamiltonian less that of the best departure from it.
+        departure: what the field has besides: ``friction``, ``linear``, ``driven``, ``other``, or None.
+        friction: rates of friction in each degree of freedom and their standard errors (2, n), frame units.
+        residual: variance of the residuals of the fit, in units of noise.
+        misfit: motion that is neither explained nor noise, relative to all motion over a segment.
+        energy_drift: mean of dE/dt, relative to the rate of a quantity that nothing keeps constant, and an
+            interval with 90 % (3,).
     """
 
-    log_evidence: float
-    deviation: np.ndarray
-    divergence: tuple[float, float]
+    hamiltonian: bool | None
+    nats: float
+    departure: str | None
+    friction: np.ndarray
+    residual: float
+    misfit: float
+    energy_drift: np.ndarray
 
 
-def free_field(
-    features: Callable[[Array], Array], trajectories: FrameTrajectories, windows: Windows
-) -> FreeField:
-    """Fit any autonomous field to the changes over the windows.
+def diagnosis(fit: FittedField, trajectories: FrameTrajectories) -> Diagnosis:
+    """Compare a Hamiltonian field with departures from it.
 
     Args:
-        features: function of one state (M,) that returns D features (D,).
-        trajectories: trajectories in the frame.
-        windows: windows of the trajectories.
+        fit: the fitted field.
+        trajectories: the trajectories to which it was fitted.
     """
-    with jax.enable_x64(True):
-        states = jnp.asarray(trajectories.states, jnp.float64)
-        values = np.asarray(jax.jit(jax.vmap(features))(states))
-        slopes = np.asarray(jnp.mean(jax.jit(jax.vmap(jax.jacfwd(features)))(states), axis=0))
-    design = whitened(windows, integrated(windows, values))
-    size = np.sqrt(np.mean(design**2, axis=0))
-    size = np.where(size > 0, size, 1.0)
-    design, slopes = design / size, slopes / size[:, None]
-    total, deviation, mean, variance = 0.0, [], 0.0, 0.0
-    for coordinate, change in enumerate(whitened(windows, changes(windows, trajectories.states)).T):
-        # In units of its size, each coordinate has the same start.
-        unit = np.sqrt(np.mean(change**2)) or 1.0
-        products = Products.of(design, change / unit)
-        found = with_plain_prior(products)
-        noise = np.exp(found.log_variance / 2) * unit
-        deviation.append(noise)
-        # Change to units of the noise, in which the Hamiltonian is compared.
-        total += found.log_evidence + products.number * found.log_variance / 2
-        prior = np.exp(found.log_precisions[0]) * np.eye(len(size))
-        weights, covariance = posterior(products, prior, float(np.exp(found.log_variance)))
-        slope = unit * slopes[:, coordinate]
-        mean += slope @ weights
-        variance += slope @ covariance @ slope
-    return FreeField(total, np.array(deviation), (float(mean), float(np.sqrt(variance))))
+    groups = fit.model.groups
+    linear = groups == LINEAR
+    friction = _friction(linear, trajectories.states.shape[1])
+    alone = _regression(fit.products, groups, ~linear)
+    tries = {
+        "friction": _regression(fit.products, groups, ~linear | friction),
+        "linear": fit.regression,
+        "driven": _with(fit, lambda nodes, time: _forces(fit, trajectories, nodes, time)),
+    }
+    # The estimate of the noise has an error, and a residual within it is no misfit.
+    noise = 1.0 + _ERRORS * max(trajectories.noise_error, _LEAST_ERROR)
+    nats = {name: found.log_evidence - alone.log_evidence for name, found in tries.items()}
+    seen = {
+        name: gain
+        for name, gain in nats.items()
+        if gain > TELLING_NATS and _explains(alone, tries[name], noise)
+    }
+    misfit = np.sqrt(max(alone.variance - noise, 0.0) * fit.products.number / fit.products.square)
+    departure = max(seen, key=lambda name: seen[name]) if seen else None
+    if departure == "linear" and nats["friction"] > nats["linear"] - TELLING_NATS:
+        departure = "friction"
+    unclear = departure is None and misfit > _MISFIT
+    if unclear:
+        free = _with(fit, lambda nodes, time: _any_field(fit, nodes))
+        if free.log_evidence > alone.log_evidence + TELLING_NATS and _explains(alone, free, noise):
+            departure, nats["other"] = "other", free.log_evidence - alone.log_evidence
+    return Diagnosis(
+        hamiltonian=departure is None if departure or not unclear else None,
+        nats=-float(max(nats.values())),
+        departure=departure,
+        friction=_friction_rates(fit, tries["friction"], ~linear | friction),
+        residual=alone.variance,
+        misfit=float(misfit),
+        energy_drift=_energy_drift(fit, trajectories),
+    )
+
+
+def _friction(linear: np.ndarray, dim: int) -> np.ndarray:
+    """Return which fields are friction, of all of which some are linear; see `Model.of` for their order."""
+    first, second = np.triu_indices(dim, 1)
+    chosen = np.zeros_like(linear)
+    chosen[np.flatnonzero(linear)] = second == first + dim // 2
+    return chosen
+
+
+def _regression(products: Products, groups: np.ndarray, chosen: np.ndarray) -> Regression:
+    return fitted(products.part(chosen), groups[chosen], least_variance(products))
+
+
+def _with(fit: FittedField, more: Fields) -> Regression:
+    """Return the regression on the Hamiltonian fields and more."""
+    products, groups = fit.with_fields(more), fit.model.groups
+    groups = np.concatenate([groups, np.full(len(products.cross) - len(groups), LINEAR + 1)])
+    chosen = groups != LINEAR
+    groups = np.where(groups > LINEAR, LINEAR, groups)
+    return _regression(products, groups, chosen)
+
+
+def _explains(alone: Regression, tried: Regression, noise: float) -> bool:
+    """Return whether a departure explains more of the residual than it leaves beyond noise."""
+    return bool(alone.variance - tried.variance > tried.variance - noise)
+
+
+def _forces(
+    fit: FittedField, trajectories: FrameTrajectories, nodes: np.ndarray, time: np.ndarray
+) -> np.ndarray:
+    """Return forces (B, K, F, M) on each momentum that oscillate in time."""
+    frame, scale, half = fit.model.features.frame, fit.model.features.scale, nodes.shape[2] // 2
+    first, last = trajectories.times.min(), trajectories.times.max()
+    most = max(_MOST_FORCES // (2 * half), 1)
+    count = int(np.clip(np.ceil(_FASTEST * (last - first) / np.pi), 1, most))
+    angle = np.pi * (time - first)[..., None] * np.arange(1, count + 1) / (last - first)
+    waves = np.concatenate([np.cos(angle), np.sin(angle)], axis=2)
+    direction = (frame.matrix * scale)[:, half:].T
+    fields = waves[:, :, :, None, None] * direction
+    return np.asarray(fields.reshape(*nodes.shape[:2], -1, nodes.shape[2]))
+
+
+def _any_field(fit: FittedField, nodes: np.ndarray) -> np.ndarray:
+    """Return the components (B, K, F, M) of the fields with the largest weights, each a field of its own."""
+    dim, linear = nodes.shape[2], fit.model.groups == LINEAR
+    weights = np.where(linear, 0.0, np.abs(fit.regression.mean))
+    chosen = np.argsort(-weights)[: min(_MOST_FREE // dim, int(np.sum(~linear)))]
+    fields = fit.model.fields(nodes.reshape(-1, dim))[:, chosen] @ fit.model.features.frame.inverse.T
+    apart = (fields[..., None] * fit.model.features.frame.matrix.T).reshape(*nodes.shape[:2], -1, dim)
+    return np.asarray(apart)
+
+
+def _friction_rates(fit: FittedField, found: Regression, chosen: np.ndarray) -> np.ndarray:
+    """Return the rates of friction of each degree of freedom, and their standard errors (2, n).
+
+    Friction has no prior here, so that rates are not shrunk and errors are those of the data.
+    """
+    own = _friction(fit.model.groups == LINEAR, fit.flow.nodes.shape[2])
+    prior = np.where(own, 0.0, found.precisions[np.minimum(fit.model.groups, len(found.precisions) - 1)])
+    products = fit.products.part(chosen)
+    precision = np.diag(prior[chosen]) + products.gram / found.variance
+    place = own[chosen]
+    unit = np.linalg.solve(precision, np.eye(len(place))[:, place])
+    rates = unit.T @ products.cross / found.variance
+    # The field is -(q, p) of one degree of freedom: half of a friction -p is Hamiltonian.
+    return np.asarray(2.0 * np.stack([rates, np.sqrt(np.diag(unit[place]))]) / fit.size[own])
+
+
+def _energy_drift(fit: FittedField, trajectories: FrameTrajectories) -> np.ndarray:
+    """Return the mean of dE/dt and an interval, see `Diagnosis`."""
+    states, labels = trajectories.states, trajectories.trajectory
+    _, place = np.unique(labels, return_inverse=True)
+    off = centred(trajectories.times[:, None], labels)[:, 0]
+    energy = fit.model.energy(states, fit.weights)
+    slope = np.bincount(place, off * energy) / np.bincount(place, off**2)
+    # dE/dt of all trajectories together, long ones with more weight.
+    weight = np.bincount(place, off**2) / np.sum(off**2)
+    mean = float(weight @ slope)
+    error = _QUANTILE * float(np.sqrt(np.sum(weight**2 * (slope - mean) ** 2)))
+    gradient = fit.model.features.gradient(states, fit.weights[: -len(fit.model.linear)])
+    velocity = fit.model.field(states, fit.weights)
+    scale = np.sqrt(np.mean(np.sum(gradient**2, axis=1)) * np.mean(np.sum(velocity**2, axis=1)))
+    return np.array([mean, mean - error, mean + error]) / max(scale, 1e-300)

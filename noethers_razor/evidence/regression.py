@@ -1,25 +1,25 @@
 """Bayesian linear regression in closed form: the log evidence of weights with a Gaussian prior.
 
 The model is y = Phi w + noise with w ~ N(0, P^-1) and noise of variance v. Only the products Phi'Phi, Phi'y
-and y'y enter, so that data of any length become one matrix.
+and y'y enter, so that data of any length become one matrix. Precisions and variance maximise the evidence
+(MacKay 1992).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import minimize
+import scipy.linalg
 
-from noethers_razor._types import Array
-
-_NOISE_BELOW = (2.0, 8.0, 20.0)
-"""Logarithms of the variance of the values over that of the noise, from which the maximisation starts."""
-
-_ROUNDING = 1e-12
-"""Smallest variance of the noise, relative to that of the values: below it, only rounding is left."""
+_ROUNDS = 60
+"""Largest number of updates of the precisions."""
+_CONVERGED = 0.01
+"""Change of the log evidence, in nats, that ends the updates."""
+_LARGEST = 1e12
+"""Largest precision of a group, relative to that of a single feature that explains all."""
+_JITTER = 1e-12
+"""Share of a diagonal that is added to it, so that rounding leaves a Cholesky factor."""
 
 
 class Products(NamedTuple):
@@ -29,7 +29,7 @@ class Products(NamedTuple):
         gram: Phi'Phi (D, D).
         cross: Phi'y (D,).
         square: y'y ().
-        number: number n of values.
+        number: number n of values, or of their degrees of freedom.
     """
 
     gram: np.ndarray
@@ -43,85 +43,92 @@ class Products(NamedTuple):
         square = float(values @ values)
         return cls(features.T @ features, features.T @ values, square, len(values))
 
+    def __add__(self, other: Products) -> Products:  # type: ignore[override]
+        """Return the products of two sets of rows together."""
+        return Products(
+            self.gram + other.gram,
+            self.cross + other.cross,
+            self.square + other.square,
+            self.number + other.number,
+        )
 
-class Evidence(NamedTuple):
-    """The largest log evidence over the hyperparameters.
+    def scaled(self, size: np.ndarray) -> Products:
+        """Return the products of the features over their sizes (D,)."""
+        return self._replace(gram=self.gram / np.outer(size, size), cross=self.cross / size)
+
+    def part(self, chosen: np.ndarray) -> Products:
+        """Return the products of chosen features."""
+        return self._replace(gram=self.gram[np.ix_(chosen, chosen)], cross=self.cross[chosen])
+
+
+class Regression(NamedTuple):
+    """A regression whose prior and noise maximise the evidence.
 
     Args:
-        log_evidence: log evidence, nats.
-        log_precisions: logarithms (r,) of the factors of the r parts of the prior precision.
-        log_variance: logarithm of the variance of the noise.
+        mean: posterior mean (D,) of the weights.
+        covariance: their posterior covariance (D, D).
+        precisions: prior precision of each group (G,).
+        variance: variance of the noise.
+        log_evidence: nats.
     """
 
+    mean: np.ndarray
+    covariance: np.ndarray
+    precisions: np.ndarray
+    variance: float
     log_evidence: float
-    log_precisions: np.ndarray
-    log_variance: float
 
 
-def log_evidence(products: Products, precision: Array, variance: Array) -> Array:
-    """Return the log evidence of a regression, nats.
+def log_evidence(products: Products, precision: np.ndarray, variance: float) -> float:
+    """Return the log density of the values, with the weights integrated out.
 
     Args:
         products: products of the data.
-        precision: precision P (D, D) of the prior, positive definite.
-        variance: variance v () of the noise.
+        precision: prior precision P (D, D), positive definite.
+        variance: variance v of the noise.
     """
-    gram, cross = jnp.asarray(products.gram), jnp.asarray(products.cross)
-    prior_root = jnp.linalg.cholesky(precision)
-    posterior_root = jnp.linalg.cholesky(precision + gram / variance)
-    explained = jax.scipy.linalg.solve_triangular(posterior_root, cross / variance, lower=True)
+    prior = _factor(precision)
+    posterior = _factor(precision + products.gram / variance)
+    explained = scipy.linalg.solve_triangular(posterior, products.cross / variance, lower=True)
     residual = products.square / variance - explained @ explained
-    log_ratio = jnp.sum(jnp.log(jnp.diagonal(prior_root)) - jnp.log(jnp.diagonal(posterior_root)))
-    return log_ratio - 0.5 * (products.number * jnp.log(2 * jnp.pi * variance) + residual)
+    log_ratio = np.sum(np.log(np.diag(prior))) - np.sum(np.log(np.diag(posterior)))
+    return float(log_ratio - (products.number * np.log(2 * np.pi * variance) + residual) / 2)
 
 
-def posterior(products: Products, precision: np.ndarray, variance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the posterior mean (D,) and covariance (D, D) of the weights; arguments as in `log_evidence`."""
-    covariance = np.linalg.inv(precision + products.gram / variance)
-    return covariance @ products.cross / variance, covariance
+def _factor(matrix: np.ndarray) -> np.ndarray:
+    """Return the Cholesky factor of a positive matrix, but for rounding."""
+    return np.linalg.cholesky(matrix + _JITTER * np.diag(np.diag(matrix)))
 
 
-@jax.jit
-@jax.value_and_grad
-def _loss(hyper: Array, products: Products, parts: Array) -> Array:
-    """Return minus the log evidence for log factors of the parts (r, D, D), then the log variance."""
-    precision = jnp.einsum("r,rij->ij", jnp.exp(hyper[:-1]), parts)
-    return -log_evidence(products, precision, jnp.exp(hyper[-1]))
-
-
-def maximised(products: Products, parts: np.ndarray, start: np.ndarray) -> Evidence:
-    """Maximise the log evidence over the factors of the prior precision and the variance of the noise.
-
-    Args:
-        products: products of the data.
-        parts: positive matrices (r, D, D). The precision is their sum with positive factors, and the first
-            part is positive definite.
-        start: logarithms (r + 1,) of the factors and of the variance to start from.
-    """
-    with jax.enable_x64(True):
-        known, matrices = jax.tree.map(jnp.asarray, (products, parts))
-
-        def loss(hyper: np.ndarray) -> tuple[float, np.ndarray]:
-            value, slope = _loss(jnp.asarray(hyper), known, matrices)
-            # Without a Cholesky factor there is no evidence. The line search then takes a shorter step.
-            return (float(value), np.asarray(slope)) if np.isfinite(value) else (1e300, np.zeros_like(hyper))
-
-        options = {"maxiter": 200, "ftol": 1e-13}
-        least = np.log(_ROUNDING * products.square / products.number)
-        bounds = [(None, None)] * len(parts) + [(least, None)]
-        done = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return Evidence(-float(done.fun), done.x[:-1], float(done.x[-1]))
-
-
-def with_plain_prior(products: Products) -> Evidence:
-    """Maximise the log evidence for a prior precision that is a multiple of the identity.
-
-    The evidence may have several maxima, so the search starts with much noise, and with less and less of it.
+def fitted(products: Products, groups: np.ndarray, least: float) -> Regression:
+    """Maximise the evidence over one prior precision for each group of features, and the noise.
 
     Args:
         products: products of the data. Features have similar sizes.
+        groups: group (D,) of each feature, numbers 0, 1, ...
+        least: smallest variance of the noise.
     """
-    level = np.log(products.square / products.number)
-    plain = np.eye(len(products.cross))[None]
-    tries = [maximised(products, plain, np.array([-level, level - less])) for less in _NOISE_BELOW]
-    return max(tries, key=lambda found: found.log_evidence)
+    count = int(groups.max()) + 1
+    level = products.square / max(products.number, 1)
+    precisions, variance = np.full(count, 1.0 / level), max(1e-3 * level, least)
+    before = -np.inf
+    for _ in range(_ROUNDS):
+        factor = _factor(np.diag(precisions[groups]) + products.gram / variance)
+        inverse = scipy.linalg.solve_triangular(factor, np.eye(len(groups)), lower=True)
+        covariance = inverse.T @ inverse
+        mean = covariance @ products.cross / variance
+        residual = max(products.square - 2 * mean @ products.cross + mean @ products.gram @ mean, 0.0)
+        squares = np.bincount(groups, mean**2, count)
+        prior = np.sum(np.log(precisions[groups])) / 2 - np.sum(np.log(np.diag(factor)))
+        penalty = residual / variance + precisions @ squares
+        now = prior - (products.number * np.log(2 * np.pi * variance) + penalty) / 2
+        if abs(now - before) < _CONVERGED:
+            break
+        before = now
+        known = np.bincount(groups, minlength=count) - precisions * np.bincount(
+            groups, np.diag(covariance), count
+        )
+        known = np.maximum(known, 1e-6)
+        precisions = np.minimum(known / np.maximum(squares, 1e-300), _LARGEST / level)
+        variance = max(residual / max(products.number - known.sum(), 1.0), least)
+    return Regression(mean, covariance, precisions, float(variance), float(now))

@@ -16,7 +16,7 @@ from noethers_razor.conserved.base import Family, Proposal
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.errors import TrainingDiverged
-from noethers_razor.evidence.answer import answer_of
+from noethers_razor.evidence.answer import answer_with_field
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.state import State
@@ -56,7 +56,7 @@ class Answering:
 
         def ask() -> AnswerSheet:
             data = state.trajectories
-            sheet = sheet_of(answer_of(data), problem.frame, data, problem.metadata)
+            sheet = sheet_of(answer_with_field(data, problem.frame), problem.frame, data, problem.metadata)
             if runtime.answered is not None:
                 runtime.answered(sheet)
             return sheet

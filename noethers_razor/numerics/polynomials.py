@@ -51,6 +51,33 @@ def monomial_gradients_in_numpy(x: np.ndarray, degree: int) -> np.ndarray:
     return np.concatenate(slopes, axis=1)
 
 
+def slopes_of_polynomial(weights: np.ndarray, size: int, degree: int) -> np.ndarray:
+    """Return the partial derivatives of a polynomial, as weights of the constant and of monomials.
+
+    Args:
+        weights: weights (D,) of the monomials of ``size`` variables up to ``degree``, see `exponents`.
+        size: number V of variables.
+        degree: largest total degree.
+    Returns:
+        Weights (1 + D', V) of the constant and the monomials up to ``degree - 1``.
+    """
+    source, variable, target, power = _derivatives(size, degree)
+    out = np.zeros((1 + (number(size, degree - 1) if degree > 1 else 0), size))
+    np.add.at(out, (target, variable), weights[source] * power)
+    return out
+
+
+@functools.cache
+def _derivatives(size: int, degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return monomial, variable, monomial of the derivative (0 is the constant) and its factor, for each."""
+    powers = exponents(size, degree)
+    place = {tuple(row): i + 1 for i, row in enumerate(powers)} | {(0,) * size: 0}
+    source, variable = np.nonzero(powers)
+    lower = powers[source]
+    lower[np.arange(len(source)), variable] -= 1
+    return source, variable, np.array([place[tuple(row)] for row in lower]), powers[source, variable]
+
+
 def _places(size: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the places of the two factors of every monomial, for each degree from 2 on, see `_ladder`."""
     return [(np.argmax(a, axis=0), np.argmax(b, axis=0)) for a, b in _ladder(size, degree)]

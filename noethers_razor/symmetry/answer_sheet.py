@@ -14,7 +14,8 @@ from noethers_razor.data.frame import Frame, fit_frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.data.trajectories import Trajectories, coordinate_names
 from noethers_razor.errors import UsageError
-from noethers_razor.evidence.answer import Answer, Approximate, answer_of
+from noethers_razor.evidence.answer import Answer, Approximate, answer_with_field
+from noethers_razor.evidence.diagnosis import Diagnosis
 from noethers_razor.mechanics.quadratic_form import embed, second_moment
 from noethers_razor.numerics.subspaces import angles_of
 from noethers_razor.plot import markup
@@ -27,6 +28,8 @@ _ROUNDED = 0.01
 """Angle in degrees by which a rounded formula may differ where the data determine it better."""
 _ROUGH = 1.0
 """The same for an approximate quantity."""
+_TWO_ERRORS = 2.0
+"""Standard errors within which a rate of friction is given as largest."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -58,7 +61,7 @@ class AnswerSheet:
         form, linear = self.frame.quadratic_out_of(answer.form, answer.linear)
         return {
             "exact": answer.count,
-            "algebra": self.algebra.name if answer.count else None,
+            "algebra": self.algebra.name if answer.count and not answer.departs else None,
             "formulas": self.formulas,
             "quadratic_forms": [
                 {"form": a.tolist(), "linear": b.tolist()} for a, b in zip(form, linear, strict=True)
@@ -75,11 +78,13 @@ class AnswerSheet:
             ],
             "cannot_tell": list(answer.cannot_tell),
             "remarks": list(answer.remarks),
+            "diagnosis": None if answer.diagnosis is None else _diagnosis(answer.diagnosis, self.frame.time),
+            "log_evidence": answer.log_evidence.tolist(),
         }
 
     def __str__(self) -> str:
         record = self.as_json()
-        text = [headline(record), *lines(record)]
+        text = [*diagnosis_lines(record), headline(record), *lines(record)]
         return "\n".join([*text, *(f"C{i + 1:<3} = {formula}" for i, formula in enumerate(self.formulas))])
 
     def __repr__(self) -> str:
@@ -98,6 +103,70 @@ def _approximate(one: Approximate, formula: str, unit: float) -> dict[str, Any]:
         "interval": list(one.interval),
         "lifetime": None if one.lifetime is None else one.lifetime * unit,
     }
+
+
+_ENERGY = {"friction": False, "driven": False}
+"""Departures that change the energy for certain."""
+
+
+def _diagnosis(found: Diagnosis, unit: float) -> dict[str, Any]:
+    """Return a diagnosis as JSON values; ``unit`` is the data time of a unit of frame time."""
+    rates, errors = found.friction / unit
+    drift, low, high = (float(part) for part in found.energy_drift)
+    return {
+        "hamiltonian": found.hamiltonian,
+        "nats": found.nats,
+        "departure": found.departure,
+        "driven": found.departure == "driven",
+        "friction": [{"rate": float(r), "error": float(e)} for r, e in zip(rates, errors, strict=True)],
+        "divergence": -float(rates.sum()),
+        "residual": found.residual,
+        "misfit": found.misfit,
+        "energy": {
+            "conserved": _ENERGY.get(found.departure or "", found.hamiltonian or None),
+            "drift": drift,
+            "interval": [low, high],
+        },
+    }
+
+
+_DEPARTURES = {
+    "friction": "friction",
+    "linear": "a linear field is added that no Hamiltonian has; the momenta may not be canonical",
+    "driven": "a force depends on time",
+    "other": "neither linear friction nor a force in time; coordinates or friction may be of another kind",
+}
+
+
+def diagnosis_lines(record: dict[str, Any]) -> list[str]:
+    """Return the lines on the Hamiltonian and the energy that open an answer, from its JSON values."""
+    found = record["diagnosis"]
+    if found is None:
+        return []
+    energy, rates = found["energy"], [one["rate"] for one in found["friction"]]
+    if found["hamiltonian"]:
+        largest = max(abs(one["rate"]) + _TWO_ERRORS * one["error"] for one in found["friction"])
+        left = f"{found['misfit']:.1g} of the motion" if found["misfit"] else "noise only"
+        text = f"yes; friction at most {largest:.1g} per unit of time; the fit leaves {left}"
+    elif found["hamiltonian"] is None:
+        text = f"cannot tell; the fitted field leaves {100 * found['misfit']:.1g} % of the motion unexplained"
+    else:
+        text = f"no, by {-found['nats']:.0f} nats: {_DEPARTURES[found['departure']]}"
+        if found["departure"] == "friction":
+            text += " of " + ", ".join(f"{rate:.2g}" for rate in rates) + " per unit of time"
+    low, high = energy["interval"]
+    words = {
+        True: f"conserved; it drifts by at most {max(abs(low), abs(high)):.1g}",
+        False: f"not conserved; it drifts by {energy['drift']:.2g} ({low:.2g} to {high:.2g})",
+        None: f"cannot tell; that of the fit drifts by {energy['drift']:.2g} ({low:.2g} to {high:.2g})",
+    }
+    return [f"Hamiltonian      {text}", f"energy           {words[energy['conserved']]}"]
+
+
+def departs(record: dict[str, Any]) -> bool:
+    """Return whether an answer says that the motion is not Hamiltonian, from its JSON values."""
+    found = record.get("diagnosis")
+    return found is not None and found["hamiltonian"] is False
 
 
 def headline(record: dict[str, Any]) -> str:
@@ -141,7 +210,7 @@ def answer(data: Trajectories) -> AnswerSheet:
         raise UsageError(f"data are {type(data).__name__}; expected Trajectories, see load_trajectories")
     frame = fit_frame(data.observed(), data.transitions())
     trajectories = FrameTrajectories.of(frame, data)
-    return sheet_of(answer_of(trajectories), frame, trajectories, data.metadata)
+    return sheet_of(answer_with_field(trajectories, frame), frame, trajectories, data.metadata)
 
 
 def sheet_of(

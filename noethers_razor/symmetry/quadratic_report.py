@@ -14,6 +14,7 @@ from noethers_razor.errors import UsageError
 from noethers_razor.mechanics.phase_space import bracket_defect
 from noethers_razor.mechanics.quadratic_form import QuadraticForm, embed, largest_count, stack_forms
 from noethers_razor.numerics.subspaces import angles_of, largest_angle, parallelness
+from noethers_razor.symmetry import answer_sheet
 from noethers_razor.symmetry.algebra.structure import analyse
 from noethers_razor.symmetry.fitted import Fitted, gradient_of_true_energy
 from noethers_razor.symmetry.formulas import form_of, monomial_weights, readable, shifted
@@ -118,9 +119,12 @@ def quadratic_report(result: Fitted, truth: Truth | Any | None = None) -> Symmet
 
 
 def _exact(result: Fitted) -> np.ndarray | None:
-    """Embedded vectors of the quantities that the trajectories show; None if they cannot tell."""
+    """Embedded vectors of the quantities that the trajectories show; None if they cannot tell.
+
+    Motion that is not Hamiltonian has none: what is constant there generates no symmetry.
+    """
     answer = result.evidence.get("answer")
-    if answer is None or answer["cannot_tell"]:
+    if answer is None or answer["cannot_tell"] or answer_sheet.departs(answer):
         return None
     dim, known = result.frame.dim, answer["quadratic_forms"]
     form = np.array([one["form"] for one in known]).reshape(-1, dim, dim)

@@ -26,6 +26,7 @@ def lines(report: SymmetryReport) -> list[str]:
     """Return the lines of a report."""
     found = [_headline(report)]
     if report.answer is not None:
+        found += answer_sheet.diagnosis_lines(report.answer)
         found.append(f"by the data      {answer_sheet.headline(report.answer)}")
         found += answer_sheet.lines(report.answer)
     if report.quadratic is not None and report.rank:

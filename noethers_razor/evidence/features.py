@@ -1,0 +1,191 @@
+"""Features of a Hamiltonian H(x) = w . phi(x), which is linear in its weights.
+
+They are polynomials, functions of one variable, and random waves. The variables of the functions are what
+Hamiltonians are often sums of: positions, their differences, distances from the origin and between bodies.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from noethers_razor.data.frame import Frame
+from noethers_razor.numerics.polynomials import (
+    monomial_gradients_in_numpy,
+    monomials_in_numpy,
+    number,
+    slopes_of_polynomial,
+)
+
+_MOST_MONOMIALS = 150
+"""Largest number of monomials. Their degree is at most 4, and at least 2."""
+_DEGREE = 4
+_FUNCTIONS = 12
+"""Largest number of functions of one variable."""
+_FEWEST_FUNCTIONS = 6
+_MOST_FUNCTIONS = 280
+"""Largest number of functions of all variables."""
+_WAVES = 64
+"""Number of random waves."""
+_WIDTH = 2.0
+"""Width of a function, in units of the distance to the next."""
+_TAIL = 3.0
+"""Degrees of freedom of Student's distribution of wave numbers: few waves are short."""
+
+
+class Variable(NamedTuple):
+    """A coordinate, a difference, or the logarithm of a distance; and functions of it.
+
+    Args:
+        rows: matrix (d, n) from the positions. For d = 1 the variable is linear, for d > 1 it is the
+            logarithm of the length of the image.
+        centres: centres (k,) of the functions.
+        width: their common width.
+    """
+
+    rows: np.ndarray
+    centres: np.ndarray
+    width: float
+
+    @classmethod
+    def of(cls, rows: np.ndarray, q: np.ndarray, count: int) -> Variable:
+        """Return a variable with functions that cover its range at positions q (N, n)."""
+        low, high = np.quantile(_variable(rows, q)[0], [0.001, 0.999])
+        centres = np.linspace(low, high, count)
+        return cls(rows, centres, max(_WIDTH * (centres[1] - centres[0]), 1e-12))
+
+    def functions(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return values and derivatives (N, k) at positions q (N, n), and the gradient (N, n)."""
+        value, gradient = _variable(self.rows, q)
+        off = (value[:, None] - self.centres) / self.width
+        bump = np.exp(-(off**2) / 2)
+        return bump, -off * bump / self.width, gradient
+
+    def gradient(self, q: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the gradient (N, n) of a weighted sum of the functions, for weights (k,)."""
+        _, slopes, gradient = self.functions(q)
+        return np.asarray((slopes @ weights)[:, None] * gradient)
+
+
+def _variable(rows: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values (N,) of a variable at positions q (N, n), and its gradients (N, n)."""
+    image = q @ rows.T
+    if len(rows) == 1:
+        return image[:, 0], np.broadcast_to(rows[0], q.shape)
+    square = np.maximum(np.sum(image**2, axis=1), 1e-300)
+    return np.log(square) / 2, (image / square[:, None]) @ rows
+
+
+class Features(NamedTuple):
+    """D features of a state in the frame.
+
+    Args:
+        frame: map to data units, in which positions are combined to variables.
+        degree: degree of the monomials.
+        mean, scale: mean and standard deviation (M,) of the states, data units.
+        variables: variables of the functions.
+        waves: wave vectors (W, M) for scaled states.
+        phases: phases (W,) of the waves.
+    """
+
+    frame: Frame
+    degree: int
+    mean: np.ndarray
+    scale: np.ndarray
+    variables: tuple[Variable, ...]
+    waves: np.ndarray
+    phases: np.ndarray
+
+    @classmethod
+    def of(cls, frame: Frame, states: np.ndarray, seed: int = 0) -> Features:
+        """Return features for states (N, M) in the frame, with waves that are drawn from a seed."""
+        observed = frame.out_of(states)
+        dim = observed.shape[1]
+        spread = observed.std(axis=0)
+        q = observed[:, : dim // 2]
+        choices = _choices(dim // 2)
+        count = int(np.clip(_MOST_FUNCTIONS // max(len(choices), 1), _FEWEST_FUNCTIONS, _FUNCTIONS))
+        # A variable that does not vary has no functions.
+        moving = [rows for rows in choices if np.std(_variable(rows, q)[0]) > 0]
+        draw = np.random.default_rng(seed)
+        heavy = np.sqrt(draw.chisquare(_TAIL, size=(_WAVES, 1)) / _TAIL)
+        return cls(
+            frame,
+            max(d for d in range(2, _DEGREE + 1) if d == 2 or number(dim, d) <= _MOST_MONOMIALS),
+            observed.mean(axis=0),
+            np.where(spread > 0, spread, 1.0),
+            tuple(Variable.of(rows, q, count) for rows in moving),
+            2.0 * draw.normal(size=(_WAVES, dim)) / heavy / np.sqrt(dim),
+            draw.uniform(0.0, 2 * np.pi, size=_WAVES),
+        )
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Group (D,) of each feature: 0 monomials, 1 functions of a variable, 2 waves."""
+        sizes = (
+            number(len(self.mean), self.degree),
+            sum(len(one.centres) for one in self.variables),
+            len(self.waves),
+        )
+        return np.repeat([0, 1, 2], sizes)
+
+    def values(self, states: np.ndarray) -> np.ndarray:
+        """Return values (N, D) at states (N, M) in the frame."""
+        observed, scaled = self._into(states)
+        q = observed[:, : states.shape[1] // 2]
+        functions = [one.functions(q)[0] for one in self.variables]
+        waves = np.cos(scaled @ self.waves.T + self.phases)
+        return np.concatenate([monomials_in_numpy(scaled, self.degree), *functions, waves], axis=1)
+
+    def gradients(self, states: np.ndarray) -> np.ndarray:
+        """Return gradients (N, D, M) in the frame at states (N, M) in the frame."""
+        observed, scaled = self._into(states)
+        half = states.shape[1] // 2
+        parts = [monomial_gradients_in_numpy(scaled, self.degree) / self.scale]
+        for one in self.variables:
+            _, slope, gradient = one.functions(observed[:, :half])
+            part = np.zeros((len(states), slope.shape[1], 2 * half))
+            part[..., :half] = slope[..., None] * gradient[:, None]
+            parts.append(part)
+        waves = -np.sin(scaled @ self.waves.T + self.phases)
+        parts.append(waves[..., None] * (self.waves / self.scale))
+        return np.concatenate(parts, axis=1) @ self.frame.inverse
+
+    def gradient(self, states: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the gradient (N, M) of w . phi at states (N, M), for weights (D,)."""
+        observed, scaled = self._into(states)
+        dim, half = states.shape[1], states.shape[1] // 2
+        count = number(dim, self.degree)
+        slopes = slopes_of_polynomial(weights[:count], dim, self.degree)
+        total = (slopes[0] + monomials_in_numpy(scaled, self.degree - 1) @ slopes[1:]) / self.scale
+        for one in self.variables:
+            end = count + len(one.centres)
+            total[:, :half] += one.gradient(observed[:, :half], weights[count:end])
+            count = end
+        waves = np.sin(scaled @ self.waves.T + self.phases) * weights[count:]
+        return np.asarray((total - waves @ (self.waves / self.scale)) @ self.frame.inverse)
+
+    def _into(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return states in data units, and scaled to mean zero and unit variance."""
+        observed = self.frame.out_of(states)
+        return observed, (observed - self.mean) / self.scale
+
+
+def _choices(half: int) -> list[np.ndarray]:
+    """Return the rows of variables of n positions: as many as leave each enough functions."""
+    unit = np.eye(half)
+    single = [unit[[i]] for i in range(half)]
+    differences = [unit[[i]] - unit[[j]] for i, j in itertools.combinations(range(half), 2)]
+    distances = []
+    for dim in (2, 3):
+        if half % dim == 0:
+            bodies = unit.reshape(-1, dim, half)
+            distances += list(bodies)
+            distances += [a - b for a, b in itertools.combinations(bodies, 2)]
+    most = _MOST_FUNCTIONS // _FEWEST_FUNCTIONS
+    for more in (distances, differences):
+        if len(single) + len(more) <= most:
+            single = single + more
+    return single

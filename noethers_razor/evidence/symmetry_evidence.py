@@ -1,0 +1,74 @@
+"""The log evidence of nested sets of conserved quantities: a second opinion that sees the field.
+
+A conserved quantity is a prior on the field. For fields f_j with weights w, C changes at the rate
+sum_j w_j grad C . f_j. With B the mean over states of the products of these rates, the prior precision
+diag(alpha) + beta B has no symmetry at beta = 0 and an exact one for beta to infinity. In between, the
+evidence measures how much C is broken. Sets of K quantities share one beta.
+
+It does not decide what is exact. The quantities have errors, and exact invariance under a slightly wrong C is
+false: for beta to infinity the evidence of true sets falls without bound.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+
+from noethers_razor.data.frame_trajectories import thinned
+from noethers_razor.evidence.field import FittedField
+from noethers_razor.evidence.regression import Products
+
+_LOG_BETAS = np.arange(0.0, 40.0, 3.0)
+"""Logarithms of beta that are tried. Rates are relative, so that 0 is no constraint and 40 an exact one."""
+_ROUNDING = 1e-13
+"""Eigenvalue of a constraint, relative to the largest, below which it is none."""
+
+
+def nested_evidence(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """Return the log evidence (K,) of the first 1, ..., K quantities, less that of none, in nats.
+
+    Args:
+        fit: the fitted field. Its prior and noise are kept.
+        form: matrices A (K, M, M) of quadratic quantities in the frame, in the order in which they are added.
+        linear: linear parts b (K, M).
+    """
+    nodes = fit.flow.path.reshape(-1, fit.flow.path.shape[2])
+    states = np.asarray(thinned(nodes, 3 * len(fit.size)))
+    fields = fit.model.fields(states) / fit.size[:, None]
+    velocity = fit.model.field(states, fit.weights)
+    root = 1.0 / np.sqrt(fit.regression.precisions[fit.model.groups])
+    products, variance = fit.products, fit.regression.variance
+    unit = products._replace(
+        gram=products.gram * np.outer(root, root) / variance, cross=products.cross * root / variance
+    )
+    none = _log_evidence(unit, np.zeros((len(root), len(root))), np.zeros(1))[0]
+    found, total = [], np.zeros((len(root), len(root)))
+    for a, b in zip(form, linear, strict=True):
+        gradient = states @ a + b
+        scale = np.sqrt(np.mean(np.sum(gradient**2, axis=1)) * np.mean(np.sum(velocity**2, axis=1)))
+        rates = np.einsum("nm,ndm->nd", gradient / scale, fields) * root
+        total = total + rates.T @ rates / len(states)
+        found.append(_log_evidence(unit, total, np.exp(_LOG_BETAS)).max() - none)
+    return np.array(found)
+
+
+def _log_evidence(products: Products, constraint: np.ndarray, betas: np.ndarray) -> np.ndarray:
+    """Return the log evidence for a prior precision 1 + beta B, up to a constant.
+
+    In the eigenvectors of B the prior is diagonal, so no beta is too large.
+
+    Args:
+        products: products of the data, over the variance of the noise.
+        constraint: B (D, D).
+        betas: values of beta.
+    """
+    values, vectors = np.linalg.eigh(constraint)
+    values = np.where(values > _ROUNDING * values[-1], values, 0.0)
+    gram, cross = vectors.T @ products.gram @ vectors, vectors.T @ products.cross
+    found = []
+    for beta in betas:
+        width = 1.0 / np.sqrt(1.0 + beta * values)
+        factor = np.linalg.cholesky(np.eye(len(width)) + width[:, None] * gram * width)
+        explained = scipy.linalg.solve_triangular(factor, width * cross, lower=True)
+        found.append(explained @ explained / 2 - np.sum(np.log(np.diag(factor))))
+    return np.array(found)
