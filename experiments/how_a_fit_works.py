@@ -79,23 +79,26 @@ def propose_figure(data: nr.Trajectories, answer: dict[str, Any]) -> Any:
 
 
 def select_figure(broken: dict[str, Any], answer: dict[str, Any], bounds: dict[str, Any]) -> Any:
-    figure = blank(8.6, 2.8)
-    ax, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
+    figure = blank(9.8, 2.8)
+    ax, middle, right = figure.subplots(1, 3, width_ratios=(1.3, 1.3, 1))
     for label, found, colour in (
         ("equal frequencies", answer, BLUE),
         (f"frequencies 1 and {1 + DETUNING:g}", broken, ORANGE),
     ):
         values = np.maximum(found["p_values"], 1e-12)
         ax.plot(np.arange(1, len(values) + 1), values, "o-", color=colour, lw=1, ms=6, label=label)
+        nats = np.append(0.0, found["log_evidence"])
+        middle.plot(np.arange(len(nats)), nats, "o-", color=colour, lw=1, ms=4)
     ax.axhline(0.05, color=GREY, lw=1.2, ls="--")
     ax.legend(fontsize=8, frameon=False, loc="lower left")
     ax.set(
         yscale="log",
-        title="before training",
+        title="drift",
         xlabel="number K of quantities",
         ylabel="p-value of all K exact",
     )
     ax.set_xticks(range(1, len(answer["p_values"]) + 1))
+    middle.set(title="fitted field", xlabel="number K of quantities", ylabel="log evidence (nats)")
     names = {"without\nsymmetry": "none", "selected\nquantities": "quadratic"}
     for place, name in enumerate(names.values()):
         found = bounds[name]
@@ -104,7 +107,7 @@ def select_figure(broken: dict[str, Any], answer: dict[str, Any], bounds: dict[s
         right.text(place, found["negative_elbo"], f"   {found['negative_elbo']:.2f}", va="center", fontsize=8)
     right.set(title="after training", ylabel="-ELBO per transition (nats)", xlim=(-0.5, 1.7))
     right.set_xticks(range(len(names)), list(names))
-    for own in (ax, right):
+    for own in (ax, middle, right):
         open_frame(own)
     return figure
 

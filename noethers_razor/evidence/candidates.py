@@ -64,7 +64,7 @@ def candidates(trajectories: FrameTrajectories) -> Candidates:
         trajectories: trajectories in the frame, with their noise.
     """
     states = trajectories.states
-    unweighted, axes = np.ones(len(states)), _moving_axes(trajectories)
+    unweighted, axes = np.ones(len(states)), moving_axes(trajectories)
     form, linear = basis(axes.shape[1])
     form, linear = axes @ form @ axes.T, linear @ axes.T
     moving = moving_combinations(embed(form, linear, _moment(states, unweighted))).T
@@ -74,7 +74,7 @@ def candidates(trajectories: FrameTrajectories) -> Candidates:
     return _solved(found.form, found.linear, trajectories, _weights(found, trajectories))
 
 
-def _moving_axes(trajectories: FrameTrajectories) -> np.ndarray:
+def moving_axes(trajectories: FrameTrajectories) -> np.ndarray:
     """Return axes (M, r) whose coordinates move by more than their noise; others have constant quantities."""
     dim = trajectories.states.shape[1]
     values, vectors = scipy.linalg.eigh(np.atleast_2d(np.cov(trajectories.states.T)), trajectories.noise)

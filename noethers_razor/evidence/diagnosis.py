@@ -16,10 +16,14 @@ from noethers_razor.evidence.field import LINEAR, Fields, FittedField, least_var
 from noethers_razor.evidence.regression import Products, Regression, fitted
 from noethers_razor.evidence.variation import centred
 
-TELLING_NATS = 7.0
+_NATS = 7.0
 """Log evidence by which a departure from a Hamiltonian must win."""
 _MISFIT = 1e-3
 """Motion that the features may leave unexplained, relative to all motion."""
+_CLEARLY = 10.0
+"""Ratio of what a departure explains of the residual to what it leaves beyond noise."""
+_CLEAR = 0.05
+"""Squared noise, relative to the data, above which the data cannot tell."""
 _ERRORS = 3.0
 """Number of standard errors of the noise by which the residual may exceed it."""
 _QUANTILE = 1.6448536269514722
@@ -38,8 +42,8 @@ class Diagnosis(NamedTuple):
     """What the field is that the trajectories follow.
 
     Args:
-        hamiltonian: whether the field is Hamiltonian in these coordinates; None if it cannot be told.
-        nats: log evidence of the Hamiltonian less that of the best departure from it.
+        hamiltonian: whether the field is Hamiltonian in these coordinates; None if the data cannot tell.
+        nats: log evidence of the Hamiltonian less that of the departure; None without one.
         departure: what the field has besides: ``friction``, ``linear``, ``driven``, ``other``, or None.
         friction: rates of friction in each degree of freedom and their standard errors (2, n), frame units.
         residual: variance of the residuals of the fit, in units of noise.
@@ -49,7 +53,7 @@ class Diagnosis(NamedTuple):
     """
 
     hamiltonian: bool | None
-    nats: float
+    nats: float | None
     departure: str | None
     friction: np.ndarray
     residual: float
@@ -76,23 +80,31 @@ def diagnosis(fit: FittedField, trajectories: FrameTrajectories) -> Diagnosis:
     # The estimate of the noise has an error, and a residual within it is no misfit.
     noise = 1.0 + _ERRORS * max(trajectories.noise_error, _LEAST_ERROR)
     nats = {name: found.log_evidence - alone.log_evidence for name, found in tries.items()}
-    seen = {
-        name: gain
-        for name, gain in nats.items()
-        if gain > TELLING_NATS and _explains(alone, tries[name], noise)
-    }
-    misfit = np.sqrt(max(alone.variance - noise, 0.0) * fit.products.number / fit.products.square)
+    motion, second_order = fit.products.square / fit.products.number, trajectories.deviation**2
+
+    def seen_in(found: Regression) -> bool:
+        """Return whether a departure is beyond errors: of the features, and of the linearised flow."""
+        explained = alone.variance - found.variance
+        return bool(
+            found.log_evidence - alone.log_evidence > _NATS
+            and explained > _CLEARLY * (found.variance - noise)
+            and explained > second_order**2 * motion
+        )
+
+    seen = {name: nats[name] for name, found in tries.items() if seen_in(found)}
+    misfit = np.sqrt(max(alone.variance - noise, 0.0) / motion)
     departure = max(seen, key=lambda name: seen[name]) if seen else None
-    if departure == "linear" and nats["friction"] > nats["linear"] - TELLING_NATS:
+    if departure == "linear" and nats["friction"] > nats["linear"] - _NATS:
         departure = "friction"
     unclear = departure is None and misfit > _MISFIT
     if unclear:
         free = _with(fit, lambda nodes, time: _any_field(fit, nodes))
-        if free.log_evidence > alone.log_evidence + TELLING_NATS and _explains(alone, free, noise):
+        if seen_in(free):
             departure, nats["other"] = "other", free.log_evidence - alone.log_evidence
+    noisy = second_order > _CLEAR
     return Diagnosis(
-        hamiltonian=departure is None if departure or not unclear else None,
-        nats=-float(max(nats.values())),
+        hamiltonian=False if departure else None if unclear or noisy else True,
+        nats=-nats[departure] if departure else None,
         departure=departure,
         friction=_friction_rates(fit, tries["friction"], ~linear | friction),
         residual=alone.variance,
@@ -120,11 +132,6 @@ def _with(fit: FittedField, more: Fields) -> Regression:
     chosen = groups != LINEAR
     groups = np.where(groups > LINEAR, LINEAR, groups)
     return _regression(products, groups, chosen)
-
-
-def _explains(alone: Regression, tried: Regression, noise: float) -> bool:
-    """Return whether a departure explains more of the residual than it leaves beyond noise."""
-    return bool(alone.variance - tried.variance > tried.variance - noise)
 
 
 def _forces(

@@ -31,6 +31,8 @@ _WAVES = 64
 """Number of random waves."""
 _WIDTH = 2.0
 """Width of a function, in units of the distance to the next."""
+_AT_REST = 1e-9
+"""Spread of a coordinate in the frame that is rounding."""
 _TAIL = 3.0
 """Degrees of freedom of Student's distribution of wave numbers: few waves are short."""
 
@@ -69,6 +71,12 @@ class Variable(NamedTuple):
         return np.asarray((slopes @ weights)[:, None] * gradient)
 
 
+def _moves(rows: np.ndarray, q: np.ndarray, unit: np.ndarray) -> bool:
+    """Return whether the positions of a variable move, each in its unit (n,)."""
+    chosen = np.any(rows != 0, axis=0)
+    return bool(np.any(np.std(q @ rows.T, axis=0) > _AT_REST * unit[chosen].max()))
+
+
 def _variable(rows: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the values (N,) of a variable at positions q (N, n), and its gradients (N, n)."""
     image = q @ rows.T
@@ -103,19 +111,20 @@ class Features(NamedTuple):
         """Return features for states (N, M) in the frame, with waves that are drawn from a seed."""
         observed = frame.out_of(states)
         dim = observed.shape[1]
-        spread = observed.std(axis=0)
+        # A coordinate that moves has a spread of about 1 in the frame. That of one at rest is rounding.
+        unit, spread = np.linalg.norm(frame.inverse, axis=1), observed.std(axis=0)
         q = observed[:, : dim // 2]
         choices = _choices(dim // 2)
         count = int(np.clip(_MOST_FUNCTIONS // max(len(choices), 1), _FEWEST_FUNCTIONS, _FUNCTIONS))
         # A variable that does not vary has no functions.
-        moving = [rows for rows in choices if np.std(_variable(rows, q)[0]) > 0]
+        moving = [rows for rows in choices if _moves(rows, q, unit[: dim // 2])]
         draw = np.random.default_rng(seed)
         heavy = np.sqrt(draw.chisquare(_TAIL, size=(_WAVES, 1)) / _TAIL)
         return cls(
             frame,
             max(d for d in range(2, _DEGREE + 1) if d == 2 or number(dim, d) <= _MOST_MONOMIALS),
             observed.mean(axis=0),
-            np.where(spread > 0, spread, 1.0),
+            np.where(spread > _AT_REST * unit, spread, unit),
             tuple(Variable.of(rows, q, count) for rows in moving),
             2.0 * draw.normal(size=(_WAVES, dim)) / heavy / np.sqrt(dim),
             draw.uniform(0.0, 2 * np.pi, size=_WAVES),

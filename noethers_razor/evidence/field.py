@@ -14,6 +14,7 @@ import numpy as np
 
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.evidence.candidates import moving_axes
 from noethers_razor.evidence.features import Features
 from noethers_razor.evidence.linearised_flow import LinearisedFlow, Segments
 from noethers_razor.evidence.regression import Products, Regression, fitted
@@ -149,6 +150,7 @@ def fitted_field(trajectories: FrameTrajectories, frame: Frame | None = None) ->
     model = Model.of(frame or Frame.same(trajectories.states.shape[1]), trajectories.states)
     if len(model.groups) > _MOST_FIELDS:
         return None
+    trajectories = trajectories._replace(noise=_with_rest(trajectories))
     few = Segments.of(trajectories, _FEW)
     most = int(_MOST / (few.states[0].size * len(model.groups)))
     found = _regressed(model, LinearisedFlow.of_data(few))
@@ -163,6 +165,12 @@ def fitted_field(trajectories: FrameTrajectories, frame: Frame | None = None) ->
         return None
     flow = _followed(model, best, Segments.of(trajectories, max(most, _FEW)))
     return None if flow is None else _regressed(model, flow, best)
+
+
+def _with_rest(trajectories: FrameTrajectories) -> np.ndarray:
+    """Return the noise (M, M), with that of coordinates at rest as large as motion: they decide nothing."""
+    moving, _ = np.linalg.qr(moving_axes(trajectories))
+    return np.asarray(trajectories.noise + np.eye(len(moving)) - moving @ moving.T)
 
 
 def _followed(model: Model, weights: np.ndarray, segments: Segments) -> LinearisedFlow | None:

@@ -189,17 +189,17 @@ def _by_start(nodes: np.ndarray, steps: np.ndarray, field: Field) -> np.ndarray:
     points = nodes.reshape(-1, dim)
     shifts = _DIFFERENCE * np.concatenate([np.zeros((1, dim)), np.eye(dim)])
     values = np.stack([field(points + shift) for shift in shifts])
-    slopes = np.moveaxis((values[1:] - values[0]) / _DIFFERENCE, 0, -1).reshape(count, number, dim, dim)
-    out = np.empty_like(slopes)
+    gradients = np.moveaxis((values[1:] - values[0]) / _DIFFERENCE, 0, -1).reshape(count, number, dim, dim)
+    out = np.empty_like(gradients)
     out[:, 0] = here = np.tile(np.eye(dim), (count, 1, 1))
     for k, step in enumerate(steps.T):
         h = step[:, None, None]
-        first, middle, last = (slopes[:, 2 * k + i] for i in range(3))
+        first, middle, last = (gradients[:, 2 * k + i] for i in range(3))
         a = first @ here
         b = middle @ (here + h / 2 * a)
         c = middle @ (here + h / 2 * b)
         after = here + h / 6 * (a + 2 * b + 2 * c + last @ (here + h * c))
-        # Halfway, by the cubic with these values and slopes.
+        # Halfway, by the cubic with these values and derivatives.
         out[:, 2 * k + 1] = (here + after) / 2 + h / 8 * (a - last @ after)
         out[:, 2 * k + 2] = here = after
     return out

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.linalg import expm
 
 import noethers_razor as nr
 from noethers_razor.errors import UsageError
@@ -15,7 +16,9 @@ DATA = nr.systems.Oscillators(n=2).simulate(1, n_trajectories=40, n_steps=40, no
 def test_the_text_has_count_algebra_resolution_and_formulas():
     found = nr.answer(DATA)
     text = str(found)
-    assert text.startswith("4 quadratic quantities exactly conserved; algebra u(2)")
+    assert text.startswith("Hamiltonian      yes; friction at most ")
+    assert text.splitlines()[1].startswith("energy           conserved; it drifts by at most ")
+    assert text.splitlines()[2] == "4 quadratic quantities exactly conserved; algebra u(2)"
     assert "a larger rate of change would show (90 %)" in text
     assert "C1   = q1*p2 - q2*p1" in text
     assert found.count == 4 and "AnswerSheet(4 quadratic" in repr(found)
@@ -56,3 +59,20 @@ def test_the_report_of_a_fit_repeats_the_answer():
 def test_anything_but_trajectories_is_refused():
     with pytest.raises(UsageError, match="expected Trajectories"):
         nr.answer(DATA.q)
+
+
+def test_quantities_of_motion_that_is_not_hamiltonian_have_no_algebra():
+    # A constant field in the velocities turns them. Energy and angular momentum are constant, and not canonical.
+    rng, times = np.random.default_rng(0), 0.2 * np.arange(41)
+    matrix = np.zeros((4, 4))
+    matrix[:2, 2:], matrix[2:, :2] = np.eye(2), -np.eye(2)
+    matrix[2, 3], matrix[3, 2] = 0.5, -0.5
+    path = rng.normal(size=(40, 1, 4))
+    for _ in times[1:]:
+        path = np.concatenate([path, path[:, -1:] @ expm(0.2 * matrix).T], axis=1)
+    path = path + 0.01 * rng.normal(size=path.shape)
+    record = nr.answer(nr.Trajectories(q=path[..., :2], p=path[..., 2:], t=times)).as_json()
+    assert record["exact"] > 0 and record["algebra"] is None
+    diagnosis = record["diagnosis"]
+    assert diagnosis["hamiltonian"] is False and diagnosis["departure"] == "linear"
+    assert diagnosis["nats"] < -100 and diagnosis["energy"]["conserved"] is None
