@@ -25,7 +25,7 @@ from noethers_razor._types import Array
 from noethers_razor.data.frame import Frame, fit_frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.evidence.answer import answer_of
+from noethers_razor.evidence.answer import answer_with_field
 from noethers_razor.evidence.candidates import candidates
 from noethers_razor.mechanics.integrators import step
 from noethers_razor.systems import Kepler
@@ -190,7 +190,7 @@ def one_set(name: str, size: float, noise: float, shape: tuple[int, int], seed: 
         data = Trajectories(q=states[..., :2], p=states[..., 2:], t=_DT * np.arange(steps + 1))
         frame = fit_frame(data.observed(), data.transitions())
         trajectories = FrameTrajectories.of(frame, data)
-        answer = answer_of(trajectories)
+        answer = answer_with_field(trajectories, frame)
         motion = _Motion.of(name, frame, path, size)
         return {
             "family": name,

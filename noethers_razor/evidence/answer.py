@@ -17,8 +17,8 @@ from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.candidates import Candidates, candidates
 from noethers_razor.evidence.diagnosis import Diagnosis, diagnosis
 from noethers_razor.evidence.drift import Drift, drift
-from noethers_razor.evidence.field import fitted_field
-from noethers_razor.evidence.symmetry_evidence import nested_evidence
+from noethers_razor.evidence.field import FittedField, fitted_field
+from noethers_razor.evidence.symmetry_evidence import breakings, nested_evidence
 from noethers_razor.evidence.variation import centred
 from noethers_razor.mechanics.quadratic_form import embed, largest_count, second_moment
 
@@ -32,6 +32,8 @@ _QUANTILE = 1.6448536269514722
 """Normal quantile of intervals with 90 %."""
 _MOST_APPROXIMATE = 12
 """Largest number of approximate quantities."""
+_MOST_NEXT = 24
+"""Number of observables after the exact ones that may be approximate."""
 _MOST_SHOWN = 40
 """Number of variances that an answer keeps."""
 _ANGLE_DRAWS = 100
@@ -74,13 +76,13 @@ class Answer:
             or if no rate would show.
         angle: largest angle in degrees between the exact quantities and the true ones, upper end of an
             interval with 90 %; None without a quantity.
-        approximate: nearly conserved quantities, the least broken first.
+        approximate: nearly conserved quantities, the least broken first; none without a fitted field.
         cannot_tell: reasons why the data cannot tell; empty if they can.
         remarks: what the answer does not speak of.
-        next: form and linear parts of the few observables that come after the exact ones.
+        next: form and linear parts of the observables that come after the exact ones.
         diagnosis: whether the motion is Hamiltonian; None if no field was fitted.
         log_evidence: log evidence of the first 1, 2, ... quantities by the fitted field, less that of none:
-            the exact ones and ``next``.
+            the exact ones and a few of ``next``.
     """
 
     form: np.ndarray
@@ -117,22 +119,25 @@ class Answer:
         return float(self.p_values[self.count]) if self.count < len(self.p_values) else None
 
 
-def answer_with_field(trajectories: FrameTrajectories, frame: Frame) -> Answer:
+def answer_with_field(trajectories: FrameTrajectories, frame: Frame | None = None) -> Answer:
     """Return which quadratic quantities trajectories conserve, and what a field says that is fitted to them.
 
     Args:
         trajectories: trajectories in the frame, with their noise and times.
-        frame: the frame.
+        frame: the frame; None if positions are in units of the frame.
     """
     found, fit = answer_of(trajectories), fitted_field(trajectories, frame)
     if fit is None:
         return found
-    form = np.concatenate([found.form, found.next[0]])[:_MOST_SHOWN]
-    linear = np.concatenate([found.linear, found.next[1]])[:_MOST_SHOWN]
+    shown = found.count + _MORE
+    form = np.concatenate([found.form, found.next[0]])[:shown]
+    linear = np.concatenate([found.linear, found.next[1]])[:shown]
     return dataclasses.replace(
         found,
+        # Few trajectories determine neither the exact quantities nor those next to them.
+        approximate=() if found.cannot_tell else _approximate(*found.next, fit, trajectories),
         diagnosis=diagnosis(fit, trajectories),
-        log_evidence=nested_evidence(fit, form, linear),
+        log_evidence=nested_evidence(fit, form[:_MOST_SHOWN], linear[:_MOST_SHOWN]),
     )
 
 
@@ -153,18 +158,15 @@ def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
     resolution = _resolution(tested, trajectories, speed) if count else None
     exact = _orthonormal(form[:count], linear[:count], trajectories.states)
     reasons = tuple(_reasons(trajectories, found, count, resolution))
-    # Few trajectories determine neither the exact quantities nor those next to them.
-    rest = () if reasons else _approximate(form[count:], linear[count:], trajectories, speed)
     return Answer(
         *exact,
         angle=_angle(exact, found, trajectories) if count else None,
         variance=found.variance[:_MOST_SHOWN],
         p_values=tested.p,
         resolution=resolution,
-        approximate=rest,
         cannot_tell=reasons,
         remarks=tuple(_remarks(trajectories, found)),
-        next=(form[count : count + _MORE], linear[count : count + _MORE]),
+        next=(form[count : count + _MOST_NEXT], linear[count : count + _MOST_NEXT]),
     )
 
 
@@ -235,62 +237,23 @@ def _angle(exact: tuple[np.ndarray, np.ndarray], found: Candidates, trajectories
 
 
 def _approximate(
-    form: np.ndarray, linear: np.ndarray, trajectories: FrameTrajectories, speed: float
+    form: np.ndarray, linear: np.ndarray, fit: FittedField, trajectories: FrameTrajectories
 ) -> tuple[Approximate, ...]:
     """Return those of the observables that are nearly conserved, the least broken first."""
-    form, linear = form[: 2 * _MOST_APPROXIMATE], linear[: 2 * _MOST_APPROXIMATE]
     if not len(form):
         return ()
     states = trajectories.states
     own = Candidates(form, linear, np.zeros(len(form)), np.ones(len(states)))
-    values = own.values(states)
     noise = np.sum((own.gradients(states, len(form)) @ trajectories.noise_factor) ** 2, axis=-1)
-    size = _gradient_size(form, linear, states) * speed
-    square, error = _square_rate(values, noise, trajectories)
-    ends = np.sqrt(np.maximum([square - _QUANTILE * error, square, square + _QUANTILE * error], 0.0)) / size
-    lifetimes = _lifetimes(values, noise, trajectories)
-    order = [int(k) for k in np.argsort(ends[1]) if 0 < ends[2, k] <= TELLING][:_MOST_APPROXIMATE]
+    lifetimes = _lifetimes(own.values(states), noise, trajectories)
+    sizes = breakings(fit, form, linear)
+    order = [int(k) for k in np.argsort(sizes[:, 0]) if 0 < sizes[k, 2] <= TELLING][:_MOST_APPROXIMATE]
     return tuple(
         Approximate(
-            form[k], linear[k], float(ends[1, k]), (float(ends[0, k]), float(ends[2, k])), lifetimes[k]
+            form[k], linear[k], float(sizes[k, 0]), (float(sizes[k, 1]), float(sizes[k, 2])), lifetimes[k]
         )
         for k in order
     )
-
-
-def _square_rate(
-    values: np.ndarray, noise: np.ndarray, trajectories: FrameTrajectories
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean squared rates (K,) of quantities on the data, and their standard errors.
-
-    A change over many steps has a small error, and a change over few steps has no time to turn back. The
-    longest lag is taken that no shorter one contradicts (Lepski 1991).
-
-    Args:
-        values: values (N, K).
-        noise: variances (N, K) that noise makes of them.
-        trajectories: for labels and times.
-    """
-    labels, time = trajectories.trajectory, trajectories.times
-    longest = int(np.max(np.bincount(np.unique(labels, return_inverse=True)[1]))) - 1
-    squares, errors = [], []
-    for lag in np.unique(np.geomspace(1, max(longest, 1), 12).astype(int)):
-        inside = np.flatnonzero(labels[lag:] == labels[:-lag])
-        step = (time[inside + lag] - time[inside])[:, None]
-        by_noise = noise[inside] + noise[inside + lag]
-        square = np.mean(((values[inside + lag] - values[inside]) ** 2 - by_noise) / step**2, axis=0)
-        # The rate of these data is asked for, so only noise is an error. Neighbouring changes share states.
-        size = np.mean(by_noise / step**2, axis=0)
-        error = np.sqrt((4 * size**2 + 8 * size * np.maximum(square, 0.0)) / len(inside))
-        squares.append(square)
-        errors.append(np.hypot(error, trajectories.noise_error * size))
-    found, error = np.array(squares), np.array(errors)
-    agree = np.maximum.accumulate(found - error) <= np.minimum.accumulate(found + error)
-    chosen = np.logical_and.accumulate(agree).sum(axis=0) - 1
-    # What a shorter lag changes, or of the shortest one a third of what a longer lag changes.
-    steps = np.abs(np.diff(found, axis=0, append=found[-1:]))
-    bent = np.where(chosen > 0, steps[chosen - 1, columns := np.arange(values.shape[1])], steps[0] / 3)
-    return found[chosen, columns], np.hypot(error[chosen, columns], bent)
 
 
 def _lifetimes(values: np.ndarray, noise: np.ndarray, trajectories: FrameTrajectories) -> list[float | None]:

@@ -20,6 +20,10 @@ from noethers_razor.evidence.regression import Products
 
 _LOG_BETAS = np.arange(0.0, 40.0, 3.0)
 """Logarithms of beta that are tried. Rates are relative, so that 0 is no constraint and 40 an exact one."""
+_STATES = 4000
+"""States that sizes of rates are averaged over."""
+_QUANTILE = 1.6448536269514722
+"""Normal quantile of intervals with 90 %."""
 _ROUNDING = 1e-13
 """Eigenvalue of a constraint, relative to the largest, below which it is none."""
 
@@ -50,6 +54,40 @@ def nested_evidence(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> n
         total = total + rates.T @ rates / len(states)
         found.append(_log_evidence(unit, total, np.exp(_LOG_BETAS)).max() - none)
     return np.array(found)
+
+
+def breakings(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """Return the root-mean-square rates of quantities by the fitted field, and intervals with 90 % (K, 3).
+
+    A rate is relative to that of a quantity that nothing keeps constant. The interval has the error of the
+    field, and that of the mean over trajectories.
+
+    Args:
+        fit: the fitted field.
+        form, linear: A (K, M, M) and b (K, M) of quadratic quantities in the frame.
+    """
+    segments, path = fit.flow.segments, fit.flow.path
+    chosen = thinned(np.arange(len(path)), max(_STATES // path.shape[1], 1))
+    states, count = path[chosen].reshape(-1, path.shape[2]), path.shape[1]
+    labels = np.unique(np.repeat(segments.trajectory[chosen], count), return_inverse=True)[1]
+    fields = fit.model.fields(states) / fit.size[:, None]
+    speed = np.mean(np.sum(fit.model.field(states, fit.weights) ** 2, axis=1))
+    mean, covariance = fit.regression.mean, fit.regression.covariance
+    found = []
+    for a, b in zip(form, linear, strict=True):
+        gradient = states @ a + b
+        rates = np.einsum("nm,ndm->nd", gradient, fields)
+        squares = (rates @ mean) ** 2
+        product = rates.T @ rates / len(states) @ covariance
+        along = rates.T @ (rates @ mean) / len(states)
+        # Errors of the weights add to the mean square.
+        square = np.mean(squares) - np.trace(product)
+        error = 4 * along @ covariance @ along + 2 * np.sum(product * product.T)
+        each = np.bincount(labels, squares) / np.bincount(labels)
+        error = _QUANTILE * np.sqrt(error + np.var(each) / len(each))
+        size = speed * np.mean(np.sum(gradient**2, axis=1))
+        found.append(np.sqrt(np.maximum([square, square - error, square + error], 0.0) / size))
+    return np.array(found).reshape(-1, 3)
 
 
 def _log_evidence(products: Products, constraint: np.ndarray, betas: np.ndarray) -> np.ndarray:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
+from noethers_razor.data.frame import fit_frame
+from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.data.trajectories import Trajectories
-from noethers_razor.evidence.answer import answer_of
+from noethers_razor.evidence.answer import answer_of, answer_with_field
 from noethers_razor.mechanics.quadratic_form import embed, second_moment
 from noethers_razor.numerics.subspaces import largest_angle
 from noethers_razor.systems import Oscillators, build
@@ -14,14 +16,18 @@ from tests.evidence.trajectories import in_frame, simulated, simulated_with_trut
 TWO = Oscillators(n=2)
 
 
-def linear_motion(matrix, noise=0.0, count=60, steps=50, dt=0.2, seed=0):
-    """Trajectories of x' = A x from normal starts."""
-    rng = np.random.default_rng(seed)
-    turn, path = expm(matrix * dt).T, [rng.normal(size=(count, 4))]
+def clean_path(matrix, count=60, steps=50, dt=0.2, seed=0):
+    """States (B, T, 4) of x' = A x from normal starts."""
+    turn, path = expm(matrix * dt).T, [np.random.default_rng(seed).normal(size=(count, 4))]
     for _ in range(steps):
         path.append(path[-1] @ turn)
-    states = np.stack(path, axis=1)
-    states = states + noise * rng.normal(size=states.shape)
+    return np.stack(path, axis=1)
+
+
+def linear_motion(matrix, noise=0.0, count=60, steps=50, dt=0.2, seed=0):
+    """Trajectories of x' = A x in their frame."""
+    states = clean_path(matrix, count, steps, dt, seed)
+    states = states + noise * np.random.default_rng([seed, 1]).normal(size=states.shape)
     return in_frame(Trajectories(q=states[..., :2], p=states[..., 2:], t=dt * np.arange(steps + 1)))
 
 
@@ -58,8 +64,9 @@ def test_the_exact_set_is_the_true_one(system, exact, noise):
 def test_weak_friction_leaves_nothing_exact(noise):
     """Version 0.1 said u(2), trusted."""
     assert answer_of(linear_motion(damped(0.0), noise)).count == 4
-    found = answer_of(linear_motion(damped(0.002), noise))
+    found = answer_with_field(linear_motion(damped(0.002), noise))
     assert found.count == 0
+    assert found.departs and found.diagnosis.departure == "friction"
     assert len(found.approximate) >= 3
     # Energies of mean 1 and deviation 1 decay by .002 of themselves in a time unit.
     assert all(200 < one.lifetime < 2000 for one in found.approximate)
@@ -69,7 +76,7 @@ def test_sizes_of_broken_quantities_are_those_of_their_brackets():
     detuning = 0.02
     system = Oscillators(n=2, frequencies=(1.0, 1.0 + detuning))
     data = simulated(system, 0, 0.01, count=100)
-    found = answer_of(data)
+    found = answer_with_field(data)
     assert found.count == 2
     two = found.approximate[:2]
     rates = []
@@ -85,6 +92,27 @@ def test_sizes_of_broken_quantities_are_those_of_their_brackets():
         low, high = one.interval
         assert low < one.breaking < high
         assert 0.2 * detuning < one.breaking < 0.5 * detuning
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.01, 0.1])
+def test_intervals_of_sizes_hold_the_true_size(noise):
+    """A friction breaks every quantity by its rate, C' = -f p . dC/dp."""
+    friction, held = 0.05, []
+    for seed in range(12):
+        path = clean_path(damped(friction), seed=seed)
+        states = path + noise * np.random.default_rng(seed).normal(size=path.shape)
+        data = Trajectories(q=states[..., :2], p=states[..., 2:], t=0.2 * np.arange(path.shape[1]))
+        frame = fit_frame(data.observed(), data.transitions())
+        true = frame.into(path.reshape(-1, 4))
+        velocity = path.reshape(-1, 4) @ damped(friction).T @ frame.matrix.T
+        for one in answer_with_field(FrameTrajectories.of(frame, data), frame).approximate:
+            gradient = true @ one.form + one.linear
+            size = np.mean(np.sum(gradient**2, axis=1)) * np.mean(np.sum(velocity**2, axis=1))
+            rate = np.sqrt(np.mean(np.sum(gradient * velocity, axis=1) ** 2) / size)
+            held.append(one.interval[0] <= rate <= one.interval[1])
+    assert len(held) >= 24
+    assert np.mean(held) >= 0.8
 
 
 @pytest.mark.slow

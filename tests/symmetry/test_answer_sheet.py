@@ -62,7 +62,7 @@ def test_anything_but_trajectories_is_refused():
 
 
 def test_quantities_of_motion_that_is_not_hamiltonian_have_no_algebra():
-    # A constant field in the velocities turns them. Energy and angular momentum are constant, and not canonical.
+    # A magnetic field turns the velocities. Energy and an angular momentum are constant, but not canonical.
     rng, times = np.random.default_rng(0), 0.2 * np.arange(41)
     matrix = np.zeros((4, 4))
     matrix[:2, 2:], matrix[2:, :2] = np.eye(2), -np.eye(2)
