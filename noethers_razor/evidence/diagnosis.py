@@ -16,7 +16,7 @@ from noethers_razor.evidence.field import LINEAR, Fields, FittedField, least_var
 from noethers_razor.evidence.regression import Products, Regression, fitted
 from noethers_razor.evidence.variation import centred
 
-_NATS = 7.0
+_NATS = 15.0
 """Log evidence by which a departure from a Hamiltonian must win."""
 _MISFIT = 1e-3
 """Motion that the features may leave unexplained, relative to all motion."""
@@ -32,7 +32,7 @@ _LEAST_ERROR = 0.05
 """Smallest standard error of the variance of the noise."""
 _FASTEST = 4.0
 """Largest angular frequency of a force, in the frame. Motion has a frequency of about 1."""
-_MOST_FORCES = 144
+_MOST_FORCES = 240
 """Largest number of forces."""
 _MOST_FREE = 600
 """Largest number of fields of which any field consists."""
@@ -82,16 +82,22 @@ def diagnosis(fit: FittedField, trajectories: FrameTrajectories) -> Diagnosis:
     nats = {name: found.log_evidence - alone.log_evidence for name, found in tries.items()}
     motion, second_order = fit.products.square / fit.products.number, trajectories.deviation**2
 
-    def seen_in(found: Regression) -> bool:
-        """Return whether a departure is beyond errors: of the features, and of the linearised flow."""
+    def seen_in(found: Regression, neglected: float) -> bool:
+        """Return whether a departure is beyond the errors of features, and a share that is neglected."""
         explained = alone.variance - found.variance
         return bool(
             found.log_evidence - alone.log_evidence > _NATS
             and explained > _CLEARLY * (found.variance - noise)
-            and explained > second_order**2 * motion
+            and explained > neglected**2 * motion
         )
 
-    seen = {name: nats[name] for name, found in tries.items() if seen_in(found)}
+    # The flow is linearised about noisy starts. What that neglects resembles a field, not a force in time.
+    noisy = second_order > _CLEAR
+    seen = {
+        name: nats[name]
+        for name, found in tries.items()
+        if not noisy and seen_in(found, 0.0 if name == "driven" else second_order)
+    }
     misfit = np.sqrt(max(alone.variance - noise, 0.0) / motion)
     departure = max(seen, key=lambda name: seen[name]) if seen else None
     if departure == "linear" and nats["friction"] > nats["linear"] - _NATS:
@@ -99,9 +105,8 @@ def diagnosis(fit: FittedField, trajectories: FrameTrajectories) -> Diagnosis:
     unclear = departure is None and misfit > _MISFIT
     if unclear:
         free = _with(fit, lambda nodes, time: _any_field(fit, nodes))
-        if seen_in(free):
+        if not noisy and seen_in(free, second_order):
             departure, nats["other"] = "other", free.log_evidence - alone.log_evidence
-    noisy = second_order > _CLEAR
     return Diagnosis(
         hamiltonian=False if departure else None if unclear or noisy else True,
         nats=-nats[departure] if departure else None,
@@ -137,15 +142,18 @@ def _with(fit: FittedField, more: Fields) -> Regression:
 def _forces(
     fit: FittedField, trajectories: FrameTrajectories, nodes: np.ndarray, time: np.ndarray
 ) -> np.ndarray:
-    """Return forces (B, K, F, M) on each momentum that oscillate in time."""
+    """Return forces (B, K, F, M) on each momentum that oscillate in time: pushes and springs."""
     frame, scale, half = fit.model.features.frame, fit.model.features.scale, nodes.shape[2] // 2
     first, last = trajectories.times.min(), trajectories.times.max()
-    most = max(_MOST_FORCES // (2 * half), 1)
+    most = max(_MOST_FORCES // (4 * half), 1)
     count = int(np.clip(np.ceil(_FASTEST * (last - first) / np.pi), 1, most))
     angle = np.pi * (time - first)[..., None] * np.arange(1, count + 1) / (last - first)
     waves = np.concatenate([np.cos(angle), np.sin(angle)], axis=2)
+    # A push is the same everywhere. A spring whose strength oscillates pulls in proportion to the position.
+    position = ((frame.out_of(nodes) - fit.model.features.mean) / scale)[..., :half]
+    strength = np.stack([np.ones_like(position), position], axis=2)
     direction = (frame.matrix * scale)[:, half:].T
-    fields = waves[:, :, :, None, None] * direction
+    fields = np.einsum("bkf,bksi,im->bkfsim", waves, strength, direction)
     return np.asarray(fields.reshape(*nodes.shape[:2], -1, nodes.shape[2]))
 
 

@@ -34,6 +34,8 @@ _LOST = 10.0
 """Squared residual, relative to the median, beyond which a segment is left out: its start was not found."""
 _SETTLED = 0.999
 """Ratio of squared residuals of two rounds above which the second is not needed."""
+_NO_EFFECT = 1e-9
+"""Size of a field, relative to the largest, that is rounding."""
 _LEAST = 0.5
 """Smallest variance of the residuals, in units of noise."""
 _ACCURATE = 1e-10
@@ -195,7 +197,8 @@ def _regressed(model: Model, flow: LinearisedFlow, weights: np.ndarray | None = 
 def _scaled(products: Products) -> tuple[Products, np.ndarray]:
     """Return the products of fields of unit size, and their sizes before (D,)."""
     size = np.sqrt(np.diag(products.gram) / products.number)
-    size = np.where(size > 0, size, 1.0)
+    # Fields of coordinates at rest have no effect but rounding. They get no weight.
+    size = np.where(size > _NO_EFFECT * size.max(), size, size.max())
     return products.scaled(size), size
 
 

@@ -61,9 +61,9 @@ class Segments(NamedTuple):
 
     @property
     def free(self) -> int:
-        """Number of values less that of unknown starts."""
-        count, states, dim = self.states.shape
-        return count * (states - 1) * dim
+        """Number of values less that of unknown starts, of the coordinates whose noise is less than motion."""
+        count, states, _ = self.states.shape
+        return int(count * (states - 1) * np.sum(np.linalg.svd(self.unit, compute_uv=False) > 1.0))
 
     def where(self, chosen: np.ndarray) -> Segments:
         """Return a part of the segments."""

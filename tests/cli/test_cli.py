@@ -359,7 +359,8 @@ def test_help_lists_every_system(run):
 
 
 def test_help_of_fit_has_a_dozen_flags_and_help_all_the_rest(run):
-    _, short, _ = run("fit", "-h")
+    code, short, err = run("fit", "-h")
+    assert code == 0, err
     shown = [line for line in short.splitlines() if re.match(r" +(-h, )?--", line)]
     assert 10 <= len(shown) <= 16
     assert "--help-all" in short and "--width" not in short and "--degree" not in short

@@ -65,7 +65,7 @@ def diagnosed(name, noise, seed=0, count=60, steps=40):
         pytest.param("none", 0.0, None, marks=pytest.mark.slow),
         pytest.param("none", 0.1, None, marks=pytest.mark.slow),
         pytest.param("friction .004", 0.0, "friction", marks=pytest.mark.slow),
-        pytest.param("friction .05", 0.1, "friction", marks=pytest.mark.slow),
+        pytest.param("friction .05", 0.06, "friction", marks=pytest.mark.slow),
         pytest.param("drive", 0.1, "driven", marks=pytest.mark.slow),
         pytest.param("magnetic", 0.1, "linear", marks=pytest.mark.slow),
     ],
