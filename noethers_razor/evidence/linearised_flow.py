@@ -61,7 +61,7 @@ class Segments(NamedTuple):
 
     @property
     def free(self) -> int:
-        """Number of values less that of unknown starts, of the coordinates whose noise is less than motion."""
+        """Number of values less that of unknown starts, of coordinates that move by more than their noise."""
         count, states, _ = self.states.shape
         return int(count * (states - 1) * np.sum(np.linalg.svd(self.unit, compute_uv=False) > 1.0))
 

@@ -91,8 +91,8 @@ class Problem:
         _require_defined(family.terms, train)
         if config.first_stage == 0 and family.start == "proposal":
             raise UsageError(
-                "first_stage = 0 with start 'proposal'; the proposal needs the noise that the first stage "
-                "finds: use start 'random' or a positive first_stage"
+                "first_stage = 0 with start 'proposal'; the proposal follows the first stage: "
+                "use start 'random' or a positive first_stage"
             )
         substeps = config.likelihood.substeps or suggested_substeps(frame, transitions)
         return cls(

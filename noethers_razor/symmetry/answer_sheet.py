@@ -140,7 +140,7 @@ _DEPARTURES = {
 
 def diagnosis_lines(record: dict[str, Any]) -> list[str]:
     """Return the lines on the Hamiltonian and the energy that open an answer, from its JSON values."""
-    found = record["diagnosis"]
+    found = record.get("diagnosis")
     if found is None:
         return []
     energy, rates = found["energy"], [one["rate"] for one in found["friction"]]

@@ -223,6 +223,8 @@ class SymmetryReport:
             "resolution": None if self.answer is None else self.answer["resolution"],
             "approximate": [] if self.answer is None else self.answer["approximate"],
             "cannot_tell": [] if self.answer is None else self.answer["cannot_tell"],
+            "diagnosis": None if self.answer is None else self.answer.get("diagnosis"),
+            "log_evidence": [] if self.answer is None else self.answer.get("log_evidence", []),
             "answer": self.answer,
             "judgements": self.judgements,
             "seeds": self.seeds,

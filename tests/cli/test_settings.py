@@ -116,5 +116,5 @@ def test_without_a_first_stage_the_control_trains_as_long_as_the_joint_stage(sma
 
 
 def test_a_proposal_without_a_first_stage_is_refused(small):
-    with pytest.raises(nr.UsageError, match="the proposal needs the noise"):
+    with pytest.raises(nr.UsageError, match="the proposal follows the first stage"):
         nr.fit(small, seed=1, conserved=2, config=TINY.replace(first_stage=0.0))

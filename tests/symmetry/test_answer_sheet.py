@@ -61,18 +61,45 @@ def test_anything_but_trajectories_is_refused():
         nr.answer(DATA.q)
 
 
-def test_quantities_of_motion_that_is_not_hamiltonian_have_no_algebra():
-    # A magnetic field turns the velocities. Energy and an angular momentum are constant, but not canonical.
-    rng, times = np.random.default_rng(0), 0.2 * np.arange(41)
-    matrix = np.zeros((4, 4))
-    matrix[:2, 2:], matrix[2:, :2] = np.eye(2), -np.eye(2)
-    matrix[2, 3], matrix[3, 2] = 0.5, -0.5
-    path = rng.normal(size=(40, 1, 4))
+def linear_motion(matrix, unit=1.0):
+    """Noisy trajectories of x' = A x, with times in another unit."""
+    rng, turn, times = np.random.default_rng(0), expm(0.2 * matrix).T, 0.2 * np.arange(41)
+    path = [rng.normal(size=(40, 4))]
     for _ in times[1:]:
-        path = np.concatenate([path, path[:, -1:] @ expm(0.2 * matrix).T], axis=1)
-    path = path + 0.01 * rng.normal(size=path.shape)
-    record = nr.answer(nr.Trajectories(q=path[..., :2], p=path[..., 2:], t=times)).as_json()
+        path.append(path[-1] @ turn)
+    states = np.stack(path, axis=1)
+    states = states + 0.01 * rng.normal(size=states.shape)
+    return nr.Trajectories(q=states[..., :2], p=states[..., 2:], t=unit * times)
+
+
+def oscillators(force):
+    """Matrix of q' = p, p' = -q + force p."""
+    return np.block([[np.zeros((2, 2)), np.eye(2)], [-np.eye(2), np.asarray(force)]])
+
+
+# A magnetic field turns the velocities. Energy and an angular momentum are constant, but not canonical.
+MAGNETIC = oscillators([[0.0, 0.5], [-0.5, 0.0]])
+
+
+def test_quantities_of_motion_that_is_not_hamiltonian_have_no_algebra_and_no_trust():
+    data = linear_motion(MAGNETIC)
+    record = nr.answer(data).as_json()
     assert record["exact"] > 0 and record["algebra"] is None
     diagnosis = record["diagnosis"]
     assert diagnosis["hamiltonian"] is False and diagnosis["departure"] == "linear"
     assert diagnosis["nats"] < -100 and diagnosis["energy"]["conserved"] is None
+    report = nr.find_symmetries(nr.fit(data, conserved=4, seed=0, config=TINY))
+    assert not report.uncertainty.trusted.any()
+    assert "Hamiltonian      no, by " in str(report)
+    assert report.as_json()["diagnosis"] == report.answer["diagnosis"]
+
+
+def test_friction_is_a_rate_in_data_units():
+    for unit in (1.0, 10.0):
+        found = nr.answer(linear_motion(oscillators([[-0.05, 0.0], [0.0, -0.05]]), unit))
+        record = found.as_json()["diagnosis"]
+        assert record["departure"] == "friction" and record["energy"]["conserved"] is False
+        for one in record["friction"]:
+            assert abs(one["rate"] - 0.05 / unit) < 4 * one["error"] < 0.01 / unit
+        assert record["divergence"] == pytest.approx(-0.1 / unit, rel=0.1)
+        assert "nats: friction of 0.0" in str(found)
