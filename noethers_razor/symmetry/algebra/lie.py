@@ -317,20 +317,20 @@ def _ideals(inner: _Stack) -> list[np.ndarray]:
     """Return bases (r, k) of the simple ideals: eigenspaces of the maps that commute with ad."""
     size = inner.size
     adjoint = np.swapaxes(inner.c, 2, 3)
+    form = _commutation(adjoint[0])
     most = min(2 * _MOST_IDEALS, size**2 - 1)
-    begin = np.random.default_rng(0).normal(size=size**2)
-    # The smallest eigenvalue but 0 is a good part of the largest: no inverse is needed.
-    vectors = scipy.sparse.linalg.eigsh(_commutation(adjoint[0]), most, which="SA", v0=begin)[1]
+    # Find the smallest eigenvalues. A negative shift keeps the factorised matrix regular.
+    shift = -1e-3 * np.trace(form) / len(form)
+    begin = np.random.default_rng(0).normal(size=len(form))
+    vectors = scipy.sparse.linalg.eigsh(form, most, sigma=shift, v0=begin)[1]
     maps = vectors.T.reshape(most, size, size)
     off = adjoint[0][None] @ maps[:, None] - maps[:, None] @ adjoint[0][None]
     # Compute these from the maps: square roots of the eigenvalues would have half the digits.
     singular = np.sqrt(np.sum(off**2, axis=(1, 2, 3)))
-    noise = max((other - adjoint[0] for other in adjoint[1:]), key=np.linalg.norm)
+    noise = max((_commutation(other - adjoint[0]) for other in adjoint[1:]), key=np.trace)
     spread = 0.0
-    if np.linalg.norm(noise) > _FLOOR:
-        largest = scipy.sparse.linalg.eigsh(
-            _commutation(noise), 1, tol=0.01, v0=begin, return_eigenvectors=False
-        )
+    if np.trace(noise) > _FLOOR**2:
+        largest = scipy.sparse.linalg.eigsh(noise, 1, tol=0.01, v0=begin, return_eigenvectors=False)
         spread = float(np.sqrt(largest[0]))
     commuting = maps[~_nonzero(singular, spread, "the number of simple ideals", inner.level)]
     count = len(commuting)
@@ -351,19 +351,14 @@ def _ideals(inner: _Stack) -> list[np.ndarray]:
     return kept
 
 
-def _commutation(adjoint: np.ndarray) -> scipy.sparse.linalg.LinearOperator:
-    """Return the quadratic form sum_a |ad_a X - X ad_a|^2 of maps X (d, d), as an operator on d^2 numbers."""
+def _commutation(adjoint: np.ndarray) -> np.ndarray:
+    """Return the matrix (d^2, d^2) of the quadratic form sum_a |ad_a X - X ad_a|^2 of maps X (d, d)."""
     size = adjoint.shape[1]
+    one = np.eye(size)
     left = _contracted("aji,ajk->ik", adjoint, adjoint)
     right = _contracted("aij,akj->ik", adjoint, adjoint)
-
-    def apply(flat: np.ndarray) -> np.ndarray:
-        x = flat.reshape(size, size)
-        cross = np.tensordot(np.swapaxes(adjoint, 1, 2) @ x, adjoint, axes=((0, 2), (0, 1)))
-        cross = cross + np.tensordot(adjoint @ x, adjoint, axes=((0, 2), (0, 2)))
-        return np.asarray(left @ x + x @ right - cross).ravel()
-
-    return scipy.sparse.linalg.LinearOperator((size**2, size**2), matvec=apply, dtype=float)
+    cross = _contracted("aji,alk->ikjl", adjoint, adjoint).reshape(size**2, size**2)
+    return np.asarray(np.kron(left, one) + np.kron(one, right) - cross - cross.T)
 
 
 def _real_basis(columns: np.ndarray) -> np.ndarray:
