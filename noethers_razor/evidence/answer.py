@@ -40,6 +40,8 @@ _ANGLE_DRAWS = 100
 """Number of draws of the error of the exact quantities."""
 _MORE = 4
 """Number of observables after the exact ones of which the fitted field is asked."""
+_MOSTLY_NOISE = 0.5
+"""Squared noise, relative to the data, above which nothing is exact."""
 _FEW = 10
 """Number of trajectories below which each is left out in turn."""
 
@@ -207,7 +209,8 @@ def _resolution(tested: Drift, trajectories: FrameTrajectories, speed: float) ->
     variance = max(float(tested.variance[-1]), 1e-2)
     rate = np.sqrt(needed * variance * np.mean(1.0 / tested.information))
     size = _gradient_size(tested.form, tested.linear, trajectories.states)
-    return float(rate / np.median(size) / speed)
+    relative = float(rate / np.median(size) / speed)
+    return relative if relative < 1.0 else None
 
 
 def _angle(exact: tuple[np.ndarray, np.ndarray], found: Candidates, trajectories: FrameTrajectories) -> float:
@@ -288,6 +291,8 @@ def _reasons(
                 f"{len(labels)} trajectories: without one of them, {max(fewer)} quantities seem conserved, "
                 "and more trajectories may leave fewer"
             )
+    if trajectories.deviation**2 > _MOSTLY_NOISE:
+        reasons.append("the data are mostly noise: less noise is needed")
     if count and resolution is None:
         reasons.append("no rate of change would show: longer trajectories are needed, or less noise")
     elif resolution is not None and resolution > TELLING:

@@ -26,8 +26,8 @@ _CLEAR = 0.05
 """Squared noise, relative to the data, above which the data cannot tell."""
 _ERRORS = 3.0
 """Number of standard errors of the noise by which the residual may exceed it."""
-_QUANTILE = 1.6448536269514722
-"""Normal quantile of intervals with 90 %."""
+_INTERVAL = 0.9
+"""Probability of intervals."""
 _LEAST_ERROR = 0.05
 """Smallest standard error of the variance of the noise."""
 _FASTEST = 4.0
@@ -179,21 +179,28 @@ def _friction_rates(fit: FittedField, found: Regression, chosen: np.ndarray) -> 
     place = own[chosen]
     unit = np.linalg.solve(precision, np.eye(len(place))[:, place])
     rates = unit.T @ products.cross / found.variance
-    # The field is -(q, p) of one degree of freedom: half of a friction -p is Hamiltonian.
-    return np.asarray(2.0 * np.stack([rates, np.sqrt(np.diag(unit[place]))]) / fit.size[own])
+    return np.asarray(np.stack([rates, np.sqrt(np.diag(unit[place]))]) / fit.size[own])
 
 
 def _energy_drift(fit: FittedField, trajectories: FrameTrajectories) -> np.ndarray:
-    """Return the mean of dE/dt and an interval, see `Diagnosis`."""
+    """Return the mean of dE/dt and an interval, see `Diagnosis`. One trajectory gives no interval."""
+    # This import is slow.
+    from scipy.stats import t as student
+
     states, labels = trajectories.states, trajectories.trajectory
     _, place = np.unique(labels, return_inverse=True)
     off = centred(trajectories.times[:, None], labels)[:, 0]
     energy = fit.model.energy(states, fit.weights)
-    slope = np.bincount(place, off * energy) / np.bincount(place, off**2)
+    length = np.bincount(place, off**2)
+    whole = length > 0
+    slope, weight = (np.bincount(place, off * energy)[whole] / length[whole], length[whole] / length.sum())
     # dE/dt of all trajectories together, long ones with more weight.
-    weight = np.bincount(place, off**2) / np.sum(off**2)
-    mean = float(weight @ slope)
-    error = _QUANTILE * float(np.sqrt(np.sum(weight**2 * (slope - mean) ** 2)))
+    mean, count = float(weight @ slope), len(slope)
+    if count > 1:
+        error = np.sqrt(np.sum(weight**2 * (slope - mean) ** 2) * count / (count - 1))
+        error *= student.isf((1 - _INTERVAL) / 2, count - 1)
+    else:
+        error = np.inf
     gradient = fit.model.features.gradient(states, fit.weights[: -len(fit.model.linear)])
     velocity = fit.model.field(states, fit.weights)
     scale = np.sqrt(np.mean(np.sum(gradient**2, axis=1)) * np.mean(np.sum(velocity**2, axis=1)))

@@ -72,10 +72,14 @@ class Model(NamedTuple):
         antisymmetric[np.arange(len(first)), first, second] = 1.0
         antisymmetric[np.arange(len(first)), second, first] = -1.0
         own = np.swapaxes(apply_j_in_numpy(np.swapaxes(antisymmetric, 1, 2)), 1, 2)
+        # Of a degree of freedom, that is -(q, p). Friction is -p, which differs by a Hamiltonian field.
+        friction = np.flatnonzero(second == first + dim // 2)
+        own[friction, first[friction], first[friction]] = 0.0
         scale = features.scale
         linear = frame.matrix @ (scale[:, None] * own / scale) @ frame.inverse
-        centre = frame.into(features.mean)
-        return cls(features, linear, -linear @ centre)
+        # Friction stops at p = 0, not at the mean.
+        origin = np.where(np.arange(dim) < dim // 2, features.mean, 0.0)
+        return cls(features, linear, -linear @ frame.into(origin))
 
     @property
     def groups(self) -> np.ndarray:
@@ -141,7 +145,7 @@ def least_variance(products: Products) -> float:
 
 
 def fitted_field(trajectories: FrameTrajectories, frame: Frame | None = None) -> FittedField | None:
-    """Fit a field to trajectories; None if none has two steps, fields are too many, or the fit diverges.
+    """Fit a field to trajectories; None if nothing moves, fields are too many, or the fit diverges.
 
     Args:
         trajectories: trajectories in the frame, with noise and times.
@@ -155,6 +159,8 @@ def fitted_field(trajectories: FrameTrajectories, frame: Frame | None = None) ->
     trajectories = trajectories._replace(noise=_with_rest(trajectories))
     few = Segments.of(trajectories, _FEW)
     most = int(_MOST / (few.states[0].size * len(model.groups)))
+    if not few.free or np.ptp(few.states, axis=1).max() == 0:
+        return None
     found = _regressed(model, LinearisedFlow.of_data(few))
     best, least = None, np.inf
     for _ in range(_ROUNDS):

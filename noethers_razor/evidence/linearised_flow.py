@@ -17,6 +17,8 @@ from noethers_razor.data.frame_trajectories import FrameTrajectories
 
 STEPS = 8
 """Largest number of steps of a segment."""
+_LONG = 2.0
+"""Longest step of a segment, relative to the median of those, with which it is used."""
 _DIFFERENCE = 1e-7
 """Step of the differences that give the derivatives of a field, frame units."""
 
@@ -45,18 +47,24 @@ class Segments(NamedTuple):
     def of(cls, trajectories: FrameTrajectories, most: int) -> Segments:
         """Return at most ``most`` segments, spread over all trajectories.
 
-        What is left of a trajectory after the last whole segment is not used, nor are shorter trajectories.
+        Not used are what is left of a trajectory after the last whole segment, trajectories shorter than
+        a segment, and segments with a long step.
         """
         _, first, count = np.unique(trajectories.trajectory, return_index=True, return_counts=True)
-        steps = min(STEPS, int(count.max()) - 1)
+        # At least half of the states are in trajectories as long as this.
+        by_state = np.sort(np.repeat(count, count))
+        steps = min(STEPS, int(by_state[len(by_state) // 2]) - 1)
         starts = np.concatenate(
             [at + steps * np.arange((n - 1) // steps) for at, n in zip(first, count, strict=True)]
         )
-        if len(starts) > most:
-            starts = starts[np.linspace(0, len(starts) - 1, most).astype(int)]
         number = starts[:, None] + np.arange(steps + 1)
+        # The integrator takes equal numbers of steps, so a long gap would be less accurate.
+        longest = np.diff(trajectories.times[number], axis=1).max(axis=1)
+        number = number[longest <= _LONG * np.median(longest)]
+        if len(number) > most:
+            number = number[np.linspace(0, len(number) - 1, most).astype(int)]
         unit = np.linalg.inv(trajectories.noise_factor)
-        labels = trajectories.trajectory[starts]
+        labels = trajectories.trajectory[number[:, 0]]
         return cls(number, trajectories.times[number], trajectories.states[number], labels, unit)
 
     @property

@@ -19,7 +19,7 @@ from noethers_razor.evidence.field import FittedField
 from noethers_razor.evidence.regression import Products
 
 _LOG_BETAS = np.arange(0.0, 40.0, 3.0)
-"""Logarithms of beta that are tried. Rates are relative, so that 0 is no constraint and 40 an exact one."""
+"""Logarithms of beta that are tried. Rates are relative: 0 is a weak constraint, and 40 an exact one."""
 _STATES = 4000
 """States that sizes of rates are averaged over."""
 _QUANTILE = 1.6448536269514722

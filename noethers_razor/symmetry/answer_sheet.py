@@ -93,7 +93,8 @@ class AnswerSheet:
     def _repr_html_(self) -> str:
         record = self.as_json()
         parts = [markup.formulas(self.formulas, None), markup.folded("the whole answer", str(self))]
-        return markup.block(headline(record), parts, record["cannot_tell"])
+        title = ". ".join([*(" ".join(line.split()) for line in diagnosis_lines(record)), headline(record)])
+        return markup.block(title, parts, record["cannot_tell"])
 
 
 def _approximate(one: Approximate, formula: str, unit: float) -> dict[str, Any]:
@@ -105,14 +106,14 @@ def _approximate(one: Approximate, formula: str, unit: float) -> dict[str, Any]:
     }
 
 
-_ENERGY = {"friction": False, "driven": False}
-"""Departures that change the energy for certain."""
-
-
 def _diagnosis(found: Diagnosis, unit: float) -> dict[str, Any]:
     """Return a diagnosis as JSON values; ``unit`` is the data time of a unit of frame time."""
     rates, errors = found.friction / unit
-    drift, low, high = (float(part) for part in found.energy_drift)
+    drift, low, high = (float(part) if np.isfinite(part) else None for part in found.energy_drift)
+    if found.departure in ("friction", "driven"):
+        conserved: bool | None = False
+    else:
+        conserved = True if found.hamiltonian else None
     return {
         "hamiltonian": found.hamiltonian,
         "nats": found.nats,
@@ -123,7 +124,7 @@ def _diagnosis(found: Diagnosis, unit: float) -> dict[str, Any]:
         "residual": found.residual,
         "misfit": found.misfit,
         "energy": {
-            "conserved": _ENERGY.get(found.departure or "", found.hamiltonian or None),
+            "conserved": conserved,
             "drift": drift,
             "interval": [low, high],
         },
@@ -149,16 +150,18 @@ def diagnosis_lines(record: dict[str, Any]) -> list[str]:
         left = f"{found['misfit']:.1g} of the motion" if found["misfit"] else "noise only"
         text = f"yes; friction at most {largest:.1g} per unit of time; the fit leaves {left}"
     elif found["hamiltonian"] is None:
-        text = f"cannot tell; the fitted field leaves {100 * found['misfit']:.1g} % of the motion unexplained"
+        left = f"the fitted field leaves {100 * found['misfit']:.2g} % of the motion unexplained"
+        text = f"cannot tell; {left if found['misfit'] else 'the noise is too large'}"
     else:
         text = f"no, by {-found['nats']:.0f} nats: {_DEPARTURES[found['departure']]}"
         if found["departure"] == "friction":
             text += " of " + ", ".join(f"{rate:.2g}" for rate in rates) + " per unit of time"
     low, high = energy["interval"]
+    drift = f"{energy['drift']:.2g}" + ("" if low is None else f" ({low:.2g} to {high:.2g})")
     words = {
-        True: f"conserved; it drifts by at most {max(abs(low), abs(high)):.1g}",
-        False: f"not conserved; it drifts by {energy['drift']:.2g} ({low:.2g} to {high:.2g})",
-        None: f"cannot tell; that of the fit drifts by {energy['drift']:.2g} ({low:.2g} to {high:.2g})",
+        True: "conserved" + ("" if low is None else f"; it drifts by at most {max(-low, high):.1g}"),
+        False: f"not conserved; it drifts by {drift}",
+        None: f"cannot tell; that of the fit drifts by {drift}",
     }
     return [f"Hamiltonian      {text}", f"energy           {words[energy['conserved']]}"]
 
@@ -174,7 +177,9 @@ def headline(record: dict[str, Any]) -> str:
     count = record["exact"]
     noun = "quantity" if count == 1 else "quantities"
     text = f"{count} quadratic {noun} exactly conserved"
-    if count:
+    if count and departs(record):
+        text += "; no symmetry, for the motion is not Hamiltonian"
+    elif count:
         text += f"; algebra {record['algebra'] or 'not identified'}"
     return text + (" (the data cannot tell)" if record["cannot_tell"] else "")
 

@@ -194,3 +194,9 @@ def test_irregular_times_of_unequal_trajectories():
     kept = np.random.default_rng(0).random(data.q.shape[:2]) < np.linspace(0.5, 0.9, 50)[:, None]
     pieces = [(data.t[own], q[own], p[own]) for own, q, p in zip(kept, data.q, data.p, strict=True)]
     assert answer_of(in_frame(Trajectories.of_pieces(pieces))).count == 4
+
+
+def test_white_noise_cannot_tell():
+    rng = np.random.default_rng(0)
+    data = Trajectories(q=rng.normal(size=(20, 20, 1)), p=rng.normal(size=(20, 20, 1)), t=np.arange(20.0))
+    assert "mostly noise" in answer_of(in_frame(data)).cannot_tell[0]

@@ -93,3 +93,48 @@ def test_errors_of_friction_are_standard_errors():
         scores.extend((rates - 0.05) / errors)
     # The standard deviation of 40 scores has an error of 11 %.
     assert 0.7 < np.sqrt(np.mean(np.square(scores))) < 1.4
+
+
+def test_short_trajectories_and_single_states_do_not_matter():
+    """One long trajectory without friction does not speak for many short ones with friction."""
+    draw, pieces = np.random.default_rng(0), []
+    for number in range(13):
+        friction, steps = (0.0, 29) if number == 0 else (0.2, 9)
+        steps = 0 if number == 12 else steps
+        rate, time = np.sqrt(1 - friction**2 / 4), DT * np.arange(steps + 1)
+        q = np.exp(-friction * time / 2) * np.cos(rate * time + number)
+        p = np.exp(-friction * time / 2) * (
+            -rate * np.sin(rate * time + number) - friction / 2 * np.cos(rate * time + number)
+        )
+        q, p = (part[:, None] + 1e-3 * draw.normal(size=(steps + 1, 1)) for part in (q, p))
+        pieces.append((time, q, p))
+    data = Trajectories.of_pieces(pieces)
+    frame = fit_frame(data.observed(), data.transitions())
+    trajectories = FrameTrajectories.of(frame, data)
+    found = diagnosis(fitted_field(trajectories, frame), trajectories)
+    assert found.hamiltonian is not True
+    assert np.isfinite(found.energy_drift).all() and found.energy_drift[0] < 0
+
+
+def test_one_trajectory_gives_no_interval_of_the_drift():
+    found, _ = diagnosed("none", 0.01, count=1, steps=100)
+    assert np.isfinite(found.energy_drift[0]) and np.isinf(found.energy_drift[1:]).all()
+
+
+def test_the_energy_drift_is_that_of_the_kinetic_energy_of_free_particles():
+    """p' = -.2 p from rest or not: E = p^2 / 2 drifts by -.2 p^2, in every place."""
+    draw, time = np.random.default_rng(0), DT * np.arange(31)
+    start, p = draw.normal(size=(40, 1, 1)), draw.normal(size=(40, 1, 1)) + 2.0
+    path = p * np.exp(-0.2 * time)[None, :, None]
+    q = start + (p - path) / 0.2
+    q, path = (part + 1e-3 * draw.normal(size=part.shape) for part in (q, path))
+    data = Trajectories(q=q, p=path, t=time)
+    frame = fit_frame(data.observed(), data.transitions())
+    trajectories = FrameTrajectories.of(frame, data)
+    found = diagnosis(fitted_field(trajectories, frame), trajectories)
+    velocity = np.stack([path, -0.2 * path], axis=-1) @ frame.matrix.T * frame.time
+    gradient = np.stack([0 * path, path], axis=-1) @ frame.inverse
+    size = np.mean(np.sum(velocity**2, axis=-1)) * np.mean(np.sum(gradient**2, axis=-1))
+    expected = np.mean(np.sum(velocity * gradient, axis=-1)) / np.sqrt(size)
+    assert found.departure == "friction"
+    assert found.energy_drift[0] == pytest.approx(expected, rel=0.25)

@@ -46,6 +46,8 @@ def test_without_steps_or_with_too_many_fields_there_is_none(monkeypatch):
     _, frame, trajectories, _, _ = prepared("pendulum", 0.1)
     labels = np.arange(len(trajectories.states)) // 2
     assert fitted_field(trajectories._replace(trajectory=labels), frame) is None
+    still = np.repeat(trajectories.states[::41], 41, axis=0)[: len(trajectories.states)]
+    assert fitted_field(trajectories._replace(states=still), frame) is None
     monkeypatch.setattr("noethers_razor.evidence.field._MOST_FIELDS", 10)
     assert fitted_field(trajectories, frame) is None
 
