@@ -84,6 +84,7 @@ else
 	$(BIN)/python -m experiments.learning_dynamics --seeds 3
 	$(BIN)/python -m experiments.manifold_embedding --seeds 3
 	$(BIN)/python -m experiments.power
+	$(BIN)/python -m experiments.answers
 	$(BIN)/python -m experiments.how_a_fit_works
 endif
 

@@ -18,6 +18,8 @@ from noethers_razor.evidence.variation import centred
 
 _NATS = 15.0
 """Log evidence by which a departure from a Hamiltonian must win."""
+_FEATURES = 5e-4
+"""Share of the motion that errors of the features may resemble."""
 _MISFIT = 1e-3
 """Motion that the features may leave unexplained, relative to all motion."""
 _CLEARLY = 10.0
@@ -96,16 +98,16 @@ def diagnosis(fit: FittedField, trajectories: FrameTrajectories) -> Diagnosis:
     seen = {
         name: nats[name]
         for name, found in tries.items()
-        if not noisy and seen_in(found, 0.0 if name == "driven" else second_order)
+        if not noisy and seen_in(found, _FEATURES if name == "driven" else max(second_order, _FEATURES))
     }
     misfit = np.sqrt(max(alone.variance - noise, 0.0) / motion)
     departure = max(seen, key=lambda name: seen[name]) if seen else None
-    if departure == "linear" and nats["friction"] > nats["linear"] - _NATS:
+    if departure == "linear" and seen.get("friction", -np.inf) > nats["linear"] - _NATS:
         departure = "friction"
     unclear = departure is None and misfit > _MISFIT
-    if unclear:
+    if unclear and not noisy:
         free = _with(fit, lambda nodes, time: _any_field(fit, nodes))
-        if not noisy and seen_in(free, second_order):
+        if seen_in(free, max(second_order, _FEATURES)):
             departure, nats["other"] = "other", free.log_evidence - alone.log_evidence
     return Diagnosis(
         hamiltonian=False if departure else None if unclear or noisy else True,
@@ -133,10 +135,10 @@ def _regression(products: Products, groups: np.ndarray, chosen: np.ndarray) -> R
 def _with(fit: FittedField, more: Fields) -> Regression:
     """Return the regression on the Hamiltonian fields and more."""
     products, groups = fit.with_fields(more), fit.model.groups
-    groups = np.concatenate([groups, np.full(len(products.cross) - len(groups), LINEAR + 1)])
-    chosen = groups != LINEAR
-    groups = np.where(groups > LINEAR, LINEAR, groups)
-    return _regression(products, groups, chosen)
+    extra = len(products.cross) - len(groups)
+    # They take the place of the linear fields.
+    chosen = np.append(groups != LINEAR, np.ones(extra, bool))
+    return _regression(products, np.append(groups, np.full(extra, LINEAR)), chosen)
 
 
 def _forces(

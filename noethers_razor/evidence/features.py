@@ -115,7 +115,7 @@ class Features(NamedTuple):
         unit, spread = np.linalg.norm(frame.inverse, axis=1), observed.std(axis=0)
         q = observed[:, : dim // 2]
         choices = _choices(dim // 2)
-        count = int(np.clip(_MOST_FUNCTIONS // max(len(choices), 1), _FEWEST_FUNCTIONS, _FUNCTIONS))
+        count = int(np.clip(_MOST_FUNCTIONS // len(choices), _FEWEST_FUNCTIONS, _FUNCTIONS))
         # A variable that does not vary has no functions.
         moving = [rows for rows in choices if _moves(rows, q, unit[: dim // 2])]
         draw = np.random.default_rng(seed)

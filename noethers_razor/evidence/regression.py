@@ -131,4 +131,5 @@ def fitted(products: Products, groups: np.ndarray, least: float) -> Regression:
         known = np.maximum(known, 1e-6)
         precisions = np.minimum(known / np.maximum(squares, 1e-300), _LARGEST / level)
         variance = max(residual / max(products.number - known.sum(), 1.0), least)
-    return Regression(mean, covariance, precisions, float(variance), float(now))
+    evidence = log_evidence(products, np.diag(precisions[groups]), variance)
+    return Regression(mean, covariance, precisions, float(variance), evidence)

@@ -60,7 +60,7 @@ def diagnosed(name, noise, seed=0, count=60, steps=40):
         ("none", 0.01, None),
         ("friction .05", 0.01, "friction"),
         ("drive", 0.01, "driven"),
-        ("magnetic", 0.01, "linear"),
+        pytest.param("magnetic", 0.01, "linear", marks=pytest.mark.slow),
         ("masses", 0.01, "other"),
         pytest.param("none", 0.0, None, marks=pytest.mark.slow),
         pytest.param("none", 0.1, None, marks=pytest.mark.slow),

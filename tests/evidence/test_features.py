@@ -30,7 +30,10 @@ def test_gradients_are_those_of_differences(name):
     np.testing.assert_allclose(features.gradient(states, weights), total, atol=1e-9 * np.abs(total).max())
 
 
-@pytest.mark.parametrize(("name", "within"), [("kepler", 3e-3), ("nbody", 3e-2), ("toda", 3e-2)])
+@pytest.mark.parametrize(
+    ("name", "within"),
+    [("kepler", 3e-3), ("nbody", 3e-2), pytest.param("toda", 3e-2, marks=pytest.mark.slow)],
+)
 def test_they_hold_potentials_of_distances_and_differences(name, within, x64):
     observed, frame = data_of(name)
     states = frame.into(observed)

@@ -54,7 +54,11 @@ def test_without_steps_or_with_too_many_fields_there_is_none(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "frequencies", "true"),
-    [("oscillators", (1.0, 1.0), 4), ("oscillators", (1.0, 1.1), 2), ("kepler", None, 1)],
+    [
+        ("oscillators", (1.0, 1.0), 4),
+        pytest.param("oscillators", (1.0, 1.1), 2, marks=pytest.mark.slow),
+        ("kepler", None, 1),
+    ],
 )
 def test_true_quantities_cost_little_and_the_first_false_one_much(name, frequencies, true):
     _, _, trajectories, fit, _ = prepared(name, 0.01, frequencies)
