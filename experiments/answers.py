@@ -15,9 +15,9 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.integrate
 
 import noethers_razor as nr
+from experiments.controls import followed
 from experiments.tables import markdown, parser, spread, write
 from noethers_razor.systems import CentralForce, HenonHeiles, Kepler, NBody, Oscillators, Pendulum, Toda
 
@@ -66,16 +66,11 @@ def _moved(force: Callable[..., np.ndarray], size: float = 1.0, count: int = _CO
     def path(seed: int) -> np.ndarray:
         start = size * np.random.default_rng(seed).normal(size=(count, 2 * dim))
 
-        def field(t: float, flat: np.ndarray) -> np.ndarray:
-            x = flat.reshape(count, 2 * dim)
+        def field(t: float, x: np.ndarray) -> np.ndarray:
             q, p = x[:, :dim], x[:, dim:]
-            return np.concatenate([p, force(q, p, t)], axis=1).ravel()
+            return np.concatenate([p, force(q, p, t)], axis=1)
 
-        times = _DT * np.arange(_STEPS + 1)
-        found = scipy.integrate.solve_ivp(
-            field, (0.0, times[-1]), start.ravel(), method="DOP853", t_eval=times, rtol=1e-10, atol=1e-10
-        )
-        return np.moveaxis(found.y.reshape(count, 2 * dim, -1), 1, 2)
+        return followed(field, start, _DT * np.arange(_STEPS + 1))
 
     return path
 
@@ -103,15 +98,11 @@ def _double_pendulum(seed: int) -> np.ndarray:
     slope = jax.jit(jax.vmap(jax.grad(energy)))
     start = 0.4 * np.random.default_rng(seed).normal(size=(_COUNT, 4))
 
-    def field(t: float, flat: np.ndarray) -> np.ndarray:
-        gradient = np.asarray(slope(flat.reshape(_COUNT, 4)))
-        return np.concatenate([gradient[:, 2:], -gradient[:, :2]], axis=1).ravel()
+    def field(t: float, x: np.ndarray) -> np.ndarray:
+        gradient = np.asarray(slope(x))
+        return np.concatenate([gradient[:, 2:], -gradient[:, :2]], axis=1)
 
-    times = _DT * np.arange(_STEPS + 1)
-    found = scipy.integrate.solve_ivp(
-        field, (0.0, times[-1]), start.ravel(), method="DOP853", t_eval=times, rtol=1e-9, atol=1e-9
-    )
-    return np.moveaxis(found.y.reshape(_COUNT, 4, -1), 1, 2)
+    return followed(field, start, _DT * np.arange(_STEPS + 1))
 
 
 def _in_a_plane(seed: int) -> np.ndarray:

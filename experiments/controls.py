@@ -43,6 +43,22 @@ class Case(NamedTuple):
     truth: Mapping[str, QuadraticForm] = {}
 
 
+def followed(
+    field: Callable[[float, np.ndarray], np.ndarray], start: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Return the paths (B, T, M) of x' = f(t, x) from starts (B, M) at times (T,)."""
+    path = scipy.integrate.solve_ivp(
+        lambda t, x: field(t, x.reshape(start.shape)).ravel(),
+        (0.0, times[-1]),
+        start.ravel(),
+        method="DOP853",
+        t_eval=times,
+        rtol=1e-10,
+        atol=1e-10,
+    ).y
+    return np.moveaxis(path.reshape(*start.shape, len(times)), 2, 1)
+
+
 def from_field(field: Field, generator: np.random.Generator) -> nr.Trajectories:
     """Simulate a system x' = f(x) that the package does not contain.
 
@@ -53,17 +69,7 @@ def from_field(field: Field, generator: np.random.Generator) -> nr.Trajectories:
         Trajectories with noise, of two degrees of freedom.
     """
     times = np.arange(_STEPS + 1) * _DT
-    start = generator.normal(size=(_COUNT, 4))
-    path = scipy.integrate.solve_ivp(
-        lambda t, x: field(x.reshape(_COUNT, 4)).ravel(),
-        (0.0, times[-1]),
-        start.ravel(),
-        method="DOP853",
-        t_eval=times,
-        rtol=1e-10,
-        atol=1e-10,
-    ).y
-    states = path.T.reshape(len(times), _COUNT, 4).swapaxes(0, 1)
+    states = followed(lambda t, x: field(x), generator.normal(size=(_COUNT, 4)), times)
     states = states + _NOISE * generator.normal(size=states.shape)
     return nr.Trajectories(states[..., :2], states[..., 2:], times)
 

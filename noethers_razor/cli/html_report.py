@@ -113,9 +113,8 @@ def _answer(answer: dict[str, Any]) -> Section:
         )
         for one in answer["approximate"]
     ]
-    opening = [f"{' '.join(line.split())}." for line in answer_sheet.diagnosis_lines(answer)]
-    note = " ".join([*opening, f"{answer_sheet.headline(answer)}."]) + (
-        " A rate is relative to that of a "
+    note = (
+        f"{answer_sheet.opening(answer)}. A rate is relative to that of a "
         "quantity that nothing keeps constant. "
         "Of an exact quantity, a rate above the given one would have shown with 90 %."
     )

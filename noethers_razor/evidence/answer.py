@@ -19,7 +19,7 @@ from noethers_razor.evidence.diagnosis import Diagnosis, diagnosis
 from noethers_razor.evidence.drift import Drift, drift
 from noethers_razor.evidence.field import FittedField, fitted_field
 from noethers_razor.evidence.symmetry_evidence import breakings, nested_evidence
-from noethers_razor.evidence.variation import centred
+from noethers_razor.evidence.variation import slope_weights
 from noethers_razor.mechanics.quadratic_form import embed, largest_count, second_moment
 
 LEVEL = 0.05
@@ -261,15 +261,13 @@ def _approximate(
 
 def _lifetimes(values: np.ndarray, noise: np.ndarray, trajectories: FrameTrajectories) -> list[float | None]:
     """Return the times in which quantities drift by their spread over trajectories; None without a drift."""
-    labels, time = trajectories.trajectory, trajectories.times
-    _, place = np.unique(labels, return_inverse=True)
-    off = centred(time[:, None], labels)
-    length = np.bincount(place, off[:, 0] ** 2)[:, None]
+    _, place = np.unique(trajectories.trajectory, return_inverse=True)
+    weights = slope_weights(trajectories.trajectory, trajectories.times)[:, None]
 
     def sums(columns: np.ndarray) -> np.ndarray:
         return np.stack([np.bincount(place, column) for column in columns.T], axis=1)
 
-    squares = (sums(off * values) / length) ** 2 - sums(off**2 * noise) / length**2
+    squares = sums(weights * values) ** 2 - sums(weights**2 * noise)
     square, error = squares.mean(axis=0), squares.std(axis=0) / np.sqrt(len(squares))
     spread = (sums(values) / np.bincount(place)[:, None]).std(axis=0)
     seen = square > _QUANTILE * error

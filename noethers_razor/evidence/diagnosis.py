@@ -14,7 +14,7 @@ import numpy as np
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.field import LINEAR, Fields, FittedField, least_variance
 from noethers_razor.evidence.regression import Products, Regression, fitted
-from noethers_razor.evidence.variation import centred
+from noethers_razor.evidence.variation import natural_rate, slope_weights
 
 _NATS = 15.0
 """Log evidence by which a departure from a Hamiltonian must win."""
@@ -70,12 +70,11 @@ def diagnosis(fit: FittedField, trajectories: FrameTrajectories) -> Diagnosis:
         fit: the fitted field.
         trajectories: the trajectories to which it was fitted.
     """
-    groups = fit.model.groups
-    linear = groups == LINEAR
-    friction = _friction(linear, trajectories.states.shape[1])
-    alone = _regression(fit.products, groups, ~linear)
+    groups, hamiltonian = fit.model.groups, fit.model.hamiltonian
+    with_friction = hamiltonian | fit.model.friction
+    alone = _regression(fit.products, groups, hamiltonian)
     tries = {
-        "friction": _regression(fit.products, groups, ~linear | friction),
+        "friction": _regression(fit.products, groups, with_friction),
         "linear": fit.regression,
         "driven": _with(fit, lambda nodes, time: _forces(fit, trajectories, nodes, time)),
     }
@@ -113,19 +112,11 @@ def diagnosis(fit: FittedField, trajectories: FrameTrajectories) -> Diagnosis:
         hamiltonian=False if departure else None if unclear or noisy else True,
         nats=-nats[departure] if departure else None,
         departure=departure,
-        friction=_friction_rates(fit, tries["friction"], ~linear | friction),
+        friction=_friction_rates(fit, tries["friction"], with_friction),
         residual=alone.variance,
         misfit=float(misfit),
         energy_drift=_energy_drift(fit, trajectories),
     )
-
-
-def _friction(linear: np.ndarray, dim: int) -> np.ndarray:
-    """Return which fields are friction, of all of which some are linear; see `Model.of` for their order."""
-    first, second = np.triu_indices(dim, 1)
-    chosen = np.zeros_like(linear)
-    chosen[np.flatnonzero(linear)] = second == first + dim // 2
-    return chosen
 
 
 def _regression(products: Products, groups: np.ndarray, chosen: np.ndarray) -> Regression:
@@ -137,7 +128,7 @@ def _with(fit: FittedField, more: Fields) -> Regression:
     products, groups = fit.with_fields(more), fit.model.groups
     extra = len(products.cross) - len(groups)
     # They take the place of the linear fields.
-    chosen = np.append(groups != LINEAR, np.ones(extra, bool))
+    chosen = np.append(fit.model.hamiltonian, np.ones(extra, bool))
     return _regression(products, np.append(groups, np.full(extra, LINEAR)), chosen)
 
 
@@ -161,9 +152,9 @@ def _forces(
 
 def _any_field(fit: FittedField, nodes: np.ndarray) -> np.ndarray:
     """Return the components (B, K, F, M) of the fields with the largest weights, each a field of its own."""
-    dim, linear = nodes.shape[2], fit.model.groups == LINEAR
-    weights = np.where(linear, 0.0, np.abs(fit.regression.mean))
-    chosen = np.argsort(-weights)[: min(_MOST_FREE // dim, int(np.sum(~linear)))]
+    dim, hamiltonian = nodes.shape[2], fit.model.hamiltonian
+    weights = np.where(hamiltonian, np.abs(fit.regression.mean), 0.0)
+    chosen = np.argsort(-weights)[: min(_MOST_FREE // dim, int(np.sum(hamiltonian)))]
     fields = fit.model.fields(nodes.reshape(-1, dim))[:, chosen] @ fit.model.features.frame.inverse.T
     apart = (fields[..., None] * fit.model.features.frame.matrix.T).reshape(*nodes.shape[:2], -1, dim)
     return np.asarray(apart)
@@ -174,7 +165,7 @@ def _friction_rates(fit: FittedField, found: Regression, chosen: np.ndarray) -> 
 
     Friction has no prior here, so that rates are not shrunk and errors are those of the data.
     """
-    own = _friction(fit.model.groups == LINEAR, fit.flow.nodes.shape[2])
+    own = fit.model.friction
     prior = np.where(own, 0.0, found.precisions[np.minimum(fit.model.groups, len(found.precisions) - 1)])
     products = fit.products.part(chosen)
     precision = np.diag(prior[chosen]) + products.gram / found.variance
@@ -191,12 +182,13 @@ def _energy_drift(fit: FittedField, trajectories: FrameTrajectories) -> np.ndarr
 
     states, labels = trajectories.states, trajectories.trajectory
     _, place = np.unique(labels, return_inverse=True)
-    off = centred(trajectories.times[:, None], labels)[:, 0]
-    energy = fit.model.energy(states, fit.weights)
-    length = np.bincount(place, off**2)
-    whole = length > 0
-    slope, weight = (np.bincount(place, off * energy)[whole] / length[whole], length[whole] / length.sum())
+    weights = slope_weights(labels, trajectories.times)
+    squares = np.bincount(place, weights**2)
+    whole = squares > 0
+    slope = np.bincount(place, weights * fit.model.energy(states, fit.weights))[whole]
     # dE/dt of all trajectories together, long ones with more weight.
+    weight = 1.0 / squares[whole]
+    weight /= weight.sum()
     mean, count = float(weight @ slope), len(slope)
     if count > 1:
         error = np.sqrt(np.sum(weight**2 * (slope - mean) ** 2) * count / (count - 1))
@@ -205,5 +197,4 @@ def _energy_drift(fit: FittedField, trajectories: FrameTrajectories) -> np.ndarr
         error = np.inf
     gradient = fit.model.features.gradient(states, fit.weights[: -len(fit.model.linear)])
     velocity = fit.model.field(states, fit.weights)
-    scale = np.sqrt(np.mean(np.sum(gradient**2, axis=1)) * np.mean(np.sum(velocity**2, axis=1)))
-    return np.array([mean, mean - error, mean + error]) / max(scale, 1e-300)
+    return np.array([mean, mean - error, mean + error]) / max(natural_rate(gradient, velocity), 1e-300)

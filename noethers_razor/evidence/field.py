@@ -67,13 +67,12 @@ class Model(NamedTuple):
         features = Features.of(frame, states)
         dim = states.shape[1]
         # The linear Hamiltonian fields are J S with S symmetric. All others have an antisymmetric part of S.
-        first, second = np.triu_indices(dim, 1)
+        first, second, friction = _pairs(dim)
         antisymmetric = np.zeros((len(first), dim, dim))
         antisymmetric[np.arange(len(first)), first, second] = 1.0
         antisymmetric[np.arange(len(first)), second, first] = -1.0
         own = np.swapaxes(apply_j_in_numpy(np.swapaxes(antisymmetric, 1, 2)), 1, 2)
         # Of a degree of freedom, that is -(q, p). Friction is -p, which differs by a Hamiltonian field.
-        friction = np.flatnonzero(second == first + dim // 2)
         own[friction, first[friction], first[friction]] = 0.0
         scale = features.scale
         linear = frame.matrix @ (scale[:, None] * own / scale) @ frame.inverse
@@ -91,6 +90,11 @@ class Model(NamedTuple):
         """Which fields (D + E,) are Hamiltonian."""
         return self.groups != LINEAR
 
+    @property
+    def friction(self) -> np.ndarray:
+        """Which fields (D + E,) are friction, one for each degree of freedom."""
+        return np.append(np.zeros(len(self.features.groups), bool), _pairs(self.linear.shape[1])[2])
+
     def fields(self, states: np.ndarray) -> np.ndarray:
         """Return the fields (N, D + E, M) at states (N, M)."""
         own = apply_j_in_numpy(self.features.gradients(states))
@@ -107,6 +111,12 @@ class Model(NamedTuple):
     def energy(self, states: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return energies (N,) at states (N, M)."""
         return np.asarray(self.features.values(states) @ weights[: -len(self.linear)])
+
+
+def _pairs(dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all pairs of coordinates i < j, and which of them are a position and its momentum."""
+    first, second = np.triu_indices(dim, 1)
+    return first, second, second == first + dim // 2
 
 
 class FittedField(NamedTuple):
@@ -226,5 +236,5 @@ def _products(
         values = near.residual().ravel()
         if weights is not None:
             values = values + rows[:, :count] @ weights
-        total = total + Products.of(rows, values)._replace(number=near.segments.free)
+        total = total.joined(Products.of(rows, values)._replace(number=near.segments.free))
     return total

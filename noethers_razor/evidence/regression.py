@@ -43,7 +43,7 @@ class Products(NamedTuple):
         square = float(values @ values)
         return cls(features.T @ features, features.T @ values, square, len(values))
 
-    def __add__(self, other: Products) -> Products:  # type: ignore[override]
+    def joined(self, other: Products) -> Products:
         """Return the products of two sets of rows together."""
         return Products(
             self.gram + other.gram,
@@ -91,8 +91,15 @@ def log_evidence(products: Products, precision: np.ndarray, variance: float) -> 
     posterior = _factor(precision + products.gram / variance)
     explained = scipy.linalg.solve_triangular(posterior, products.cross / variance, lower=True)
     residual = products.square / variance - explained @ explained
-    log_ratio = np.sum(np.log(np.diag(prior))) - np.sum(np.log(np.diag(posterior)))
-    return float(log_ratio - (products.number * np.log(2 * np.pi * variance) + residual) / 2)
+    return _density(products, np.sum(np.log(np.diag(prior))), posterior, residual, variance)
+
+
+def _density(
+    products: Products, log_prior: float, posterior: np.ndarray, penalty: float, variance: float
+) -> float:
+    """Return a log evidence from half the log determinant of the prior and the factor of the posterior."""
+    log_ratio = log_prior - np.sum(np.log(np.diag(posterior)))
+    return float(log_ratio - (products.number * np.log(2 * np.pi * variance) + penalty) / 2)
 
 
 def _factor(matrix: np.ndarray) -> np.ndarray:
@@ -119,9 +126,8 @@ def fitted(products: Products, groups: np.ndarray, least: float) -> Regression:
         mean = covariance @ products.cross / variance
         residual = max(products.square - 2 * mean @ products.cross + mean @ products.gram @ mean, 0.0)
         squares = np.bincount(groups, mean**2, count)
-        prior = np.sum(np.log(precisions[groups])) / 2 - np.sum(np.log(np.diag(factor)))
         penalty = residual / variance + precisions @ squares
-        now = prior - (products.number * np.log(2 * np.pi * variance) + penalty) / 2
+        now = _density(products, np.sum(np.log(precisions[groups])) / 2, factor, penalty, variance)
         if abs(now - before) < _CONVERGED:
             break
         before = now

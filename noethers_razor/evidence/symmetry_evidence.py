@@ -17,6 +17,7 @@ import scipy.linalg
 from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.evidence.field import FittedField
 from noethers_razor.evidence.regression import Products
+from noethers_razor.evidence.variation import natural_rate
 
 _LOG_BETAS = np.arange(0.0, 40.0, 3.0)
 """Logarithms of beta that are tried. Rates are relative: 0 is a weak constraint, and 40 an exact one."""
@@ -41,16 +42,13 @@ def nested_evidence(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> n
     fields = fit.model.fields(states) / fit.size[:, None]
     velocity = fit.model.field(states, fit.weights)
     root = 1.0 / np.sqrt(fit.regression.precisions[fit.model.groups])
-    products, variance = fit.products, fit.regression.variance
-    unit = products._replace(
-        gram=products.gram * np.outer(root, root) / variance, cross=products.cross * root / variance
-    )
+    unit = fit.products.scaled(1.0 / root)
+    unit = unit._replace(gram=unit.gram / fit.regression.variance, cross=unit.cross / fit.regression.variance)
     none = _log_evidence(unit, np.zeros((len(root), len(root))), np.zeros(1))[0]
     found, total = [], np.zeros((len(root), len(root)))
     for a, b in zip(form, linear, strict=True):
         gradient = states @ a + b
-        scale = np.sqrt(np.mean(np.sum(gradient**2, axis=1)) * np.mean(np.sum(velocity**2, axis=1)))
-        rates = np.einsum("nm,ndm->nd", gradient / scale, fields) * root
+        rates = np.einsum("nm,ndm->nd", gradient / natural_rate(gradient, velocity), fields) * root
         total = total + rates.T @ rates / len(states)
         found.append(_log_evidence(unit, total, np.exp(_LOG_BETAS)).max() - none)
     return np.array(found)
@@ -71,7 +69,7 @@ def breakings(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> np.ndar
     states, count = path[chosen].reshape(-1, path.shape[2]), path.shape[1]
     labels = np.unique(np.repeat(segments.trajectory[chosen], count), return_inverse=True)[1]
     fields = fit.model.fields(states) / fit.size[:, None]
-    speed = np.mean(np.sum(fit.model.field(states, fit.weights) ** 2, axis=1))
+    velocity = fit.model.field(states, fit.weights)
     mean, covariance = fit.regression.mean, fit.regression.covariance
     found = []
     for a, b in zip(form, linear, strict=True):
@@ -85,8 +83,8 @@ def breakings(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> np.ndar
         error = 4 * along @ covariance @ along + 2 * np.sum(product * product.T)
         each = np.bincount(labels, squares) / np.bincount(labels)
         error = _QUANTILE * np.sqrt(error + np.var(each) / len(each))
-        size = speed * np.mean(np.sum(gradient**2, axis=1))
-        found.append(np.sqrt(np.maximum([square, square - error, square + error], 0.0) / size))
+        ends = np.sqrt(np.maximum([square, square - error, square + error], 0.0))
+        found.append(ends / natural_rate(gradient, velocity))
     return np.array(found).reshape(-1, 3)
 
 

@@ -44,3 +44,25 @@ def integrals(values: np.ndarray, trajectory: np.ndarray, time: np.ndarray) -> n
     same = trajectory[1:] == trajectory[:-1]
     steps = np.where(same, np.diff(time), 0.0)[:, None] * (values[1:] + values[:-1]) / 2
     return summed(np.concatenate([np.zeros((1, values.shape[1])), steps]), trajectory)
+
+
+def slope_weights(trajectory: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Return weights (N,) of states. Weighted values, summed over a trajectory, are its slope in time.
+
+    The slope is that of least squares. Weights of a single state are 0. Arguments as for `integrals`.
+    """
+    off = centred(time[:, None], trajectory)[:, 0]
+    _, place = np.unique(trajectory, return_inverse=True)
+    length = np.bincount(place, off**2)
+    return np.asarray(off / np.where(length > 0, length, 1.0)[place])
+
+
+def natural_rate(gradients: np.ndarray, velocities: np.ndarray) -> float:
+    """Return the rate of a quantity that nothing keeps constant, from root-mean-square lengths.
+
+    Args:
+        gradients: gradients (N, M) of the quantity at the states.
+        velocities: velocities (N, M) of the states.
+    """
+    squares = (np.mean(np.sum(part**2, axis=1)) for part in (gradients, velocities))
+    return float(np.sqrt(np.prod(list(squares))))

@@ -93,8 +93,7 @@ class AnswerSheet:
     def _repr_html_(self) -> str:
         record = self.as_json()
         parts = [markup.formulas(self.formulas, None), markup.folded("the whole answer", str(self))]
-        title = ". ".join([*(" ".join(line.split()) for line in diagnosis_lines(record)), headline(record)])
-        return markup.block(title, parts, record["cannot_tell"])
+        return markup.block(opening(record), parts, record["cannot_tell"])
 
 
 def _approximate(one: Approximate, formula: str, unit: float) -> dict[str, Any]:
@@ -182,6 +181,11 @@ def headline(record: dict[str, Any]) -> str:
     elif count:
         text += f"; algebra {record['algebra'] or 'not identified'}"
     return text + (" (the data cannot tell)" if record["cannot_tell"] else "")
+
+
+def opening(record: dict[str, Any]) -> str:
+    """Return the diagnosis and the first line of an answer as running text, from its JSON values."""
+    return ". ".join([*(" ".join(line.split()) for line in diagnosis_lines(record)), headline(record)])
 
 
 def lines(record: dict[str, Any]) -> list[str]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import scipy.integrate
 
+from experiments.controls import followed
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.data.trajectories import Trajectories
@@ -37,17 +37,10 @@ FIELDS = {
 def diagnosed(name, noise, seed=0, count=60, steps=40):
     draw = np.random.default_rng(seed)
     start = 0.8 * draw.normal(size=(count, 4))
-    path = scipy.integrate.solve_ivp(
-        lambda t, x: FIELDS[name](t, x.reshape(-1, 4)).ravel(),
-        (0.0, DT * steps),
-        start.ravel(),
-        t_eval=DT * np.arange(steps + 1),
-        rtol=1e-9,
-        atol=1e-9,
-    ).y
-    states = np.moveaxis(path.reshape(count, 4, -1), 1, 2)
+    times = DT * np.arange(steps + 1)
+    states = followed(FIELDS[name], start, times)
     states = states + noise * draw.normal(size=states.shape)
-    data = Trajectories(q=states[..., :2], p=states[..., 2:], t=DT * np.arange(steps + 1))
+    data = Trajectories(q=states[..., :2], p=states[..., 2:], t=times)
     frame = fit_frame(data.observed(), data.transitions())
     trajectories = FrameTrajectories.of(frame, data)
     found = diagnosis(fitted_field(trajectories, frame), trajectories)

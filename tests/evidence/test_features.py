@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noethers_razor.data.frame import fit_frame
+from noethers_razor.data.frame import Frame, fit_frame
 from noethers_razor.evidence.features import Features
 from noethers_razor.systems import build
 
@@ -52,21 +52,14 @@ def test_they_hold_potentials_of_distances_and_differences(name, within, x64):
 
 def test_variables_are_few_where_degrees_of_freedom_are_many():
     states = np.random.default_rng(0).normal(size=(200, 40))
-    frame = fit_frame_of(states)
-    features = Features.of(frame, states)
+    features = Features.of(Frame.same(40), states)
     assert len(features.variables) == 20 and len(features.groups) < 1200
-
-
-def fit_frame_of(states):
-    from noethers_razor.data.frame import Frame
-
-    return Frame.same(states.shape[1])
 
 
 def test_a_coordinate_at_rest_has_no_functions():
     states = np.random.default_rng(0).normal(size=(200, 4))
     states[:, 1] = 3.0
-    features = Features.of(fit_frame_of(states), states)
+    features = Features.of(Frame.same(4), states)
     assert np.isfinite(features.gradients(states)).all()
     still = np.array([[0.0, 1.0]])
     assert not any(np.array_equal(one.rows, still) for one in features.variables)

@@ -73,7 +73,7 @@ def test_a_group_without_effect_vanishes():
 def test_products_add_up_and_scale():
     features, values = problem(30)
     whole = Products.of(features, values)
-    parts = Products.of(features[:11], values[:11]) + Products.of(features[11:], values[11:])
+    parts = Products.of(features[:11], values[:11]).joined(Products.of(features[11:], values[11:]))
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, other)
     size = np.array([2.0, 5.0])
