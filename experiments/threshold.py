@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from noethers_razor.conserved.proposal.constancy import DOUBT, Observables, folds, scatter
+from noethers_razor.conserved.proposal.constancy import Observables, folds, scatter
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.mechanics.quadratic_form import as_forms, second_moment
 
 _FLOOR = 0.01
 """Smallest noise, relative to the spread of the data."""
+_DOUBT = 1.5
+"""Variation, relative to the noise, above which a quantity was not proposed."""
 
 
 def held_out_defects(values: np.ndarray, trajectory: np.ndarray, count: int) -> np.ndarray:
@@ -64,5 +66,5 @@ def candidates(trajectories: FrameTrajectories, count: int) -> tuple[np.ndarray,
 def count_below_threshold(trajectories: FrameTrajectories, most: int = 14) -> int:
     """Return the number of quantities that version 0.1 proposed, of at most so many."""
     defect = candidates(trajectories, most)[2]
-    varied = np.flatnonzero(defect > DOUBT * max(trajectories.deviation, _FLOOR))
+    varied = np.flatnonzero(defect > _DOUBT * max(trajectories.deviation, _FLOOR))
     return int(varied[0]) if len(varied) else len(defect)

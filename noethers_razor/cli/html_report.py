@@ -13,7 +13,7 @@ from noethers_razor.inference.rollouts import RolloutComparison, compare_rollout
 from noethers_razor.storage.run_folder import versions
 from noethers_razor.symmetry import answer_sheet
 from noethers_razor.symmetry.report import SymmetryReport
-from noethers_razor.symmetry.uncertainty import FALSE_DISCOVERY_RATE, LEVEL, Uncertainty
+from noethers_razor.symmetry.uncertainty import Uncertainty
 
 _FOLLOWED = 20
 """Number of training trajectories to follow, if the caller gives no comparison."""
@@ -125,30 +125,13 @@ def _answer(answer: dict[str, Any]) -> Section:
 
 def _sure(unsure: Uncertainty) -> Section:
     """Return the section on uncertainty."""
-    rows, columns = [], []
     note = f"{unsure.trusted.sum()} of {len(unsure.trusted)} quantities are trusted."
-    if unsure.deviation is not None and unsure.constant is not None:
-        cells = zip(unsure.deviation, unsure.constant, unsure.trusted, strict=True)
-        rows = [
-            Row([str(i + 1), *(f"{v:.3g}" for v in deviation), f"{share:.3g}", "yes" if trusted else "no"])
-            for i, (deviation, share, trusted) in enumerate(cells)
-        ]
-        tail = 50 * (1 - LEVEL)
-        columns = ["combination", f"{tail:.0f} %", "median", f"{100 - tail:.0f} %", "constant in", "trusted"]
-        note += (
-            f" The false-discovery rate is {100 * FALSE_DISCOVERY_RATE:.0f} %. "
-            "Each row is a combination of the quantities, the most constant first. It shows how much the "
-            f"combination varies along the trajectories in units of the noise, over {unsure.draws} draws of "
-            "the trajectories. 'Constant in' is the share of draws in which this variation is at most 1.5, "
-            "and less than that of 19 of 20 random observables. A variation that the noise hides counts as "
-            "constant."
-        )
     if unsure.angle is not None:
         note += (
             f" The largest angle between the learned span and the true one is probably between "
             f"{unsure.angle[0]:.2g} and {unsure.angle[2]:.2g} degrees ({unsure.share})."
         )
-    return Section("Uncertainty", note, columns=columns, rows=rows)
+    return Section("Uncertainty", note)
 
 
 def _algebra(report: SymmetryReport) -> Section:

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,27 +43,43 @@ def flagged(default: Any, flag: str, text: str, **details: Any) -> Any:
     return dataclasses.field(default=default, metadata={"flag": flag, "help": text, **details})
 
 
+class FunctionTest(NamedTuple):
+    """What the tests of drift say of the functions of a family that are not quadratic.
+
+    Args:
+        close: number of combinations of features that vary by at most twice the noise.
+        exact: number of combinations that are exactly conserved; functions of others are among them.
+        p_value: p-value for "all of these are exact"; None without one.
+        resolution: smallest relative rate that would show with 90 %; None if no rate would show.
+        accuracy: deviation, relative to the spread of the states, that passes as an error of the features.
+    """
+
+    close: int = 0
+    exact: int = 0
+    p_value: float | None = None
+    resolution: float | None = None
+    accuracy: float = 0.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-    """A start for training, with the evidence for each candidate.
+    """A start for training, and what the trajectories say of it.
 
     Args:
         params: parameters as returned by ``init``.
-        defect: (K,) noise level, relative to the spread, that would cause the variation of each candidate.
-            It is measured on folds of the data that did not choose the candidate.
-        expected: the noise of the data.
-        length: (K,) initial root-mean-square displacement per unit tau, relative to the size of the data.
+        length: (K,) 1 for the quantities that the trajectories conserve and 0 for the others; nan after a
+            random start.
+        test: of functions that are not quadratic; None without such a test.
     """
 
     params: Params
-    defect: np.ndarray
-    expected: float
     length: np.ndarray
+    test: FunctionTest | None = None
 
     def first(self, count: int, names: Sequence[str]) -> Proposal:
         """Return the proposal of the first quantities, with the parameters of these names."""
         params = {name: self.params[name] for name in names}
-        return Proposal(params, self.defect[:count], self.expected, self.length[:count])
+        return Proposal(params, self.length[:count], self.test)
 
 
 class Block(ABC):
@@ -123,12 +139,14 @@ class Family(ABC):
         name: on the command line and in run folders.
         trainable: whether training changes the quantities.
         start: ``proposal``, ``random`` or ``given``.
+        averaged: whether orbits follow integrated flows too.
         terms: formulas of further variables, checked on the data before training.
     """
 
     name: ClassVar[str]
     trainable: ClassVar[bool] = True
     start: str = "given"
+    averaged: bool = True
     terms: tuple[str, ...] = ()
 
     @property
@@ -206,16 +224,9 @@ class Family(ABC):
             return self
         raise UsageError(f"family {self.name} has no quantities with an exact flow")
 
-    def with_reach(self, reach: float) -> Family:
-        """Return the family whose integrated flows have ``reach`` times the flow times of exact ones.
-
-        It replaces an earlier reach.
-        """
+    def with_integrated_flows(self, used: bool) -> Family:
+        """Return the family whose orbits do or do not follow integrated flows."""
         return self
-
-    def with_length(self, params: Params, share: float) -> Params | None:
-        """Return parameters with integrated orbits of this share of the reach; None if it is fixed."""
-        return None
 
     def forms(self, params: Params) -> tuple[np.ndarray, np.ndarray] | None:
         """Return A (K, M, M) and b (K, M), float64, if all quantities are quadratic; None otherwise."""

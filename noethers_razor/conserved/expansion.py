@@ -5,22 +5,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array, Key, Params
-from noethers_razor.conserved.base import Block, Family, Proposal, flagged
-from noethers_razor.conserved.features import REACH_SHARE, WEIGHTS, FeatureBlock, sampled
-from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length, folds
+from noethers_razor.conserved.base import Block, Family, FunctionTest, Proposal, flagged
+from noethers_razor.conserved.features import WEIGHTS, FeatureBlock, gradients_of_combinations, sampled
+from noethers_razor.conserved.proposal.constancy import folds
 from noethers_razor.conserved.proposal.independence import (
     balanced,
-    constant_space,
-    defects,
     independent_rank,
+    least_varying_rows,
     moments_of,
+    orthonormal_in_displacement,
 )
 from noethers_razor.conserved.proposal.sparsity import independent_functions
 from noethers_razor.conserved.quadratic import (
@@ -34,8 +34,12 @@ from noethers_razor.conserved.quadratic import (
 )
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.errors import UsageError
-from noethers_razor.evidence.answer import Answer
+from noethers_razor.evidence.answer import TELLING, Answer, exact_count, resolution_of
+from noethers_razor.evidence.candidates import Observed
+from noethers_razor.evidence.drift import drift
 
+_BENT = 0.1
+"""Largest share of the squared changes by noise that is not linear in it, of functions that are tested."""
 _STATES = 2048
 """States at which known gradients are compared with those of candidates."""
 
@@ -51,7 +55,7 @@ class Expansion(Family):
         quadratic: whether the family has quadratic quantities.
         non_quadratic: before `fitted_to`, the largest number of non-quadratic quantities, if it differs; at
             most 2 n - 2. After it, how many of the K quantities, the last ones, are not quadratic.
-        reach: flow times of non-quadratic quantities relative to those of quadratic ones; set by a proposal.
+        averaged: whether the orbit average uses the flows of non-quadratic quantities; the bound decides.
     Raises:
         ValueError: for a count below 1 or an unknown start.
     """
@@ -64,9 +68,11 @@ class Expansion(Family):
         "non-quadratic",
         "Largest number of non-quadratic quantities; that of --conserved if unset, at most 2 n - 2.",
     )
-    reach: float = 1.0
+    averaged: bool = True
     name = "expansion"
     sparse = False
+    accuracy: ClassVar[float] = 0.0
+    """Deviation, relative to the spread of the states, to which features can represent a quantity."""
     splits_features = True
     """Whether a training step with features gains when it is split over the processors."""
 
@@ -105,7 +111,8 @@ class Expansion(Family):
         """Return the family of `settings`."""
         # Run folders of version 0.1 have the old names.
         renamed = {"forms": "quadratic", "functions": "non_quadratic"}
-        return cls(**{renamed.get(name, name): value for name, value in settings.items()})
+        fields = {renamed.get(name, name): value for name, value in settings.items() if name != "reach"}
+        return cls(**fields)
 
     def in_phase_space(self, dim: int) -> Self:
         """Return the family with at most as many quantities as can be independent of each other and of H.
@@ -137,28 +144,21 @@ class Expansion(Family):
     @functools.cached_property
     def _features(self) -> FeatureBlock:
         return FeatureBlock(
-            self.non_quadratic, self.features, self.sparse, self.reach, splits=self.splits_features
+            self.non_quadratic, self.features, self.sparse, self.averaged, splits=self.splits_features
         )
 
     @property
     def signature(self) -> str:
         """Text that differs between families with different programs."""
-        return f"{super().signature} {self.reach}"
+        return f"{super().signature} {self.averaged}"
 
     def exact_part(self) -> Self:
         """Return the family of the quadratic quantities alone."""
         return dataclasses.replace(self, count=self._quadratics.count, non_quadratic=0)
 
-    def with_reach(self, reach: float) -> Self:
-        """Return the family whose integrated flows have ``reach`` times the flow times of exact ones.
-
-        It replaces an earlier reach.
-        """
-        return dataclasses.replace(self, reach=reach)
-
-    def with_length(self, params: Params, share: float) -> Params:
-        """Return parameters with orbits of non-quadratic quantities of this share of the reach."""
-        return {**params, REACH_SHARE: jnp.asarray(share, jnp.asarray(params[REACH_SHARE]).dtype)}
+    def with_integrated_flows(self, used: bool) -> Self:
+        """Return the family whose orbits do or do not follow the flows of non-quadratic quantities."""
+        return dataclasses.replace(self, averaged=used)
 
     def init(self, key: Key, dim: int) -> Params:
         """Return small random forms and weights (non_quadratic, D), and the parameters of the features.
@@ -182,32 +182,29 @@ class Expansion(Family):
         """
         dim, quadratics = data.states.shape[1], self._quadratics
         if self.start == "random":
-            nothing = np.full(self.count, np.nan)
-            return Proposal(self.init(key, dim), nothing, data.deviation, nothing)
+            return Proposal(self.init(key, dim), np.full(self.count, np.nan))
         params = QuadraticBlock(0).init(key, dim)
-        defect, length = np.zeros(0), np.zeros(0)
+        length = np.zeros(0)
         if quadratics.count:
             found = quadratics.propose(data, answer)
-            params, defect, length = dict(found.params), found.defect, found.length
+            params, length = dict(found.params), found.length
         if not self.non_quadratic:
-            return Proposal(params, defect, data.deviation, length)
+            return Proposal(params, length)
         known = self._known(data, params, length)
-        rows, own, shared = self._proposed(data, known, key)
-        size = credible_length(own, data.deviation)
+        rows, shared, tested = self._proposed(data, known, key)
+        unknown = answer is not None and answer.cannot_tell
+        if unknown or tested.resolution is None or tested.resolution > TELLING:
+            # What the data cannot tell is not offered.
+            rows = rows[:0]
         empty = self.non_quadratic - len(rows)
-        weights = np.pad(rows * size[:, None], [(0, empty), (0, 0)])
-        params |= {WEIGHTS: jnp.asarray(weights), REACH_SHARE: jnp.ones(()), **shared}
-        return Proposal(
-            params,
-            np.concatenate([defect, own, np.full(empty, np.nan)]),
-            data.deviation,
-            np.concatenate([length, size, np.zeros(empty)]),
-        )
+        params |= {WEIGHTS: jnp.asarray(np.pad(rows, [(0, empty), (0, 0)])), **shared}
+        length = np.concatenate([length, np.ones(len(rows)), np.zeros(empty)])
+        return Proposal(params, length, tested)
 
     def _known(self, data: FrameTrajectories, params: Params, length: np.ndarray) -> np.ndarray:
         """Gradients (N, J, M), of unit size, of H if it is known and of the selected quadratic quantities."""
         symmetric = self._quadratics.symmetric(params)
-        form, linear = (np.asarray(part, np.float64)[length >= CREDIBLE] for part in symmetric)
+        form, linear = (np.asarray(part, np.float64)[length > 0] for part in symmetric)
         gradients = np.einsum("kij,nj->nki", form, data.states) + linear
         if data.gradients is not None:
             gradients = np.concatenate([data.gradients[:, None], gradients], axis=1)
@@ -215,24 +212,41 @@ class Expansion(Family):
 
     def _proposed(
         self, data: FrameTrajectories, known: np.ndarray, key: Key
-    ) -> tuple[np.ndarray, np.ndarray, Params]:
-        """Weights (k, D) of quantities independent of known ones, their defects, and shared parameters."""
+    ) -> tuple[np.ndarray, Params, FunctionTest]:
+        """Weights (k, D) of exact quantities independent of known ones, shared parameters, and their test."""
         unit_key, noise_key = jax.random.split(key)
         dim = data.states.shape[1]
         if independent_rank(thinned(known, _STATES)) >= dim - 1:
             # There are no more integrals than that.
-            return np.zeros((0, self.feature_count(dim))), np.zeros(0), self.shared(unit_key, dim)
+            return np.zeros((0, self.feature_count(dim))), self.shared(unit_key, dim), FunctionTest()
+        data = data.blurred(self.accuracy)
         parts = np.unique(fold := folds(data.trajectory)).tolist()
         seen = fold != parts[0]
         shared = self.shared_of(data.where(seen), known[seen], unit_key)
-        if shared:
-            # Features can be made constant along any few trajectories: those that made them are no test.
-            parts = parts[:1]
-        features = balanced(sampled(self.features, self.name, shared, data, noise_key), data.trajectory)
-        moments = moments_of(features, data, parts)
-        space = constant_space(moments)
-        rows = independent_functions(
-            features, moments, space, thinned(known, _STATES), self.non_quadratic, sparse=self.sparse
+        features = sampled(self.features, self.name, shared, data, noise_key)
+        features, factor = balanced(features, data.trajectory)
+        # Features can be made constant along any few trajectories: those that made them are no test.
+        moments = moments_of(features, data, parts[:1] if shared else parts)
+        rows, close = least_varying_rows(moments)
+        test = ~seen if shared else np.full(len(fold), True)
+        gradients = gradients_of_combinations(self.features, shared, rows[:close], data.states[test])
+        values = (features.values / factor[:, None])[test] @ rows.T
+        tested = drift(Observed(values, gradients, factor[test] ** 2), data.where(test))
+        count = exact_count(tested)
+        if features.share_bent(tested.rows[:count] @ rows[:close]) > _BENT:
+            # The tests hold for functions that are linear over the noise.
+            count = 0
+        exact = orthonormal_in_displacement(tested.rows[:count] @ rows[:close], moments)
+        near = thinned(known, _STATES)
+        found = independent_functions(features, moments, exact, near, self.non_quadratic, sparse=self.sparse)
+        return (
+            found,
+            shared,
+            FunctionTest(
+                close,
+                count,
+                float(tested.p[count - 1]) if count else None,
+                resolution_of(tested, data.where(test)) if count else None,
+                self.accuracy,
+            ),
         )
-        own = defects(features.values @ rows.T, features.shaken @ rows.T, data)
-        return rows, space.excess * own, shared

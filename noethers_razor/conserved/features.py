@@ -23,14 +23,12 @@ from noethers_razor.errors import UsageError
 from noethers_razor.mechanics.flows import combination_path
 from noethers_razor.mechanics.orbits import RADIUS, Orbit
 
-_LONG = 0.5
-"""Reach above which two Runge-Kutta steps, and not one, lead from one orbit point to the next."""
+_SUBSTEPS = 2
+"""Runge-Kutta steps from one orbit point to the next."""
 SPEED = 4.0
 """Multiple of the root-mean-square speed that limits flows: quantities may grow where there are no data."""
 SHARED = "shared/"
 """Prefix of parameters that all quantities of a block have in common."""
-REACH_SHARE = f"{SHARED}length"
-"""Name of the share of the reach that orbits have. The stage `ChooseReach` sets it."""
 WEIGHTS = "weights"
 """Name of W (count, D)."""
 _STATES = 2048
@@ -52,14 +50,14 @@ class FeatureBlock(Block):
         count: number of quantities.
         features: phi.
         sparse: whether a weight of zero stays zero.
-        reach: flow times relative to those of exact flows.
+        averaged: whether orbits move states along the flows; if not, they leave states where they are.
         splits: whether a training step gains when it is split over the processors.
     """
 
     count: int
     features: FeatureMap
     sparse: bool = False
-    reach: float = 1.0
+    averaged: bool = True
     splits: bool = True
     flow: ClassVar[str] = INTEGRATED
     step_size: ClassVar[float] = 0.03
@@ -69,10 +67,7 @@ class FeatureBlock(Block):
 
     def init(self, key: Key, width: int) -> Params:
         """Return small random weights (count, width)."""
-        return {
-            WEIGHTS: _RANDOM_START * jax.random.normal(key, (self.count, width)),
-            REACH_SHARE: jnp.ones(()),
-        }
+        return {WEIGHTS: _RANDOM_START * jax.random.normal(key, (self.count, width))}
 
     def value(self, params: Params, x: Array) -> Array:
         """Return C(x): (..., M) -> (..., count)."""
@@ -85,15 +80,16 @@ class FeatureBlock(Block):
 
     def orbit(self, params: Params, tau: Array) -> Orbit:
         """Return points at tau (..., S, count); the times of one draw lie on a path, in any order."""
+        if not self.averaged:
+            return lambda x: jnp.broadcast_to(x, (*tau.shape[:-1], *x.shape))
         samples = tau.shape[-2]
-        reach = self.reach * jax.lax.stop_gradient(params[REACH_SHARE])
-        times = reach * tau.reshape(-1, samples, self.count)
+        times = tau.reshape(-1, samples, self.count)
         weights = self._weights(params)
         paths = _within(weights, times)
 
         def points(x: Array) -> Array:
             # A step at full speed over one of the intervals, times the limit.
-            limit = SPEED * math.sqrt(x.shape[-1]) * 2 * RADIUS * reach / samples
+            limit = SPEED * math.sqrt(x.shape[-1]) * 2 * RADIUS / samples
 
             def path(times: Array) -> Array:
                 along = times @ times[jnp.argmax(jnp.sum(times**2, axis=-1))]
@@ -102,7 +98,7 @@ class FeatureBlock(Block):
                     lambda y: self.features(params, y),
                     times[order] @ weights,
                     x,
-                    substeps=2 if self.reach > _LONG else 1,
+                    substeps=_SUBSTEPS,
                     limit=limit,
                 )
                 return moved[jnp.argsort(order)]
@@ -128,8 +124,20 @@ class FeatureBlock(Block):
         return {WEIGHTS: jnp.asarray(weights, own.dtype) @ own}
 
 
+def gradients_of_combinations(
+    features: FeatureMap, shared: Params, rows: np.ndarray, states: np.ndarray
+) -> np.ndarray:
+    """Return gradients (N, k, M) of combinations rows (k, D) of features at states (N, M), float64."""
+    with jax.enable_x64(True):
+        wide = {name: jnp.asarray(np.asarray(value, np.float64)) for name, value in shared.items()}
+        combined = jax.jacrev(lambda x: jnp.asarray(rows) @ features(wide, x))
+        return np.asarray(jax.jit(jax.vmap(combined))(jnp.asarray(states)))
+
+
 def sampled(features: FeatureMap, name: str, shared: Params, data: FrameTrajectories, key: Key) -> Features:
     """Sample features on trajectories: values, their changes by noise, gradients, second derivatives.
+
+    Noise changes the mean of a function by half its second derivatives. Values are without this change.
 
     Args:
         features: phi.
@@ -151,7 +159,8 @@ def sampled(features: FeatureMap, name: str, shared: Params, data: FrameTrajecto
         )
         many = jax.jit(function)
         values = np.asarray(many(jnp.asarray(states)))
-        shaken = np.asarray(many(jnp.asarray(states + noise))) - values
+        shaken, back = (np.asarray(many(jnp.asarray(states + sign * noise))) - values for sign in (1, -1))
+        bias = np.asarray(jax.jit(lambda x: _bias(function, data.noise_factor, x))(jnp.asarray(states)))
         gradients = np.asarray(jax.jit(jax.vmap(jax.jacfwd(function)))(jnp.asarray(few)))
         bent = jax.jit(jax.vmap(jax.jacfwd(jax.jacfwd(function))))(jnp.asarray(fewer))
     if not np.isfinite(shaken).all():
@@ -162,7 +171,20 @@ def sampled(features: FeatureMap, name: str, shared: Params, data: FrameTrajecto
     # Changes of gradients over the spread of a coordinate, in the unit of the gradients.
     flat = np.swapaxes(np.asarray(bent), 0, 1).reshape(values.shape[1], -1)
     curvature = flat @ flat.T / len(fewer) / states.shape[1]
-    return Features(values, shaken, gradients, curvature, size)
+    return Features(values - bias, shaken, (shaken + back) / 2, gradients, curvature, size)
+
+
+def _bias(function: Callable[[Array], Array], factor: np.ndarray, x: Array) -> Array:
+    """Return the mean change of a function (..., D) of states (..., M) by noise of a factor (M, M)."""
+
+    def bent(direction: Array) -> Array:
+        def slope(x: Array) -> Array:
+            return jax.jvp(function, (x,), (jnp.broadcast_to(direction, x.shape),))[1]
+
+        return jax.jvp(slope, (x,), (jnp.broadcast_to(direction, x.shape),))[1]
+
+    columns = jnp.asarray(factor.T)
+    return jnp.sum(jax.lax.map(bent, columns), axis=0) / 2
 
 
 def _within(weights: Array, paths: Array) -> Array:

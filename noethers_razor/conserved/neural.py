@@ -21,7 +21,7 @@ from noethers_razor._deprecated import old_names
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import flagged
 from noethers_razor.conserved.expansion import Expansion
-from noethers_razor.conserved.features import REACH_SHARE, SHARED, WEIGHTS
+from noethers_razor.conserved.features import SHARED, WEIGHTS
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.numerics.linear_algebra import log_determinant
@@ -65,7 +65,7 @@ class Neural(Expansion):
     """Quadratic quantities, and combinations of shared tanh units and of monomials up to degree 2.
 
     Args:
-        count, start, quadratic, non_quadratic, reach: see `Expansion`.
+        count, start, quadratic, non_quadratic, averaged: see `Expansion`.
         width: units of a layer.
         depth: number of layers.
     Raises:
@@ -75,6 +75,7 @@ class Neural(Expansion):
     width: int = flagged(64, "units", "Units of a layer.")
     depth: int = flagged(2, "layers", "Number of layers.")
     name = "neural"
+    accuracy = 0.01
     splits_features = False
     """In two parts their many small operations take 1.2 to 1.5 times as long."""
 
@@ -118,9 +119,7 @@ class Neural(Expansion):
         """
         start_key, train_key = jax.random.split(key)
         params = self.init(start_key, data.states.shape[1])
-        params = {
-            name: value for name, value in params.items() if name not in ("form", "linear", REACH_SHARE)
-        }
+        params = {name: value for name, value in params.items() if name not in ("form", "linear")}
         params[WEIGHTS] = params[WEIGHTS] * 10.0
         return _trained(self, params, data, known, train_key)
 

@@ -42,5 +42,4 @@ class NoSymmetry(Family):
 
     def propose(self, data: FrameTrajectories, key: Key, answer: Answer | None = None) -> Proposal:
         """Return an empty proposal."""
-        nothing = np.zeros(0)
-        return Proposal({}, nothing, 0.0, nothing)
+        return Proposal({}, np.zeros(0))

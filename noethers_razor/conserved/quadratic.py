@@ -184,8 +184,7 @@ class QuadraticBlock(Block):
             "form": jnp.asarray(np.pad(form, [(0, empty), (0, 0), (0, 0)])),
             "linear": jnp.asarray(np.pad(linear, [(0, empty), (0, 0)])),
         }
-        length = np.pad(np.ones(kept), (0, empty))
-        return Proposal(params, np.full(self.count, np.nan), data.deviation, length)
+        return Proposal(params, np.pad(np.ones(kept), (0, empty)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,8 +243,7 @@ class Quadratic(Family):
         """Return the exactly conserved quantities, or a random start."""
         if self.start == "proposal":
             return self._block.propose(data, answer)
-        nothing = np.full(self.count, np.nan)
-        return Proposal(self.init(key, data.states.shape[-1]), nothing, data.deviation, nothing)
+        return Proposal(self.init(key, data.states.shape[-1]), np.full(self.count, np.nan))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,5 +305,4 @@ class KnownQuadratic(Family):
             "form": jnp.asarray(self.form / scale[:, None, None]),
             "linear": jnp.asarray(self.linear / scale[:, None]),
         }
-        nothing = np.full(self.count, np.nan)
-        return Proposal(params, nothing, data.deviation, np.ones(self.count))
+        return Proposal(params, np.ones(self.count))

@@ -87,6 +87,10 @@ class FrameTrajectories(NamedTuple):
             states=self.states[chosen], trajectory=self.trajectory[chosen], gradients=gradients, time=time
         )
 
+    def blurred(self, deviation: float) -> FrameTrajectories:
+        """Return the same states, known to a further independent error of this deviation."""
+        return self._replace(noise=self.noise + deviation**2 * np.eye(len(self.noise)))
+
     def shaken_states(self, seed: int) -> np.ndarray:
         """Return the states (N, M) with more noise of the same covariance added."""
         draw = np.random.default_rng(seed).normal(size=self.states.shape)

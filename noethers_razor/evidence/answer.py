@@ -151,13 +151,11 @@ def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
         seed: of the draws of the noise.
     """
     found = candidates(trajectories)
-    tested = drift(found, trajectories, seed)
-    passed = np.flatnonzero(tested.p > LEVEL)
-    count = int(passed[-1]) + 1 if len(passed) else 0
-    form = np.concatenate([tested.form, found.form[found.close :]])
-    linear = np.concatenate([tested.linear, found.linear[found.close :]])
-    speed = _speed(trajectories)
-    resolution = _resolution(tested, trajectories, speed) if count else None
+    tested = drift(found.observed(trajectories.states), trajectories, seed)
+    count, close = exact_count(tested), found.close
+    form = np.concatenate([np.tensordot(tested.rows, found.form[:close], axes=1), found.form[close:]])
+    linear = np.concatenate([tested.rows @ found.linear[:close], found.linear[close:]])
+    resolution = resolution_of(tested, trajectories) if count else None
     exact = _orthonormal(form[:count], linear[:count], trajectories.states)
     reasons = tuple(_reasons(trajectories, found, count, resolution))
     return Answer(
@@ -190,14 +188,14 @@ def _speed(trajectories: FrameTrajectories) -> float:
     return float(np.sqrt(max(np.mean(squares / step**2), 1e-300)))
 
 
-def _gradient_size(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Return the root-mean-square length (K,) of the gradients."""
-    size = np.sqrt(np.mean(np.sum(states**2, axis=1)))
-    return np.asarray(np.linalg.norm(embed(form, linear, second_moment(states)), axis=1) * size)
+def exact_count(tested: Drift) -> int:
+    """Return the number of functions in the largest set that no test of drift rejects."""
+    passed = np.flatnonzero(tested.p > LEVEL)
+    return int(passed[-1]) + 1 if len(passed) else 0
 
 
-def _resolution(tested: Drift, trajectories: FrameTrajectories, speed: float) -> float | None:
-    """Return the smallest relative rate of a quantity that the free test sees with 90 %; None if none is."""
+def resolution_of(tested: Drift, trajectories: FrameTrajectories) -> float | None:
+    """Return the smallest relative rate of a function that the free test sees with 90 %; None if none is."""
     from scipy.optimize import brentq
     from scipy.stats import chi2, ncx2
 
@@ -208,8 +206,7 @@ def _resolution(tested: Drift, trajectories: FrameTrajectories, speed: float) ->
     needed = brentq(lambda c: ncx2.sf(threshold, directions, c) - POWER, 1e-3, 1e4)
     variance = max(float(tested.variance[-1]), 1e-2)
     rate = np.sqrt(needed * variance * np.mean(1.0 / tested.information))
-    size = _gradient_size(tested.form, tested.linear, trajectories.states)
-    relative = float(rate / np.median(size) / speed)
+    relative = float(rate / np.median(tested.size) / _speed(trajectories))
     return relative if relative < 1.0 else None
 
 

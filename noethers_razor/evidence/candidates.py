@@ -24,6 +24,25 @@ _CURVED = 0.3
 """Smallest share of the gradient metric that is left where curvature is subtracted from it."""
 
 
+class Observed(NamedTuple):
+    """Functions at the states of trajectories; the first m of them are to be tested for drift.
+
+    Args:
+        values: values (N, E).
+        gradients: gradients (N, m, M) of the first ones.
+        weights: weight of each state (N,), see `Candidates`.
+    """
+
+    values: np.ndarray
+    gradients: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def close(self) -> int:
+        """Number m of functions to be tested."""
+        return self.gradients.shape[1]
+
+
 class Candidates(NamedTuple):
     """Quadratic observables x'Ax/2 + b'x, the least varying first.
 
@@ -44,6 +63,10 @@ class Candidates(NamedTuple):
     def close(self) -> int:
         """Number of observables that vary by no more than twice the noise."""
         return int(np.sum(self.variance < CLOSE))
+
+    def observed(self, states: np.ndarray) -> Observed:
+        """Return the observables at states (N, M); the close ones are to be tested."""
+        return Observed(self.values(states), self.gradients(states, self.close), self.weights)
 
     def values(self, states: np.ndarray) -> np.ndarray:
         """Return values (N, E) at states (N, M)."""

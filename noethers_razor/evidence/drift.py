@@ -23,7 +23,7 @@ import numpy as np
 import scipy.linalg
 
 from noethers_razor.data.frame_trajectories import ROUNDING, FrameTrajectories
-from noethers_razor.evidence.candidates import Candidates
+from noethers_razor.evidence.candidates import Observed
 from noethers_razor.evidence.rates import Rates
 from noethers_razor.evidence.variation import centred, integrals, summed
 
@@ -42,20 +42,20 @@ Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Drift(NamedTuple):
-    """Drift of the m close observables, in a basis in which the first ones drift least.
+    """Drift of m functions, in a basis in which the first ones drift least.
 
     Args:
-        form: matrices A (m, M, M) of the observables, of unit variance by noise.
-        linear: linear parts b (m, M).
+        rows: the basis (m, m): combinations of the functions, of unit variance by noise.
+        size: root-mean-square lengths (m,) of its gradients.
         p_values: p-values (m, tests) for "the first K are exact". That of a test without a direction is 1.
         tests: names of the tests.
         variance: mean variance (m,) of the first K, in units of noise.
         information: information on a rate in each tested direction: one over its variance, for one
-            observable, in units of time and noise.
+            function, in units of time and noise.
     """
 
-    form: np.ndarray
-    linear: np.ndarray
+    rows: np.ndarray
+    size: np.ndarray
     p_values: np.ndarray
     tests: tuple[str, ...]
     variance: np.ndarray
@@ -71,12 +71,12 @@ class _Deviations(NamedTuple):
     """What the tests see: deviations and integrals, and the noise of the deviations.
 
     Args:
-        values: deviations (N, m) of the close observables, weighted, without what a change of the choice
+        values: deviations (N, m) of the tested functions, weighted, without what a change of the choice
             explains.
         integrals: integrals (N, D) of the rates, likewise.
         noise: gradients (N, m, M) in units of noise, weighted.
         error: change (N, D) of the integrals by a draw of the noise.
-        others: orthonormal deviations (N, E - m) of the observables that vary more.
+        others: orthonormal deviations (N, E - m) of the functions that vary more.
         free: degrees of freedom of a deviation.
     """
 
@@ -88,22 +88,22 @@ class _Deviations(NamedTuple):
     free: int
 
     @classmethod
-    def of(cls, found: Candidates, trajectories: FrameTrajectories, rates: Rates) -> _Deviations:
+    def of(cls, found: Observed, trajectories: FrameTrajectories, rates: Rates) -> _Deviations:
         states, labels, close = trajectories.states, trajectories.trajectory, found.close
         weight = np.sqrt(found.weights)[:, None]
-        values = weight * centred(found.values(states), labels)
+        values = weight * centred(found.values, labels)
         total, shaken = (
             weight * centred(integrals(rates.values(x), labels, trajectories.times), labels)
             for x in (states, trajectories.shaken_states(0))
         )
         others, _ = np.linalg.qr(values[:, close:])
-        noise = found.gradients(states, close) @ trajectories.noise_factor * weight[..., None]
+        noise = found.gradients @ trajectories.noise_factor * weight[..., None]
         free = trajectories.free - others.shape[1]
         values, total, shaken = (_without(others, part) for part in (values[:, :close], total, shaken))
         return cls(values, total, noise, shaken - total, others, max(free, 1))
 
     def turned(self, rows: np.ndarray) -> _Deviations:
-        """Return combinations of the observables, given as rows (m, m)."""
+        """Return combinations of the functions, given as rows (m, m)."""
         noise = np.matmul(rows, self.noise)
         return self._replace(values=self.values @ rows.T, noise=noise)
 
@@ -113,42 +113,40 @@ def _without(others: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.asarray(columns - others @ (others.T @ columns))
 
 
-def drift(found: Candidates, trajectories: FrameTrajectories, seed: int = 0) -> Drift:
-    """Test the close observables for drift.
+def drift(found: Observed, trajectories: FrameTrajectories, seed: int = 0) -> Drift:
+    """Test functions for drift.
 
     Args:
-        found: quadratic observables, the least varying first.
+        found: functions at the states of the trajectories.
         trajectories: trajectories in the frame, with their noise and times.
         seed: of the draws of the noise.
     """
     if not found.close:
         nothing = np.zeros(0)
-        return Drift(found.form[:0], found.linear[:0], np.zeros((0, 1)), ("variance",), nothing, nothing)
+        return Drift(np.zeros((0, 0)), nothing, np.zeros((0, 1)), ("variance",), nothing, nothing)
     rates = Rates.of(trajectories.states)
     seen = _Deviations.of(found, trajectories, rates)
     gram, error = seen.integrals.T @ seen.integrals, seen.error.T @ seen.error
     whitening = _directions(gram, error)
-    # In units of noise, turn the close observables: those that drift least come first.
+    # In units of noise, turn the functions: those that drift least come first.
     rows = scipy.linalg.solve_triangular(
         np.linalg.cholesky(_mean_product(seen.noise)), np.eye(found.close), lower=True
     )
     scores = whitening.T @ (seen.integrals.T @ (seen.values @ rows.T))
     rows = np.linalg.svd(scores, full_matrices=True)[2][::-1] @ rows
     seen = seen.turned(rows)
-    form = np.tensordot(rows, found.form[: found.close], axes=1)
-    linear = rows @ found.linear[: found.close]
-    states, labels = trajectories.states, trajectories.trajectory
+    gradients, states, labels = rows @ found.gradients, trajectories.states, trajectories.trajectory
     tests = {
-        "linear": _structured(rates.by_linear_fields(form, linear, states), gram, error),
-        "hamiltonian": _structured(rates.by_hamiltonians(form, linear, states), gram, error),
+        "linear": _structured(rates.by_linear_fields(gradients, states), gram, error),
+        "hamiltonian": _structured(rates.by_hamiltonians(gradients, states), gram, error),
         "free": _free(seen, whitening),
         "path": _path(labels),
     }
     tested = {name: test for name, test in tests.items() if test is not None}
     p_values, variance = _p_values(seen, trajectories, list(tested.values()), seed)
     return Drift(
-        form,
-        linear,
+        rows,
+        np.sqrt(np.mean(np.sum(gradients**2, axis=-1), axis=0)),
         p_values,
         (*tested, "variance"),
         variance,

@@ -1,7 +1,7 @@
 """Functions of the state that may be the rate of change of a quantity, dC/dt = g(x).
 
 They are polynomials, orthonormal on the data. Brackets of quadratic quantities with polynomials are
-polynomials of the same degree, so they are known in this basis.
+polynomials of the same degree, so they are known in this basis. Brackets of other functions are fitted.
 """
 
 from __future__ import annotations
@@ -59,22 +59,22 @@ class Rates(NamedTuple):
         own = (monomials_in_numpy(states / self.scale, self.degree) - self.mean) @ self.weights
         return np.concatenate([np.ones((len(states), 1)), own], axis=1)
 
-    def by_hamiltonians(self, form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """Return the rates of quadratic quantities x'Ax/2 + b'x when a polynomial is added to H.
+    def by_hamiltonians(self, gradients: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Return the rates of functions when a polynomial is added to H.
 
         Args:
-            form, linear: A (K, M, M) and b (K, M).
+            gradients: gradients (N, K, M) of the functions.
             states: states (N, M) of the data.
         Returns:
-            Coefficients (K, D, D - 1) of the rate, for each quantity and each polynomial but the constant.
+            Coefficients (K, D, D - 1) of the rate, for each function and each polynomial but the constant.
         """
         near = self._sample(states)
         slopes = monomial_gradients_in_numpy(near / self.scale, self.degree) / self.scale
         fields = apply_j_in_numpy(np.einsum("nfm,fd->ndm", slopes, self.weights, optimize=True))
-        return self._coefficients(form, linear, near, fields)
+        return self._coefficients(gradients, near, fields)
 
-    def by_linear_fields(self, form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """Return the rates of quadratic quantities when a field x_j e_i or e_i is added to dx/dt.
+    def by_linear_fields(self, gradients: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Return the rates of functions when a field x_j e_i or e_i is added to dx/dt.
 
         x_j is in units of its standard deviation.
 
@@ -83,16 +83,14 @@ class Rates(NamedTuple):
         near = self._sample(states)
         lifted = np.concatenate([near / self.scale, np.ones((len(near), 1))], axis=1)
         fields = np.einsum("nj,im->njim", lifted, np.eye(near.shape[1]))
-        return self._coefficients(form, linear, near, fields.reshape(len(near), -1, near.shape[1]))
+        return self._coefficients(gradients, near, fields.reshape(len(near), -1, near.shape[1]))
 
-    def _sample(self, states: np.ndarray) -> np.ndarray:
-        """Return states enough to determine coefficients."""
-        return np.asarray(thinned(states, 3 * self.number + 200))
+    def _sample(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows enough to determine coefficients, of an array with a row for each state."""
+        return np.asarray(thinned(rows, 3 * self.number + 200))
 
-    def _coefficients(
-        self, form: np.ndarray, linear: np.ndarray, states: np.ndarray, fields: np.ndarray
-    ) -> np.ndarray:
-        """Return the coefficients (K, D, F) of grad C . f, for fields (N, F, M) at states (N, M)."""
+    def _coefficients(self, gradients: np.ndarray, states: np.ndarray, fields: np.ndarray) -> np.ndarray:
+        """Return the coefficients (K, D, F) of grad C . f, for fields (n, F, M) at n of the states."""
         inverse = np.linalg.pinv(self.values(states))
-        gradients = np.tensordot(form, states, axes=(2, 1)).transpose(0, 2, 1) + linear[:, None]
-        return np.stack([inverse @ np.einsum("nm,nfm->nf", own, fields) for own in gradients])
+        near = np.swapaxes(self._sample(gradients), 0, 1)
+        return np.stack([inverse @ np.einsum("nm,nfm->nf", own, fields) for own in near])

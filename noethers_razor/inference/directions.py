@@ -9,12 +9,14 @@ import numpy as np
 
 from noethers_razor._types import Params
 from noethers_razor.conserved.base import Family, gradients_of
-from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length, least_varying
+from noethers_razor.conserved.proposal.constancy import least_varying
 from noethers_razor.conserved.proposal.independence import independent_rank
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
+from noethers_razor.evidence.candidates import CLOSE
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.state import State
 from noethers_razor.model.parameters import conserved_of
+from noethers_razor.numerics.subspaces import largest_sine
 from noethers_razor.symmetry.span import in_use, number_in_use
 
 _STEP_IN_SPECTRUM = 1.5
@@ -44,7 +46,7 @@ class Directions(NamedTuple):
     Args:
         gradients: (r, B, M) of the principal directions in use, each of displacement 1.
         turned: (r, r) their combinations, the most constant first.
-        constant: how many of these vary no more than the noise makes them vary.
+        constant: how many of these vary by at most twice the noise.
     """
 
     gradients: np.ndarray
@@ -67,7 +69,7 @@ def directions_of(
     gradients = gradients_at(family, params, trajectories)[used] / sizes[:, None, None]
     along = np.asarray(family.value(params, jnp.asarray(trajectories.states)), np.float64)[:, used] / sizes
     turned, defect = least_varying(along, gradients, trajectories)
-    constant = credible_length(defect, trajectories.deviation) >= CREDIBLE
+    constant = defect**2 < CLOSE * trajectories.deviation**2
     return Directions(gradients, turned, int(constant.sum()))
 
 
@@ -99,3 +101,13 @@ def gradients_in_use(problem: Problem, state: State) -> np.ndarray:
     values, params = problem.in_principal_directions(state.family, state.params)
     gradients = gradients_at(state.family, conserved_of(params), state.trajectories)[in_use(values)]
     return gradients.reshape(len(gradients), state.trajectories.states.shape[1] * gradients.shape[1])
+
+
+def moved_by_training(problem: Problem, state: State) -> float | None:
+    """Return the largest angle in degrees from quantities in use to what was proposed; None without any."""
+    assert state.proposal is not None, "families without a proposal have no such quantities"
+    offered = gradients_at(state.family, state.proposal.params, state.trajectories)[state.proposal.length > 0]
+    learned = gradients_in_use(problem, state)
+    if not len(offered) or not len(learned):
+        return None
+    return float(np.degrees(np.arcsin(largest_sine(learned, offered))))

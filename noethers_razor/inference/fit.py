@@ -17,7 +17,7 @@ from noethers_razor.conserved.base import Family
 from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.trajectories import Trajectories
 from noethers_razor.errors import TrainingDiverged, UsageError
-from noethers_razor.inference.directions import gradients_in_use
+from noethers_razor.inference.directions import gradients_in_use, moved_by_training
 from noethers_razor.inference.history import Estimate, Watcher
 from noethers_razor.inference.problem import Problem
 from noethers_razor.inference.result import FitResult
@@ -25,7 +25,7 @@ from noethers_razor.inference.runtime import Runtime
 from noethers_razor.inference.selection import Select
 from noethers_razor.inference.stages import (
     Answering,
-    ChooseReach,
+    ChooseOrbits,
     Control,
     Joint,
     Propose,
@@ -51,15 +51,15 @@ _FIRST_STAGE = 0.6
 _FIRST_STAGE_OF_RANDOM = 0.05
 """Share of the first stage before a random start: a network trained to convergence holds it down."""
 _TRIAL = 0.25
-"""Share of the joint stage for which each reach is tried."""
+"""Share of the joint stage for which each choice of orbits is tried."""
 
 
 def plan(config: FitConfig, family: Family) -> list[Stage]:
     """Return the stages of a fit in order.
 
-    They are answer, initial network, proposal, reach, joint training and control. Only families with
-    integrated flows have the stage of the reach. The bound selects quantities after a random start, where the
-    data were not asked, and among those with integrated flows, which the answer does not know.
+    They are answer, initial network, proposal, orbits, joint training and control. Only families with
+    integrated flows have the stage of the orbits. The bound selects quantities only after a random start,
+    where the trajectories were not asked.
     """
     random_start, rates = family.start == "random", config.optimiser
     share = config.first_stage
@@ -79,10 +79,10 @@ def plan(config: FitConfig, family: Family) -> list[Stage]:
     if family.count:
         stages.append(Propose())
         if family.integrated.any():
-            stages.append(ChooseReach(int(_TRIAL * (config.steps - first)), joint_rates))
+            stages.append(ChooseOrbits(int(_TRIAL * (config.steps - first)), joint_rates))
         stages.append(Joint(config.steps - first, joint_rates))
     stages.append(Control(config.steps - first, joint_rates._replace(conserved=0.0)))
-    if family.trainable and config.selection and (random_start or family.integrated.any()):
+    if family.trainable and config.selection and random_start:
         stages.append(Select(config.steps - first, joint_rates))
     return stages
 
@@ -219,6 +219,9 @@ def _circumstances() -> dict[str, Any]:
 def _result(problem: Problem, state: State, runtime: Runtime) -> FitResult:
     frame = problem.frame
     deviation = runtime.trainer(problem, state.family).noise_deviation(state.params)
+    evidence = state.evidence()
+    if "functions" in evidence:
+        evidence["functions"]["moved"] = moved_by_training(problem, state)
     return FitResult(
         model=problem.model(state.family),
         params=state.params,
@@ -231,7 +234,7 @@ def _result(problem: Problem, state: State, runtime: Runtime) -> FitResult:
             problem.total,
             runtime,
         ),
-        evidence=state.evidence(),
+        evidence=evidence,
         history=runtime.history,
         moment=problem.moment,
         states=problem.held_out.states,

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from noethers_razor.conserved.base import Family
-from noethers_razor.conserved.proposal.constancy import CREDIBLE
 from noethers_razor.errors import TrainingDiverged, UsageError
 from noethers_razor.inference.directions import (
     Directions,
@@ -192,7 +191,7 @@ def _proposed_again(problem: Problem, state: State, case: Case) -> Hypothesis | 
     """The proposal again, when it has a constant direction that the set lacks."""
     assert state.proposal is not None, "checked where the selection begins"
     # A random start has no lengths: the paper's procedure, which proposes nothing.
-    constant = np.nan_to_num(state.proposal.length) >= CREDIBLE
+    constant = np.nan_to_num(state.proposal.length) > 0
     offered = state.proposal.params
     gradients = gradients_at(state.family, offered, state.trajectories)[constant]
     if largest_sine(gradients, case.directions.gradients) < _OUTSIDE:

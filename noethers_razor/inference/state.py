@@ -91,11 +91,9 @@ class State:
         if self.sheet is not None:
             record["answer"] = self.sheet.as_json()
         if self.proposal is not None:
-            record["proposal"] = {
-                "defect": _plain(self.proposal.defect),
-                "length": _plain(self.proposal.length),
-                "expected": self.proposal.expected,
-            }
+            record["proposal"] = {"length": _plain(self.proposal.length)}
+            if self.proposal.test is not None:
+                record["functions"] = {**self.proposal.test._asdict(), "averaged": self.family.averaged}
         return record
 
 

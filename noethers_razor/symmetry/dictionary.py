@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Array
-from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length
 from noethers_razor.conserved.proposal.independence import INDEPENDENT, defects, gram, off_span
 from noethers_razor.conserved.proposal.sparsity import competing, most_gain
 from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.evidence.candidates import CLOSE
 from noethers_razor.numerics.expressions import expression, symbolic
 from noethers_razor.numerics.polynomials import exponents, monomials
 from noethers_razor.symmetry.formulas import sparse_basis, symbolic_sum, text_of
@@ -51,6 +51,8 @@ _MOST_TERMS = 12
 """Largest number of terms of a formula."""
 _MOST_DIMENSIONS = 16
 """Largest dimension of a space whose sparse basis is tried; it limits the time."""
+_ROUNDED_NUMBERS = 0.01
+"""Deviation, relative to the spread of the states, that rounded numbers of a formula may make."""
 _RATIONAL = 0.02
 """Largest change of a term by rounding, relative to the largest term.
 
@@ -140,7 +142,9 @@ def dictionary_of(
 def constant_along(
     dictionary: Dictionary, trajectories: FrameTrajectories | None, out_of: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], bool]:
-    """Return a test whether a combination (D,) of terms varies along trajectories by no more than the noise.
+    """Return a test whether a combination (D,) of terms varies along trajectories by at most twice the noise.
+
+    Formulas have rounded numbers, so 1 % of the spread passes as noise.
 
     Args:
         dictionary: dictionary of D terms.
@@ -150,11 +154,12 @@ def constant_along(
     if trajectories is None:
         return lambda row: True
     values = dictionary.values(out_of(trajectories.states))
+    trajectories = trajectories.blurred(_ROUNDED_NUMBERS)
     shaken = dictionary.values(out_of(trajectories.shaken_states(0))) - values
 
     def test(row: np.ndarray) -> bool:
         defect = defects(values @ row[:, None], shaken @ row[:, None], trajectories)
-        return bool(credible_length(defect, trajectories.deviation)[0] >= CREDIBLE)
+        return bool(defect[0] ** 2 < CLOSE * trajectories.deviation**2)
 
     return test
 

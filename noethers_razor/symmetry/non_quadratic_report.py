@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from noethers_razor._types import Observable
-from noethers_razor.conserved.proposal.constancy import least_varying
 from noethers_razor.conserved.proposal.independence import independent_rank, off_span
-from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics.phase_space import bracket_defect
 from noethers_razor.mechanics.quadratic_form import QuadraticForm, quadratic_value
@@ -20,13 +18,11 @@ from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, fo
 from noethers_razor.symmetry.fitted import Fitted
 from noethers_razor.symmetry.report import SymmetryReport, TruthComparison
 from noethers_razor.symmetry.report_text import warnings_of
-from noethers_razor.symmetry.span import number_in_use
-from noethers_razor.symmetry.uncertainty import Uncertainty, uncertainty_of
+from noethers_razor.symmetry.span import IN_USE, number_in_use
+from noethers_razor.symmetry.uncertainty import Uncertainty
 
 DEGREE = 3
 """Degree of the dictionary that formulas are read from."""
-_STATES = 512
-"""States at which gradients say how much the noise changes a quantity."""
 
 
 def independent_count(gradients: np.ndarray, energy: np.ndarray) -> int:
@@ -83,17 +79,13 @@ def gradients_of_integrals(truth: Any, states: np.ndarray, back: np.ndarray) -> 
         }
 
 
-def _unsure(result: Fitted, directions: np.ndarray) -> Uncertainty | None:
-    """Uncertainty of combinations (K, r) of learned quantities with gradients orthonormal in the mean."""
-    trajectories = result.trajectories
-    if trajectories is None or not directions.shape[1]:
+def _unsure(evidence: Mapping[str, Any], used: int) -> Uncertainty | None:
+    """Return which of the quantities in use are trusted; None if the trajectories were not asked."""
+    tested, answer = evidence.get("functions"), evidence.get("answer")
+    if tested is None or answer is None or not used:
         return None
-    states = result.frame.out_of(trajectories.states)
-    gradients = np.einsum("kbi,kj->jbi", result.conserved_gradients(thinned(states, _STATES)), directions)
-    turned = directions @ least_varying(result.conserved(states) @ directions, gradients, trajectories)[0].T
-    return uncertainty_of(
-        lambda x: result.conserved(result.frame.out_of(x)) @ turned, result.moment, trajectories
-    )
+    known = not answer["cannot_tell"] and tested["moved"] is not None
+    return Uncertainty(0, np.full(used, known and np.sin(np.radians(tested["moved"])) <= IN_USE))
 
 
 def non_quadratic_report(
@@ -130,7 +122,7 @@ def non_quadratic_report(
     typical = float(np.median(defects)) if used else 0.0
     constant = constant_along(dictionary, result.trajectories, result.frame.out_of)
     found = formulas_in_span(dictionary, spanned, rank + 1, typical, constant)
-    unsure = _unsure(result, combinations / values[:used])
+    unsure = _unsure(result.evidence, used)
     return SymmetryReport(
         singular_values=values,
         rank=rank,
@@ -139,6 +131,7 @@ def non_quadratic_report(
         coordinates=list(result.coordinates),
         bounds=result.evidence.get("bounds", {}),
         answer=result.evidence.get("answer"),
+        functions=result.evidence.get("functions"),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),
         uncertainty=unsure,

@@ -97,6 +97,7 @@ def quadratic_report(result: Fitted, truth: Truth | Any | None = None) -> Symmet
         coordinates=list(result.coordinates),
         bounds=result.evidence.get("bounds", {}),
         answer=result.evidence.get("answer"),
+        functions=result.evidence.get("functions"),
         judgements=result.evidence.get("judgements", []),
         seeds=result.evidence.get("seeds", []),
         uncertainty=unsure,

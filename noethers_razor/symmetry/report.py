@@ -75,6 +75,8 @@ class SymmetryReport:
             with the model's H, gradients in the frame.
         formulas: readable basis of the quantities.
         found: the formulas of non-quadratic quantities with their sines; None if all are quadratic.
+        functions: what the tests of drift say of functions that are not quadratic, see `FunctionTest`, as
+            JSON values; None if they were not tested.
         coordinates: names of the M coordinates.
         bounds: -ELBO per transition of the family and of no symmetry, with standard errors.
         answer: what the trajectories alone show, see `answer_sheet`, as JSON values; None if they were not
@@ -100,6 +102,7 @@ class SymmetryReport:
     warnings: list[str]
     combinations: np.ndarray | None = None
     found: list[Formula] | None = None
+    functions: dict[str, Any] | None = None
     quadratic: QuadraticDetails | None = None
     truth: TruthComparison | None = None
 
@@ -226,6 +229,7 @@ class SymmetryReport:
             "diagnosis": None if self.answer is None else self.answer.get("diagnosis"),
             "log_evidence": [] if self.answer is None else self.answer.get("log_evidence", []),
             "answer": self.answer,
+            "functions": self.functions,
             "judgements": self.judgements,
             "seeds": self.seeds,
             "uncertainty": None if self.uncertainty is None else self.uncertainty.as_json(),

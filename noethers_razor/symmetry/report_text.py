@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,8 @@ def lines(report: SymmetryReport) -> list[str]:
         found += answer_sheet.diagnosis_lines(report.answer)
         found.append(f"by the data      {answer_sheet.headline(report.answer)}")
         found += answer_sheet.lines(report.answer)
+    if report.functions is not None:
+        found.append(f"functions        {function_line(report.functions)}")
     if report.quadratic is not None and report.rank:
         found += _about_algebra(report.quadratic.algebra)
     values, used = report.singular_values, report.used
@@ -67,6 +69,16 @@ def _headline(report: SymmetryReport) -> str:
             count = names.get(report.algebra or "not identified", 0)
             text += f", in {count} of {sum(names.values())} draws of the data"
     return text
+
+
+def function_line(tested: Mapping[str, Any]) -> str:
+    """Return what the tests of drift say of functions that are not quadratic, in one line."""
+    if not tested["exact"]:
+        return "no combination of the features is exactly conserved"
+    text = f"conserved to {tested['resolution']:.1g} of a free rate (p = {tested['p_value']:.2g})"
+    if tested["accuracy"]:
+        text += f", with errors of features up to {100 * tested['accuracy']:g} % of the spread"
+    return text + ("" if tested["averaged"] else "; not used for averages, where the bound is better")
 
 
 def _about_algebra(algebra: Algebra) -> list[str]:

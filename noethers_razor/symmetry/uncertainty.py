@@ -1,7 +1,7 @@
 """Uncertainty of conserved quantities, estimated from the trajectories.
 
-The method is the Bayesian bootstrap (Rubin 1981): each draw gives every trajectory a random weight. The
-variation of a quantity along the weighted trajectories decides whether it is constant in the draw. The
+Whether a quantity is trusted follows from the tests of drift, see `evidence.answer`. The angle of a span is
+estimated by the Bayesian bootstrap (Rubin 1981): each draw gives every trajectory a random weight. The
 observables that vary least in a draw span its conserved quantities. The angles between this span and the one
 without weights estimate the angles between the learned span and the true one.
 """
@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from noethers_razor.conserved.proposal.constancy import (
-    DOUBT,
-    Observables,
-    scatter,
-    stretches,
-)
+from noethers_razor.conserved.proposal.constancy import Observables, scatter, stretches
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.variation import centred
 from noethers_razor.mechanics.quadratic_form import as_forms
@@ -30,8 +25,6 @@ from noethers_razor.symmetry.span import IN_USE
 
 LEVEL = 0.9
 """Share of the draws inside an interval."""
-FALSE_DISCOVERY_RATE = 0.05
-"""Largest expected share of false quantities among the trusted ones."""
 _DRAWS = 200
 """Number of draws of the trajectories."""
 _NAMED = 20
@@ -40,26 +33,8 @@ _COSTLY = 3e8
 """Number of multiplications for the scatter of a draw above which only a quarter of the draws is made."""
 _FEWEST_BLOCKS = 20
 """Smallest number of independent weights. Fewer trajectories are split into stretches."""
-_RANDOM = 400
-"""Number of random quadratic observables that a quantity is compared with."""
-_ALIKE = 0.05
-"""Share of random observables as constant as a quantity at which its constancy is no evidence."""
-_BEYOND = 1.15
-"""Deviation, relative to the most constant quantity, above which the data show that a quantity varies."""
-_HARDLY = 0.01
-"""Deviation, relative to random observables, below which a variation does not matter."""
-_WHITE = 1.15
-"""Largest ratio between the deviation of white noise and the one that its changes imply, either way."""
-# One lag is not enough: an oscillation that is sampled four times a period changes like white noise.
-# Command: pytest tests/evidence/test_answer.py -k admixture
-_LAGS = 6
-"""Largest number of time steps of the changes that are compared with the deviation."""
-_FEWEST_STATES = 8
-"""Smallest median number of states of a trajectory for a test of white noise."""
 _CREDITED = 0.5
 """Largest share of the variance of the draws that is subtracted because training improves the span."""
-Values = Callable[[np.ndarray], np.ndarray]
-"""A function from states (N, M) of the frame to values (N, r) of quantities."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +46,8 @@ class Uncertainty:
     Args:
         draws: number of draws; with an angle, of those of the angle, which are 50 of 200 for large data.
         trusted: whether each quantity (rank,) is trusted. A quadratic one is if the trajectories show that it
-            is exactly conserved, see `evidence.answer`. Another one is if it is a discovery at a
-            false-discovery rate of 5 % (Benjamini, Hochberg 1995) and does not clearly vary more than the
-            most constant one. Its p-value is (k + 1) / (draws + 1) if it is not constant in k draws.
-        deviation: intervals (rank, 3) of the deviation of each non-quadratic quantity along the trajectories,
-            relative to the deviation that the noise causes. The most constant quantity comes first. None if
-            all are quadratic.
-        constant: share (rank,) of the draws in which each non-quadratic quantity is constant. It is constant
-            if it varies by at most 1.5 times the noise, and by less than 19 of 20 random quadratic
-            observables of the same displacement. None if all are quadratic.
+            is exactly conserved, see `evidence.answer`. Others are if they have no drift and training has
+            hardly moved them.
         angle: interval (3,) of the largest principal angle between the learned span and the true one,
             degrees. None for non-quadratic quantities, and if more observables are constant than were
             selected.
@@ -91,8 +59,6 @@ class Uncertainty:
 
     draws: int
     trusted: np.ndarray
-    deviation: np.ndarray | None = None
-    constant: np.ndarray | None = None
     angle: np.ndarray | None = None
     names: dict[str, int] = dataclasses.field(default_factory=dict)
     structure: np.ndarray | None = None
@@ -102,10 +68,7 @@ class Uncertainty:
         return {
             "draws": self.draws,
             "level": LEVEL,
-            "deviation_over_noise": None if self.deviation is None else self.deviation.tolist(),
-            "constant": None if self.constant is None else self.constant.tolist(),
             "trusted": self.trusted.tolist(),
-            "false_discovery_rate": None if self.deviation is None else FALSE_DISCOVERY_RATE,
             "largest_angle": None if self.angle is None else self.angle.tolist(),
             "algebras": self.names,
             "structure_constants": None if self.structure is None else self.structure.tolist(),
@@ -113,12 +76,8 @@ class Uncertainty:
 
     def lines(self) -> list[str]:
         """Return the lines of the report."""
-        found, rule = [], "the trajectories show no breaking"
-        if self.deviation is not None:
-            ends = f"{self.deviation[:, 0].min():.2g} to {self.deviation[:, 2].max():.2g}"
-            found.append(f"along the data   quantities vary by {ends} times the noise")
-            rule = f"at a false-discovery rate of {100 * FALSE_DISCOVERY_RATE:.0f} %"
-        found.append(f"trusted          {self.trusted.sum()} of {len(self.trusted)}: {rule}")
+        count = f"{self.trusted.sum()} of {len(self.trusted)}"
+        found = [f"trusted          {count}: the trajectories show no breaking"]
         if self.angle is not None:
             low, _, high = self.angle
             found.append(f"span             within {low:.2g} to {high:.2g} degrees ({self.share})")
@@ -134,10 +93,6 @@ class Uncertainty:
         if self.trusted.all():
             return []
         reason = "the trajectories do not show that the others are exactly conserved"
-        if self.deviation is not None:
-            reason = (
-                "the others vary along the trajectories by more than the noise, or no less than random ones"
-            )
         return [f"only {self.trusted.sum()} of {len(self.trusted)} quantities are trusted: {reason}"]
 
 
@@ -156,27 +111,8 @@ class _Draws:
         _, self.block = np.unique(
             place * parts + stretches(trajectories.trajectory, parts), return_inverse=True
         )
-        # A trajectory has one degree of freedom fewer than states, because its mean is subtracted.
-        self.free = 1.0 - 1.0 / count[place]
         blocks = int(self.block[-1]) + 1
         self.weights = np.random.default_rng(0).exponential(size=(number, blocks))
-
-    def mean(self, values: np.ndarray, free: bool = False) -> np.ndarray:
-        """Return weighted means (draws, k) of values (N, k), or with `free` sums per degree of freedom."""
-        starts = np.flatnonzero(np.diff(self.block, prepend=-1))
-        unit = self.free if free else np.ones(len(self.block))
-        total = self.weights @ np.add.reduceat(unit, starts)
-        return np.asarray(self.weights @ np.add.reduceat(values, starts, axis=0) / total[:, None])
-
-    def over_noise(self, values: np.ndarray, shaken: np.ndarray) -> np.ndarray:
-        """Return deviations (draws, k) along trajectories, relative to the deviations that the noise causes.
-
-        Args:
-            values: values (N, k) at the states.
-            shaken: values (N, k) at the states with more noise added.
-        """
-        varies = self.mean(centred(values, self.trajectories.trajectory) ** 2, free=True)
-        return np.sqrt(varies / np.maximum(self.mean((shaken - values) ** 2), 1e-300))
 
     def scatters(self, values: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the scatter (k, k) of values (N, k) along trajectories in each draw, up to a factor."""
@@ -189,84 +125,6 @@ def _interval(values: np.ndarray) -> np.ndarray:
     """Return lower end, median and upper end (..., 3) of values (draws, ...)."""
     tail = (1.0 - LEVEL) / 2
     return np.moveaxis(np.quantile(values, [tail, 0.5, 1.0 - tail], axis=0), 0, -1)
-
-
-def discoveries(p: np.ndarray, rate: float = FALSE_DISCOVERY_RATE) -> np.ndarray:
-    """Return whether p-values (r,) are discoveries at a false-discovery rate (Benjamini, Hochberg 1995)."""
-    # This import is slow, and only reports need it.
-    import scipy.stats
-
-    return np.asarray(scipy.stats.false_discovery_control(p, method="bh") <= rate)
-
-
-def is_white(values: np.ndarray, trajectory: np.ndarray) -> np.ndarray:
-    """Return whether values vary along trajectories like white noise of any size (von Neumann 1941).
-
-    For white noise, half the mean squared change over any number of steps is the variance. A slow variation
-    changes less over few steps. An oscillation changes less or more over some number of steps.
-
-    Args:
-        values: values (N, k).
-        trajectory: number of the trajectory of each row (N,).
-    Returns:
-        Truth values (k,). All are False if the trajectories are too short for this test.
-    """
-    _, count = np.unique(trajectory, return_counts=True)
-    if np.median(count) < _FEWEST_STATES:
-        return np.zeros(values.shape[1], bool)
-    total, free = scatter(values, trajectory)
-    variance = np.maximum(np.diag(total) / free, 1e-300)
-    white = np.ones(values.shape[1], bool)
-    for lag in range(1, _LAGS + 1):
-        near = np.flatnonzero(trajectory[lag:] == trajectory[:-lag])
-        change = np.mean((values[near + lag] - values[near]) ** 2, axis=0) / 2
-        ratio = np.sqrt(variance / np.maximum(change, 1e-300))
-        white &= (ratio <= _WHITE) & (ratio >= 1.0 / _WHITE)
-    return white
-
-
-def _from_deviations(own: np.ndarray, white: np.ndarray, other: np.ndarray) -> Uncertainty:
-    """Return the uncertainty of quantities from their deviations relative to the noise.
-
-    Args:
-        own: deviations (draws, r) of the quantities.
-        white: whether each quantity (r,) varies like white noise, see `is_white`.
-        other: deviations (draws, R) of random observables.
-    """
-    order = np.argsort(np.median(own, axis=0), kind="stable")
-    own, white = own[:, order], white[order]
-    alike = np.mean(other[:, None, :] <= own[:, :, None], axis=2)
-    missed = np.sum((own > DOUBT) | (alike >= _ALIKE), axis=0)
-    deviation = _interval(own)
-    # An overestimated noise hides variation, so compare with the most constant quantity. The noise may be
-    # overestimated in some coordinates only, so accept a variation that is white noise.
-    least = min(1.0, deviation[0, 1])
-    varies = (deviation[:, 0] > _BEYOND * least) & (deviation[:, 1] > _HARDLY * np.median(other))
-    varies &= ~white
-    trusted = discoveries((missed + 1.0) / (len(own) + 1.0)) & ~varies
-    return Uncertainty(len(own), trusted, deviation, 1.0 - missed / len(own))
-
-
-def uncertainty_of(values: Values, moment: np.ndarray, trajectories: FrameTrajectories) -> Uncertainty:
-    """Return the uncertainty of quantities.
-
-    Args:
-        values: function from states (N, M) of the frame to values (N, r). Combine the quantities so that the
-            first combination is the most constant one.
-        moment: second moment (M+1, M+1) of the data, see `mechanics.quadratic_form.second_moment`.
-        trajectories: trajectories in the frame, with their noise.
-    """
-    observables = Observables.of(trajectories, moment)
-    draws, shaken = _Draws(trajectories, _DRAWS), trajectories.shaken_states(2)
-    inside = observables.values(trajectories.states)
-    # Random observables of the same displacement: their distribution is isotropic in embedded vectors.
-    drawn = np.random.default_rng(1).normal(size=(len(observables.rows), _RANDOM))
-    metric = np.linalg.cholesky(observables.rows @ observables.rows.T)
-    random = np.linalg.solve(metric.T, drawn)
-    along = values(trajectories.states)
-    own = draws.over_noise(along, values(shaken))
-    other = draws.over_noise(inside @ random, observables.values(shaken) @ random)
-    return _from_deviations(own, is_white(along, trajectories.trajectory), other)
 
 
 def uncertainty_of_span(

@@ -12,7 +12,6 @@ import scipy.linalg
 from experiments.threshold import candidates
 from noethers_razor.conserved import FAMILIES, family_class
 from noethers_razor.conserved.base import Family
-from noethers_razor.conserved.features import REACH_SHARE
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.conserved.proposal import constancy
 from noethers_razor.conserved.quadratic import KnownQuadratic, Quadratic
@@ -46,9 +45,7 @@ def parameters(family):
     """Return parameters that move states, which a random start hardly does."""
     params = family.init(jax.random.key(0), DIM)
     rng, size = np.random.default_rng(1), 0.1 if family.trainable else 0.0
-    moved = {name: value + jnp.asarray(size * rng.normal(size=value.shape)) for name, value in params.items()}
-    # Another length would give another flow.
-    return {name: params[name] if name == REACH_SHARE else value for name, value in moved.items()}
+    return {name: value + jnp.asarray(size * rng.normal(size=value.shape)) for name, value in params.items()}
 
 
 @functools.cache
@@ -155,7 +152,7 @@ def test_without_symmetry_there_is_nothing():
     np.testing.assert_array_equal(family.orbit({}, jnp.zeros((3, 0)))(x), x[None])
     proposal = family.propose(tracks_of(np.ones(N)), jax.random.key(0))
     assert proposal.params == {}
-    assert len(proposal.defect) == len(proposal.length) == 0
+    assert len(proposal.length) == 0
     assert family.principal({}, states_of(0))[0].shape == (0,)
 
 

@@ -97,8 +97,8 @@ CASES = [
 def test_proposal_finds_every_integral_besides_the_energy_and_no_other(system, family, count, largest):
     fitted, proposal = proposed(system, family)
     _, frame, _, held = prepared(system)
-    assert np.isfinite(proposal.defect).sum() == count
-    assert np.all(proposal.length[:count] > 0.5)
+    assert np.sum(proposal.length) == count
+    assert proposal.test.p_value is None or proposal.test.p_value > 0.05
     np.testing.assert_array_equal(proposal.params["weights"][count:], 0.0)
     gradients = gradients_of(fitted, proposal.params, np.asarray(frame.into(held), np.float32))[:count]
     truth = gradients_of_integrals(system, frame, held)

@@ -17,7 +17,7 @@ def p_values(system, seeds, noise, kept, **settings):
     for seed in seeds:
         data = simulated(system, seed, noise, **settings)
         near = candidates(data)
-        tested = drift(near, data) if near.close >= kept else None
+        tested = drift(near.observed(data.states), data) if near.close >= kept else None
         found.append(np.zeros(5) if tested is None else tested.p_values[kept - 1])
     return np.array(found)
 
@@ -49,7 +49,7 @@ def test_a_part_of_the_set_that_is_exact_passes():
     system = Oscillators(n=2, frequencies=(1.0, 1.02))
     data = simulated(system, 0, 0.05)
     near = candidates(data)
-    tested = drift(near, data)
+    tested = drift(near.observed(data.states), data)
     assert near.close == 4
     assert tested.p[1] > 0.05 and np.all(tested.p[2:] < 1e-6)
 
@@ -57,7 +57,7 @@ def test_a_part_of_the_set_that_is_exact_passes():
 def test_the_same_seed_gives_the_same_p_values():
     data = simulated(TWO, 0, 0.05, count=10)
     near = candidates(data)
-    one, again, other = (drift(near, data, seed) for seed in (0, 0, 1))
+    one, again, other = (drift(near.observed(data.states), data, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one.p_values, again.p_values)
     assert not np.array_equal(one.p_values, other.p_values)
     np.testing.assert_allclose(one.p_values, other.p_values, atol=0.25)
@@ -67,5 +67,5 @@ def test_units_of_noise_do_not_matter():
     """All data three times larger: the same p-values."""
     data = simulated(TWO, 0, 0.05, count=10)
     larger = data._replace(states=3 * data.states, noise=9 * data.noise)
-    found = [drift(candidates(one), one).p_values for one in (data, larger)]
+    found = [drift(candidates(one).observed(one.states), one).p_values for one in (data, larger)]
     np.testing.assert_allclose(*found, atol=1e-6)

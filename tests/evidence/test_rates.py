@@ -32,14 +32,13 @@ def test_rates_of_a_quantity_are_brackets():
     added = rng.normal(size=rates.number - 1)
     slopes = monomial_gradients_in_numpy(STATES / rates.scale, rates.degree) / rates.scale
     field = np.einsum("nfm,fd,d->nm", slopes, rates.weights, added) @ symplectic_form(4).T
-    known = rates.by_hamiltonians(form, linear, STATES)[0] @ added
+    known = rates.by_hamiltonians(gradients[:, None], STATES)[0] @ added
     np.testing.assert_allclose(rates.values(STATES) @ known, np.sum(gradients * field, axis=1), atol=1e-7)
 
 
 def test_rates_by_a_linear_field():
     rates = Rates.of(STATES)
-    form, linear = np.eye(4)[None], np.zeros((1, 4))
-    known = rates.by_linear_fields(form, linear, STATES)[0]
+    known = rates.by_linear_fields(STATES[:, None], STATES)[0]
     # Fields x_j e_i in the order of j, then i, and e_i last. The energy |x|^2 / 2 changes by x_i x_j, or x_i.
     np.testing.assert_allclose(
         rates.values(STATES) @ known[:, 1], STATES[:, 0] / rates.scale[0] * STATES[:, 1], atol=1e-8

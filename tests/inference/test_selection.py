@@ -188,9 +188,9 @@ def test_a_judgement_goes_on_when_a_set_without_functions_was_accepted(x64):
     held_out = HeldOut(states, False)
     moment = second_moment(states)
     problem = Problem(config, 1, frame, family, batch, trajectories, moment, held_out, 1, 0.1, {})
-    proposal = Proposal(offered, np.zeros(5), 0.1, np.ones(5))
+    proposal = Proposal(offered, np.ones(5))
     state = State(family, prefixed(offered, jnp.float64), {}, trajectories, proposal).exact_part()
-    assert state.family.count == len(state.proposal.defect) == len(state.proposal.length) == 3
+    assert state.family.count == len(state.proposal.length) == 3
     assert set(state.proposal.params) == {"form", "linear"}
     nothing = Directions(np.zeros((0, 100, 4)), np.zeros((0, 0)), 0)
     case = Case(np.zeros(3), state.params, {}, False, nothing, 0, 0)

@@ -14,7 +14,6 @@ from numpyro.distributions.kl import kl_divergence
 
 from noethers_razor.conserved import FAMILIES, family_class
 from noethers_razor.conserved.expansion import Expansion
-from noethers_razor.conserved.features import REACH_SHARE
 from noethers_razor.conserved.none import NoSymmetry
 from noethers_razor.model import posterior
 from noethers_razor.model.elbo import (
@@ -289,8 +288,7 @@ def test_every_trainable_leaf_has_a_gradient(name, x64):
     value, gradient = bound(params, jax.random.key(0))
     assert np.isfinite(value)
     assert len(params) == 3 * model.layers + 1 + len(model.conserved_names)
-    # The length of orbits is not trained; it is chosen from a few values.
-    for leaf in params.keys() - {f"conserved/{REACH_SHARE}"}:
+    for leaf in params:
         assert np.isfinite(gradient[leaf]).all(), leaf
         assert jnp.linalg.norm(gradient[leaf]) > 1e-6, leaf
 

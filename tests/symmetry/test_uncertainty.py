@@ -9,7 +9,7 @@ from experiments.threshold import candidates
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.mechanics.quadratic_form import embed, second_moment, stack_forms
 from noethers_razor.numerics.subspaces import largest_angle, orthonormal
-from noethers_razor.symmetry.uncertainty import discoveries, uncertainty_of, uncertainty_of_span
+from noethers_razor.symmetry.uncertainty import uncertainty_of_span
 from noethers_razor.systems import Oscillators
 
 U2 = Oscillators(n=2).conserved()
@@ -78,26 +78,6 @@ def test_one_long_trajectory_is_drawn_in_stretches():
     found = uncertainty_of_span(energies, second_moment(trajectories.states), trajectories, energies)
     assert found.trusted.all()
     assert 0 < found.angle[0] < found.angle[2] < 20
-
-
-@pytest.mark.parametrize("power", [1, 3])
-def test_functions_of_what_is_conserved_are_trusted(power):
-    # A cubic bends the noise: the gradient alone would predict less variation than there is.
-    trajectories = tracks_of(noise=0.2, count=60)
-    moment = second_moment(trajectories.states)
-    found = uncertainty_of(lambda x: (x[:, :1] ** 2 + x[:, 2:3] ** 2) ** power, moment, trajectories)
-    assert found.trusted.all()
-    assert 0.8 < found.deviation[0, 1] < 1.2
-    assert found.angle is None
-    other = uncertainty_of(lambda x: x[:, :1] ** power, moment, trajectories)
-    assert not other.trusted.any()
-
-
-def test_the_rule_is_that_of_benjamini_and_hochberg():
-    # The limits at rate .05 for five p-values are .01 .02 .03 .04 .05. The third passes, so the second does.
-    assert discoveries(np.array([0.029, 0.8, 0.001, 0.025, 0.2])).tolist() == [True, False, True, True, False]
-    assert not discoveries(np.array([0.06, 0.9])).any()
-    assert discoveries(np.zeros(0)).shape == (0,)
 
 
 def test_a_move_by_training_within_the_error_is_credited_and_one_beyond_it_is_not():

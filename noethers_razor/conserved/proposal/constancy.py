@@ -1,7 +1,6 @@
 """Variation of quantities along trajectories: folds, scatter, test of constancy, quadratic observables.
 
-The defect of a quantity is the noise of the states that would make it vary as much as it does. Quadratic
-quantities are selected by `evidence.answer`; non-quadratic ones by their defects.
+The defect of a quantity is the noise of the states that would make it vary as much as it does.
 """
 
 from __future__ import annotations
@@ -19,10 +18,6 @@ from noethers_razor.mechanics.quadratic_form import (
     moving_combinations,
 )
 
-DOUBT = 1.5
-"""Defect relative to the noise at which the initial orbit has half its length."""
-_SHARPNESS = 32
-"""Power of the step at `DOUBT`. Training has a small step size and does not restore a shortened orbit."""
 _FOLDS = 5
 """Number of folds that measure defects on data that did not choose the candidates."""
 
@@ -66,24 +61,6 @@ def folds(trajectory: np.ndarray) -> np.ndarray:
     """
     labels, place = np.unique(trajectory, return_inverse=True)
     return np.asarray(place % _FOLDS) if len(labels) >= _FOLDS else stretches(trajectory, _FOLDS)
-
-
-CREDIBLE = 0.5
-"""Smallest initial orbit length of a candidate that counts as constant, see `credible_length`."""
-
-
-def credible_length(defect: np.ndarray, expected: float | np.ndarray) -> np.ndarray:
-    """Return the initial orbit lengths of candidates.
-
-    Args:
-        defect: defects (K,) of the candidates.
-        expected: noise of the data.
-    Returns:
-        Lengths (K,) between 0 and 1: 1 for small defects, 1/2 at 1.5 times the noise, 0 for large ones.
-    """
-    ratio = defect / (DOUBT * np.maximum(expected, 1e-12))
-    # Above a ratio of 100 the length is zero, and the power may overflow.
-    return np.asarray(1.0 / (1.0 + np.minimum(ratio, 100.0) ** _SHARPNESS))
 
 
 class Observables(NamedTuple):

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from noethers_razor.conserved.proposal.constancy import CREDIBLE, credible_length, folds, scatter
+from noethers_razor.conserved.proposal.constancy import folds, scatter
 from noethers_razor.data.frame_trajectories import FrameTrajectories
+from noethers_razor.evidence.candidates import CLOSE
 
-INDEPENDENT = 0.05
+INDEPENDENT = 0.1
 """Smallest share of the mean squared gradient off the gradients of others, for an independent function."""
 _PARALLEL = 0.2
 """Smallest singular value of known gradients, relative to the largest, that counts as a direction.
@@ -28,7 +29,7 @@ _BALANCING = 8
 """Number of rescalings in `balanced`."""
 NOTHING = 1e-3
 """Deviation that counts as zero, relative to the noise."""
-_TRIVIAL = 1e-8
+_TRIVIAL = 1e-12
 """Threshold relative to the largest squared change by noise; noise does not move combinations below it."""
 
 
@@ -38,6 +39,7 @@ class Features(NamedTuple):
     Args:
         values: values (N, D) at the states of the trajectories.
         shaken: changes (N, D) of the values by more noise of the same distribution on the states.
+        bent: parts (N, D) of these changes that are even in the noise.
         gradients: gradients (B, D, M) at some of the states.
         curvature: mean inner products (D, D) of second derivatives, which are smaller for simpler functions.
         size: root-mean-square length of a state.
@@ -45,9 +47,15 @@ class Features(NamedTuple):
 
     values: np.ndarray
     shaken: np.ndarray
+    bent: np.ndarray
     gradients: np.ndarray
     curvature: np.ndarray
     size: float
+
+    def share_bent(self, rows: np.ndarray) -> float:
+        """Return the largest share of the squared changes of rows (k, D) that is even in the noise."""
+        total, even = (np.sum((part @ rows.T) ** 2, axis=0) for part in (self.shaken, self.bent))
+        return float(np.max(even / np.maximum(total, 1e-300), initial=0.0))
 
 
 def off_span(gradients: np.ndarray, others: np.ndarray, least: float = 1e-3) -> np.ndarray:
@@ -75,7 +83,7 @@ def gram(gradients: np.ndarray) -> np.ndarray:
     return np.asarray(flat @ flat.T / len(gradients))
 
 
-def balanced(features: Features, trajectory: np.ndarray) -> Features:
+def balanced(features: Features, trajectory: np.ndarray) -> tuple[Features, np.ndarray]:
     """Return features with values and changes by noise scaled, so that trajectories have about equal weight.
 
     Otherwise high powers are dominated by a few distant trajectories, and a feature that is constant only on
@@ -84,15 +92,18 @@ def balanced(features: Features, trajectory: np.ndarray) -> Features:
     Args:
         features: features at N states.
         trajectory: number of the trajectory of each state (N,).
+    Returns:
+        The features, and the factor (N,) of each state.
     """
-    values, shaken = features.values, features.shaken
+    shaken, factor = features.shaken, np.ones(len(features.values))
     _, place, count = np.unique(trajectory, return_inverse=True, return_counts=True)
     for _ in range(_BALANCING):
         whitened = shaken @ _whitening(shaken.T @ shaken / len(shaken))
         leverage = np.bincount(place, np.sum(whitened**2, axis=1)) / count / whitened.shape[1]
-        scale = 1.0 / np.sqrt(np.maximum(leverage, 1.0))[place, None]
-        values, shaken = values * scale, shaken * scale
-    return features._replace(values=values, shaken=shaken)
+        factor = factor / np.sqrt(np.maximum(leverage, 1.0))[place]
+        shaken = features.shaken * factor[:, None]
+    scaled = {name: factor[:, None] * getattr(features, name) for name in ("values", "shaken", "bent")}
+    return features._replace(**scaled), factor
 
 
 def _whitening(moment: np.ndarray) -> np.ndarray:
@@ -169,41 +180,36 @@ def moments_of(features: Features, trajectories: FrameTrajectories, parts: Seque
     )
 
 
-class ConstantSpace(NamedTuple):
-    """Combinations of features that vary along trajectories by no more than the noise.
+def least_varying_rows(moments: Moments) -> tuple[np.ndarray, int]:
+    """Return the combinations of features that noise moves, the least varying first, and how many are close.
 
-    Args:
-        rows: coefficients (m, D), orthonormal in displacement relative to the size of the data.
-        excess: ratio of held-out deviations to deviations on all data, at least 1. The choice among many
-            combinations makes the chosen ones look more constant than they are.
+    Those are close that vary by at most twice the noise on a part of the data that did not choose them. Their
+    variation is the median over parts: the part with the most distant trajectory needs extrapolation.
+
+    Returns:
+        Combinations as rows (k, D), of unit change by noise, and the number of close ones.
     """
+    whiten, parts = _whitening(moments.shaken[-1]), len(moments.along) - 1
+    chosen = [_least(*moments.without(part), whiten)[1] for part in range(parts)]
+    outside = np.median([moments.defects(part, own) for part, own in enumerate(chosen)], axis=0)
+    close = int(np.sum(np.maximum.accumulate(outside) < CLOSE * moments.deviation**2))
+    # Of one part alone, the others made the features: they choose the combinations too.
+    columns = chosen[0] if parts == 1 else _least(moments.along[-1], int(moments.degrees[-1]), whiten)[1]
+    return columns.T, close
 
-    rows: np.ndarray
-    excess: float
+
+def least_varying_terms(moments: Moments, most: float) -> np.ndarray:
+    """Return combinations (m, D), orthonormal in displacement, with squared defects of at most `most`."""
+    squares, columns = _least(moments.along[-1], int(moments.degrees[-1]), _whitening(moments.shaken[-1]))
+    return orthonormal_in_displacement(columns[:, squares <= most].T, moments)
 
 
-def constant_space(moments: Moments) -> ConstantSpace:
-    """Return the combinations whose held-out defects the noise explains.
-
-    A defect is the median over parts, because the part with the most distant trajectory needs extrapolation.
-    """
-    deviation = moments.deviation
-    whiten = _whitening(moments.shaken[-1])
-    squares, columns = _least(moments.along[-1], moments.degrees[-1], whiten)
-    every = [
-        moments.defects(part, _least(*moments.without(part), whiten)[1])
-        for part in range(len(moments.along) - 1)
-    ]
-    out = np.sqrt(np.median(every, axis=0))
-    count = int(np.sum(credible_length(np.maximum.accumulate(out), deviation) >= CREDIBLE))
-    if not count:
-        return ConstantSpace(np.zeros((0, len(columns))), 1.0)
-    # Exact polynomials do not vary on data without noise: avoid a ratio of zeros.
-    least = (NOTHING * deviation) ** 2
-    excess = float(np.sqrt(np.mean(out[:count] ** 2 + least) / np.mean(squares[:count] + least)))
-    rows = columns[:, :count].T
+def orthonormal_in_displacement(rows: np.ndarray, moments: Moments) -> np.ndarray:
+    """Return rows (m, D) of the same span, orthonormal in displacement relative to the size of the data."""
+    if not len(rows):
+        return rows
     root = np.linalg.cholesky(rows @ moments.gradients @ rows.T)
-    return ConstantSpace(np.linalg.solve(root, rows), max(excess, 1.0))
+    return np.asarray(np.linalg.solve(root, rows))
 
 
 def _least(along: np.ndarray, degrees: int, whiten: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -212,20 +218,19 @@ def _least(along: np.ndarray, degrees: int, whiten: np.ndarray) -> tuple[np.ndar
     return np.maximum(squares, 0.0), whiten @ turned
 
 
-def most_independent(space: ConstantSpace, moments: Moments, off: np.ndarray) -> np.ndarray | None:
+def most_independent(rows: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray | None:
     """Return the combination with the largest part of its gradient off the known gradients.
 
     The part is relative to the size of the gradient and of the second derivatives. This prefers simple
     functions.
 
     Args:
-        space: constant combinations of D features.
+        rows: constant combinations (m, D), orthonormal in displacement.
         moments: moments of the features.
         off: moments (D, D) of the parts of gradients off the known gradients, see `moments_off`.
     Returns:
         Coefficients (D,), or None if no combination is independent, see `INDEPENDENT`.
     """
-    rows = space.rows
     if not len(rows):
         return None
     cost = np.eye(len(rows)) + rows @ moments.curvature @ rows.T

@@ -14,10 +14,9 @@ import scipy.linalg
 from noethers_razor.conserved.proposal.independence import (
     INDEPENDENT,
     NOTHING,
-    ConstantSpace,
     Features,
     Moments,
-    constant_space,
+    least_varying_terms,
     moments_off,
     most_independent,
 )
@@ -26,12 +25,14 @@ _TURNS = 40
 """Number of steps of reweighted ridge regression in `competing`."""
 _SMALL = 1e-3
 """Contribution at which a term pays half its price, relative to the largest; smaller terms become zero."""
+_ERRORS = 3.0
+"""Standard errors by which a squared deviation may exceed what removed terms explain by chance."""
 
 
 def independent_functions(
     features: Features,
     moments: Moments,
-    space: ConstantSpace,
+    constant: np.ndarray,
     known: np.ndarray,
     most: int,
     *,
@@ -42,7 +43,7 @@ def independent_functions(
     Args:
         features: D features.
         moments: moments of the features.
-        space: constant combinations of the features, from `constant_space`.
+        constant: constant combinations (m, D) of the features, orthonormal in displacement.
         known: unit gradients (B, J, M) of known quantities, from which the combinations are independent.
         most: largest number of combinations.
         sparse: whether to look for combinations with few terms.
@@ -55,7 +56,7 @@ def independent_functions(
         if len(rows) == most:
             break
         off = moments_off(features, _beside(known, rows, features))
-        row = most_independent(space, moments, off)
+        row = most_independent(constant, moments, off)
         if row is None:
             break
         rows = np.concatenate([rows, (sparsest(row, moments, off) if sparse else row)[None]])
@@ -90,9 +91,23 @@ def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
     """
     degrees = float(moments.degrees[-1])
     price = np.log(degrees) / degrees
+
+    def defect(row: np.ndarray, own: Moments) -> float:
+        return max(float(own.defects(-1, row[:, None])[0]), (NOTHING * moments.deviation) ** 2)
+
+    least = defect(row, moments)
+
+    def on(support: np.ndarray, most: float) -> tuple[np.ndarray, float] | None:
+        # Terms that are not needed add about their number, over the degrees of freedom.
+        removed = len(row) - len(support)
+        most = min(most, least * (1 + (removed + _ERRORS * np.sqrt(2 * removed)) / degrees))
+        own = moments.of(support)
+        found = most_independent(least_varying_terms(own, most), own, off[np.ix_(support, support)])
+        return None if found is None else (found, defect(found, own))
+
     for start in (_competing(row, moments, off, price), row):
         support = np.flatnonzero(start)
-        if (found := _on(support, moments, off)) is not None:
+        if (found := on(support, np.inf)) is not None:
             break
     else:
         return row
@@ -102,8 +117,8 @@ def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
         tries = [order[drop:]] if drop > 1 else [np.delete(order, i) for i in range(len(order))]
         for kept in tries:
             fewer = np.sort(support[kept])
-            shorter = _on(fewer, moments, off)
-            if shorter is not None and shorter[1] <= found[1] * (1 + price * drop):
+            shorter = on(fewer, found[1] * (1 + price * drop))
+            if shorter is not None:
                 support, found = fewer, shorter
                 break
         else:
@@ -164,12 +179,3 @@ def _shares(row: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Return the squared contributions (D,) of terms, relative to the largest."""
     contribution = row**2 * size
     return np.asarray(contribution / contribution.max())
-
-
-def _on(support: np.ndarray, moments: Moments, off: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """Return coefficients of some terms and their squared defect; None if nothing constant is independent."""
-    own = moments.of(support)
-    row = most_independent(constant_space(own), own, off[np.ix_(support, support)])
-    if row is None:
-        return None
-    return row, max(float(own.defects(-1, row[:, None])[0]), (NOTHING * moments.deviation) ** 2)
