@@ -34,7 +34,7 @@ from noethers_razor.conserved.quadratic import (
 )
 from noethers_razor.data.frame_trajectories import FrameTrajectories, thinned
 from noethers_razor.errors import UsageError
-from noethers_razor.evidence.answer import TELLING, Answer, exact_count, resolution_of
+from noethers_razor.evidence.answer import TELLING, Answer, passing, resolution_of
 from noethers_razor.evidence.candidates import Observed
 from noethers_razor.evidence.drift import drift
 
@@ -232,7 +232,7 @@ class Expansion(Family):
         gradients = gradients_of_combinations(self.features, shared, rows[:close], data.states[test])
         values = (features.values / factor[:, None])[test] @ rows.T
         tested = drift(Observed(values, gradients, factor[test] ** 2), data.where(test))
-        count = exact_count(tested)
+        count = passing(tested)[0]
         if features.share_bent(tested.rows[:count] @ rows[:close]) > _BENT:
             # The tests hold for functions that are linear over the noise.
             count = 0

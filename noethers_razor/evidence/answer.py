@@ -1,8 +1,9 @@
 """The answer on quadratic quantities: which are exactly conserved, and to what; which only approximately.
 
-The largest set that the tests of drift do not reject is exact. "Exact" always means "to a resolution": the
-smallest breaking that these data would have shown. Both are rates dC/dt, relative to the rate at which a
-quantity with the same gradients changes if nothing keeps it constant.
+The largest set that the tests of drift do not reject is exact, if it is closed under Poisson brackets.
+"Exact" always means "to a resolution": the smallest breaking that these data would have shown. Both are rates
+dC/dt, relative to the rate at which a quantity with the same gradients changes if nothing keeps it constant.
+Where the motion is not Hamiltonian, sets need not be closed, but fitted friction must leave them unchanged.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 from noethers_razor.data.frame import Frame
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.candidates import Candidates, candidates
+from noethers_razor.evidence.closure import is_closed
 from noethers_razor.evidence.diagnosis import Diagnosis, diagnosis
 from noethers_razor.evidence.drift import Drift, drift
 from noethers_razor.evidence.field import FittedField, fitted_field
-from noethers_razor.evidence.symmetry_evidence import breakings, nested_evidence
+from noethers_razor.evidence.symmetry_evidence import breakings, nested_evidence, unchanged
 from noethers_razor.evidence.variation import slope_weights
 from noethers_razor.mechanics.quadratic_form import embed, largest_count, second_moment
 
@@ -128,9 +130,13 @@ def answer_with_field(trajectories: FrameTrajectories, frame: Frame | None = Non
         trajectories: trajectories in the frame, with their noise and times.
         frame: the frame; None if positions are in units of the frame.
     """
-    found, fit = answer_of(trajectories), fitted_field(trajectories, frame)
+    fit = fitted_field(trajectories, frame)
     if fit is None:
-        return found
+        return answer_of(trajectories)
+    diagnosed = diagnosis(fit, trajectories)
+    found = answer_of(trajectories, closed=diagnosed.hamiltonian is True)
+    if diagnosed.hamiltonian is False and found.count:
+        found = _without_changed(found, fit)
     shown = found.count + _MORE
     form = np.concatenate([found.form, found.next[0]])[:shown]
     linear = np.concatenate([found.linear, found.next[1]])[:shown]
@@ -138,25 +144,48 @@ def answer_with_field(trajectories: FrameTrajectories, frame: Frame | None = Non
         found,
         # Few trajectories determine neither the exact quantities nor those next to them.
         approximate=() if found.cannot_tell else _approximate(*found.next, fit, trajectories),
-        diagnosis=diagnosis(fit, trajectories),
+        diagnosis=diagnosed,
         log_evidence=nested_evidence(fit, form[:_MOST_SHOWN], linear[:_MOST_SHOWN]),
     )
 
 
-def answer_of(trajectories: FrameTrajectories, seed: int = 0) -> Answer:
+def _without_changed(found: Answer, fit: FittedField) -> Answer:
+    """Return the answer with those exact quantities that fields of no Hamiltonian leave unchanged."""
+    left, changed = unchanged(fit, found.form, found.linear)
+    if not len(changed):
+        return found
+    form, linear = (
+        np.concatenate([np.tensordot(changed, own, axes=1), others])
+        for own, others in zip((found.form, found.linear), found.next, strict=True)
+    )
+    return dataclasses.replace(
+        found,
+        form=np.tensordot(left, found.form, axes=1),
+        linear=left @ found.linear,
+        resolution=found.resolution if len(left) else None,
+        angle=found.angle if len(left) else None,
+        next=(form[:_MOST_NEXT], linear[:_MOST_NEXT]),
+    )
+
+
+def answer_of(trajectories: FrameTrajectories, seed: int = 0, *, closed: bool = False) -> Answer:
     """Return which quadratic quantities trajectories conserve, by their drift alone.
 
     Args:
         trajectories: trajectories in the frame, with their noise and times.
         seed: of the draws of the noise.
+        closed: whether exact sets have to be closed under Poisson brackets.
     """
     found = candidates(trajectories)
     tested = drift(found.observed(trajectories.states), trajectories, seed)
-    count, close = exact_count(tested), found.close
+    close = found.close
     form = np.concatenate([np.tensordot(tested.rows, found.form[:close], axes=1), found.form[close:]])
     linear = np.concatenate([tested.rows @ found.linear[:close], found.linear[close:]])
+    for count in passing(tested):
+        exact = _orthonormal(form[:count], linear[:count], trajectories.states)
+        if not closed or is_closed(*exact, trajectories.states):
+            break
     resolution = resolution_of(tested, trajectories) if count else None
-    exact = _orthonormal(form[:count], linear[:count], trajectories.states)
     reasons = tuple(_reasons(trajectories, found, count, resolution))
     return Answer(
         *exact,
@@ -188,10 +217,9 @@ def _speed(trajectories: FrameTrajectories) -> float:
     return float(np.sqrt(max(np.mean(squares / step**2), 1e-300)))
 
 
-def exact_count(tested: Drift) -> int:
-    """Return the number of functions in the largest set that no test of drift rejects."""
-    passed = np.flatnonzero(tested.p > LEVEL)
-    return int(passed[-1]) + 1 if len(passed) else 0
+def passing(tested: Drift) -> list[int]:
+    """Return the numbers K whose first K functions no test of drift rejects, the largest first, and 0."""
+    return [*reversed((np.flatnonzero(tested.p > LEVEL) + 1).tolist()), 0]
 
 
 def resolution_of(tested: Drift, trajectories: FrameTrajectories) -> float | None:

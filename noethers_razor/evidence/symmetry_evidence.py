@@ -25,6 +25,8 @@ _STATES = 4000
 """States that sizes of rates are averaged over."""
 _QUANTILE = 1.6448536269514722
 """Normal quantile of intervals with 90 %."""
+_ERRORS = 2.0
+"""Standard errors within which a rate is zero."""
 _ROUNDING = 1e-13
 """Eigenvalue of a constraint, relative to the largest, below which it is none."""
 
@@ -86,6 +88,30 @@ def breakings(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> np.ndar
         ends = np.sqrt(np.maximum([square, square - error, square + error], 0.0))
         found.append(ends / natural_rate(gradient, velocity))
     return np.array(found).reshape(-1, 3)
+
+
+def unchanged(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Divide quantities by whether the fitted fields of no Hamiltonian change them.
+
+    Args:
+        fit: the fitted field.
+        form, linear: A (K, M, M) and b (K, M) of quadratic quantities in the frame.
+    Returns:
+        Orthonormal combinations (r, K) with a rate within its error, and those (K - r, K) with a larger one.
+    """
+    states = np.asarray(thinned(fit.flow.path.reshape(-1, fit.flow.path.shape[2]), _STATES))
+    others = ~fit.model.hamiltonian
+    covariance = (fit.regression.covariance / np.outer(fit.size, fit.size))[np.ix_(others, others)]
+    gradients = np.tensordot(states, form, axes=(1, 1)) + linear
+    rates = np.einsum("nkm,nem->kne", gradients, fit.model.fields(states)[:, others])
+    total = rates @ fit.weights[others]
+    error = np.einsum("kne,ef,lnf->kl", rates, covariance, rates, optimize=True)
+    ratio, vectors = scipy.linalg.eigh(
+        total @ total.T, error + _ROUNDING * np.trace(error) * np.eye(len(error))
+    )
+    count = int(np.sum(ratio < _ERRORS**2))
+    basis, _ = np.linalg.qr(vectors)
+    return basis[:, :count].T, basis[:, count:].T
 
 
 def _log_evidence(products: Products, constraint: np.ndarray, betas: np.ndarray) -> np.ndarray:

@@ -137,6 +137,26 @@ class QuadraticForm(NamedTuple):
     linear: np.ndarray
 
 
+def poisson_brackets(
+    form: np.ndarray, linear: np.ndarray, first: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the Poisson brackets {C_i, C_j} of quadratic observables x'Ax/2 + b'x, without their constants.
+
+    Args:
+        form: symmetric matrices A (K, M, M).
+        linear: vectors b (K, M).
+        first: number k of observables that are first arguments; all by default.
+    Returns:
+        The same for the brackets: (k, K, M, M), (k, K, M).
+    """
+    j = symplectic_form(form.shape[-1])
+    turned = np.einsum("aij,jk,bkl->abil", form[:first], j, form, optimize=True)
+    brackets = turned + turned.transpose(0, 1, 3, 2)
+    shifts = np.einsum("aij,jk,bk->abi", form[:first], j, linear, optimize=True)
+    back = np.einsum("bij,jk,ak->abi", form, j, linear[:first], optimize=True)
+    return brackets, shifts - back
+
+
 def product_form(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the symmetric matrix A (M, M) with (a.x)(b.x) = x'Ax/2, for vectors a, b (M,)."""
     return np.outer(a, b) + np.outer(b, a)

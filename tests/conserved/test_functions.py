@@ -227,7 +227,9 @@ def test_truth_of_another_phase_space_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "family", [nr.Polynomial(4, degree=2), nr.Neural(4, width=8)], ids=["polynomial", "neural"]
+    "family",
+    [nr.Polynomial(4, quadratic=False, degree=2), nr.Neural(4, quadratic=False, width=8)],
+    ids=["polynomial", "neural"],
 )
 def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path):
     system = CentralForce()
@@ -252,7 +254,7 @@ def test_a_brief_fit_is_saved_read_and_reported(family, tmp_path):
 
 @pytest.mark.slow
 def test_without_forms_a_fit_may_end_with_nothing(monkeypatch):
-    monkeypatch.setattr(expansion, "independent_functions", lambda f, m, space, *_, sparse: space.rows[:0])
+    monkeypatch.setattr(expansion, "independent_functions", lambda f, m, constant, *_, sparse: constant[:0])
     data = HenonHeiles().simulate(1, n_trajectories=30, n_steps=20, noise=0.001)
     config = nr.FitConfig.of(
         steps=40, chunk=20, first_stage=0.5, width=8, orbit_samples=2, batch=16, selection=False

@@ -10,7 +10,6 @@ import pytest
 import noethers_razor as nr
 from experiments.starts import SPOILT, stages
 from noethers_razor.conserved.base import Proposal, gradients_of
-from noethers_razor.conserved.expansion import Expansion
 from noethers_razor.conserved.polynomial import Polynomial
 from noethers_razor.conserved.quadratic import Quadratic
 from noethers_razor.data.frame import Frame
@@ -22,7 +21,6 @@ from noethers_razor.inference.history import Estimate
 from noethers_razor.inference.problem import HeldOut, Problem
 from noethers_razor.inference.selection import (
     AS_LEARNED,
-    EXACT_ALONE,
     NO_QUANTITY,
     Case,
     Verdict,
@@ -162,19 +160,29 @@ def test_functions_of_forms_add_nothing_to_a_set(quantity, new, x64):
 
 
 @pytest.mark.slow
-def test_a_function_of_a_form_leaves_the_form_alone(monkeypatch):
-    def known(self, trajectories, params, length):
-        return trajectories.gradients[:, None] / np.sqrt(np.mean(np.sum(trajectories.gradients**2, axis=1)))
-
-    # The proposal ignores the quadratic quantities, so it finds angular momentum a second time.
-    monkeypatch.setattr(Expansion, "_known", known)
+def test_the_bound_decides_whether_orbits_follow_functions():
+    # Angular momentum is found as a function. Its orbits stay on the data, so the bound gains by them.
     data = CentralForce().simulate(1, n_trajectories=60, n_steps=30, noise=0.01)
-    config = nr.FitConfig.of(steps=200, chunk=40, orbit_samples=4, width=8)
-    result = nr.fit(data, seed=1, conserved=Polynomial(1, degree=2), config=config)
-    names = [judged["name"] for judged in result.evidence["judgements"] if judged["accepted"]]
-    assert names == [EXACT_ALONE]
-    assert result.is_quadratic and result.model.family.count == 1
-    assert any(row.stage == "orbit length 0.25" for row in result.history)
+    config = nr.FitConfig.of(steps=600, chunk=40, orbit_samples=4, width=16)
+    result = nr.fit(data, seed=1, conserved=Polynomial(quadratic=False, degree=2), config=config)
+    tested = result.evidence["functions"]
+    assert {"orbits of all", "orbits of exact flows"} < {row.stage for row in result.history}
+    assert tested["averaged"] == result.model.family.averaged
+    assert tested["exact"] >= 1 and tested["p_value"] > 0.05 and tested["moved"] < 3
+    assert result.evidence["judgements"] == []
+    report = nr.find_symmetries(result)
+    assert report.uncertainty.trusted.all() and report.functions == tested
+    assert "functions        conserved to" in str(report)
+
+
+def test_orbits_without_integrated_flows_stay_where_they_are(x64):
+    family = Polynomial(2, degree=2).in_phase_space(4)
+    params = family.init(jax.random.key(0), 4)
+    tau, x = jnp.ones((3, 4)), jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)))
+    alone = family.with_integrated_flows(False).orbit(params, tau)(x)
+    exact = family.exact_part()
+    own = {name: params[name] for name in ("form", "linear")}
+    np.testing.assert_allclose(alone, exact.orbit(own, tau[:, :2])(x), rtol=1e-12)
 
 
 def test_a_judgement_goes_on_when_a_set_without_functions_was_accepted(x64):

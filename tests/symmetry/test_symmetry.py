@@ -11,9 +11,9 @@ import sympy
 import noethers_razor as nr
 from noethers_razor.data.frame import fit_frame
 from noethers_razor.errors import UsageError
-from noethers_razor.mechanics.quadratic_form import embed, second_moment, stack_forms
+from noethers_razor.mechanics.quadratic_form import embed, poisson_brackets, second_moment, stack_forms
 from noethers_razor.numerics.subspaces import angles_of, largest_angle, parallelness
-from noethers_razor.symmetry.algebra.structure import analyse, poisson_brackets
+from noethers_razor.symmetry.algebra.structure import analyse
 from noethers_razor.symmetry.find import find_symmetries
 from noethers_razor.symmetry.formulas import (
     coefficients,

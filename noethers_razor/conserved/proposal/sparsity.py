@@ -25,6 +25,8 @@ _TURNS = 40
 """Number of steps of reweighted ridge regression in `competing`."""
 _SMALL = 1e-3
 """Contribution at which a term pays half its price, relative to the largest; smaller terms become zero."""
+_TRIED = 3
+"""Number of terms that are tried at a time when terms come back."""
 _ERRORS = 3.0
 """Standard errors by which a squared deviation may exceed what removed terms explain by chance."""
 
@@ -59,7 +61,7 @@ def independent_functions(
         row = most_independent(constant, moments, off)
         if row is None:
             break
-        rows = np.concatenate([rows, (sparsest(row, moments, off) if sparse else row)[None]])
+        rows = np.concatenate([rows, (sparsest(row, moments, off, constant) if sparse else row)[None]])
         for i in reversed(range(len(rows) - 1)):
             others = np.delete(rows, i, axis=0)
             off = moments_off(features, _beside(known, others, features))
@@ -74,40 +76,38 @@ def _beside(known: np.ndarray, rows: np.ndarray, features: Features) -> np.ndarr
     return np.concatenate([known, own], axis=1)
 
 
-def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
+def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray, constant: np.ndarray) -> np.ndarray:
     """Return a combination of few terms that is constant and independent of known quantities.
 
-    The price of a term is a share log N / N of the squared deviation along trajectories, as in the Bayesian
-    information criterion with N degrees of freedom. First, terms compete in a reweighted ridge regression.
-    Then the terms that contribute least are removed, as many at a time as possible, and the others are fitted
-    again.
+    First, terms compete in a reweighted ridge regression. Then those that contribute least are removed, as
+    many at a time as possible, while the others have a combination as constant as the given ones. At last,
+    terms come back that are worth their price. It is a share log N / N of the squared deviation along
+    trajectories, as in the Bayesian information criterion with N degrees of freedom.
 
     Args:
         row: coefficients (D,) to start from, see `most_independent`.
         moments: moments of the features.
         off: moments (D, D) of the parts of gradients off the known gradients, see `moments_off`.
+        constant: constant combinations (m, D) of the features, orthonormal in displacement.
     Returns:
         Coefficients (D,); ``row`` if no sparse combination is constant and independent.
     """
-    degrees = float(moments.degrees[-1])
+    degrees, count = float(moments.degrees[-1]), len(row)
     price = np.log(degrees) / degrees
+    nothing = (NOTHING * moments.deviation) ** 2
+    worst = max(float(moments.defects(-1, constant.T).max()), nothing)
 
-    def defect(row: np.ndarray, own: Moments) -> float:
-        return max(float(own.defects(-1, row[:, None])[0]), (NOTHING * moments.deviation) ** 2)
-
-    least = defect(row, moments)
-
-    def on(support: np.ndarray, most: float) -> tuple[np.ndarray, float] | None:
+    def on(support: np.ndarray, most: float = np.inf) -> tuple[np.ndarray, float] | None:
         # Terms that are not needed add about their number, over the degrees of freedom.
-        removed = len(row) - len(support)
-        most = min(most, least * (1 + (removed + _ERRORS * np.sqrt(2 * removed)) / degrees))
+        removed = count - len(support)
+        most = min(most, worst * (1 + (removed + _ERRORS * np.sqrt(2 * removed)) / degrees))
         own = moments.of(support)
         found = most_independent(least_varying_terms(own, most), own, off[np.ix_(support, support)])
-        return None if found is None else (found, defect(found, own))
+        return None if found is None else (found, max(float(own.defects(-1, found[:, None])[0]), nothing))
 
     for start in (_competing(row, moments, off, price), row):
         support = np.flatnonzero(start)
-        if (found := on(support, np.inf)) is not None:
+        if (found := on(support)) is not None:
             break
     else:
         return row
@@ -117,16 +117,31 @@ def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray) -> np.ndarray:
         tries = [order[drop:]] if drop > 1 else [np.delete(order, i) for i in range(len(order))]
         for kept in tries:
             fewer = np.sort(support[kept])
-            shorter = on(fewer, found[1] * (1 + price * drop))
+            shorter = on(fewer)
             if shorter is not None:
                 support, found = fewer, shorter
                 break
         else:
             drop //= 2
         drop = min(drop, len(support) // 2)
-    out = np.zeros(len(row))
+    while True:
+        more = [np.union1d(support, [term]) for term in _missed(support, *found, moments)]
+        tried = [(one, on(one, found[1] * (1 - price))) for one in more]
+        better = [(one, own) for one, own in tried if own is not None]
+        if not better:
+            break
+        support, found = min(better, key=lambda pair: pair[1][1])
+    out = np.zeros(count)
     out[support] = found[0]
     return out
+
+
+def _missed(support: np.ndarray, row: np.ndarray, defect: float, moments: Moments) -> np.ndarray:
+    """Return the few terms whose addition to a combination lowers its squared defect most, to first order."""
+    excess = moments.along[-1] / max(moments.degrees[-1], 1) - defect * moments.shaken[-1]
+    others = np.setdiff1d(np.arange(len(excess)), support)
+    slope = excess[np.ix_(others, support)] @ row
+    return others[np.argsort(-(slope**2) / np.maximum(np.diag(excess)[others], 1e-300))[:_TRIED]]
 
 
 def _competing(row: np.ndarray, moments: Moments, off: np.ndarray, price: float) -> np.ndarray:

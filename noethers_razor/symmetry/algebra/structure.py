@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from noethers_razor.mechanics.phase_space import symplectic_form
-from noethers_razor.mechanics.quadratic_form import basis, embed, moving_combinations
+from noethers_razor.mechanics.quadratic_form import basis, embed, moving_combinations, poisson_brackets
 from noethers_razor.symmetry.algebra.invariants import Invariants, abelian
 from noethers_razor.symmetry.algebra.lie import identify
 
@@ -56,22 +56,6 @@ class Algebra:
     def name(self) -> str | None:
         """Name such as ``u(3)``, or None."""
         return self.invariants.name
-
-
-def poisson_brackets(form: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the Poisson brackets {C_i, C_j} of quadratic observables x'Ax/2 + b'x, without their constants.
-
-    Args:
-        form: symmetric matrices A (K, M, M).
-        linear: vectors b (K, M).
-    Returns:
-        The same for the brackets: (K, K, M, M), (K, K, M).
-    """
-    j = symplectic_form(form.shape[-1])
-    turned = np.einsum("aij,jk,bkl->abil", form, j, form, optimize=True)
-    brackets = turned + turned.transpose(0, 1, 3, 2)
-    shifts = np.einsum("aij,jk,bk->abi", form, j, linear, optimize=True)
-    return brackets, shifts - shifts.transpose(1, 0, 2)
 
 
 def _brackets(
