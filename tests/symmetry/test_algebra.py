@@ -64,6 +64,11 @@ def test_direct_sums_are_told_from_algebras_that_they_are_isomorphic_to(name):
     assert named(*side_by_side(*SUMS[name])).name == name
 
 
+def test_halves_that_act_on_one_space_are_joined_whatever_their_order():
+    # Eight ideals su(2) of four spaces: each has its partner among equal ones.
+    assert named(*side_by_side(*[ALGEBRAS["so(4)"]()] * 4)).name == "so(4)+so(4)+so(4)+so(4)"
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_all_quadratic_forms_are_symplectic(n):
     form, linear = basis(2 * n)

@@ -293,7 +293,7 @@ class _Nilpotent:
 
 
 def _simple_ideals(g: _Stack, basis: np.ndarray, action: np.ndarray) -> tuple[Simple, ...]:
-    """Return the simple ideals of a semisimple subalgebra with bases (S, r, k), the largest first."""
+    """Return the simple ideals of a semisimple subalgebra with bases (S, r, k), large ones first."""
     if not basis.shape[2]:
         return ()
     inner = g.restricted(basis)
@@ -310,7 +310,7 @@ def _simple_ideals(g: _Stack, basis: np.ndarray, action: np.ndarray) -> tuple[Si
         trace = _contracted("aij,bji->ab", matrices[0], matrices[0])
         index = float(np.mean(np.linalg.eigvals(np.linalg.solve(ideal.killing[0], trace)).real))
         found.append(simple_name(part.shape[1], positive, index / max(support, 1), matrices[0]))
-    return tuple(sorted(found, key=lambda one: -one.dimension))
+    return tuple(sorted(found, key=lambda one: (-one.dimension, str(one.name))))
 
 
 def _ideals(inner: _Stack) -> list[np.ndarray]:
@@ -383,7 +383,8 @@ def _joined(
         part = left.pop(0)
         partner = next((one for one in left if part.half and one.half and part.acts_with(one.matrices)), None)
         if partner is not None and (part.compact, partner.compact) in ((True, True), (False, False)):
-            left.remove(partner)
+            # Ideals with one name are equal: `remove` would take the first of them.
+            left = [one for one in left if one is not partner]
             names.append("so(4)" if part.compact else "so(2,2)")
         elif flat and part.unitary and part.acts_with(central):
             flat -= 1
