@@ -37,53 +37,75 @@ _TAIL = 3.0
 """Degrees of freedom of Student's distribution of wave numbers: few waves are short."""
 
 
-class Variable(NamedTuple):
-    """A coordinate, a difference, or the logarithm of a distance; and functions of it.
+class Variables(NamedTuple):
+    """V coordinates or differences, or V logarithms of distances; and functions of each.
 
     Args:
-        rows: matrix (d, n) from the positions. For d = 1 the variable is linear, for d > 1 it is the
-            logarithm of the length of the image.
-        centres: centres (k,) of the functions.
-        width: their common width.
+        rows: matrices (V, d, n) from the positions. For d = 1 the variables are linear, for d > 1 they are
+            logarithms of the lengths of images.
+        centres: centres (V, k) of the functions.
+        width: widths (V,) of the functions.
     """
 
     rows: np.ndarray
     centres: np.ndarray
-    width: float
+    width: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray, q: np.ndarray, count: int) -> Variable:
-        """Return a variable with functions that cover its range at positions q (N, n)."""
-        low, high = np.quantile(_variable(rows, q)[0], [0.001, 0.999])
-        centres = np.linspace(low, high, count)
-        return cls(rows, centres, max(_WIDTH * (centres[1] - centres[0]), 1e-12))
+    def of(cls, rows: np.ndarray, q: np.ndarray, count: int) -> Variables:
+        """Return variables with functions that cover their ranges at positions q (N, n)."""
+        own = cls(rows, np.zeros((len(rows), count)), np.ones(len(rows)))
+        low, high = np.quantile(own.values(q)[0], [0.001, 0.999], axis=0)
+        centres = np.linspace(low, high, count, axis=1)
+        return own._replace(
+            centres=centres, width=np.maximum(_WIDTH * (centres[:, 1] - centres[:, 0]), 1e-12)
+        )
 
-    def functions(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return values and derivatives (N, k) at positions q (N, n), and the gradient (N, n)."""
-        value, gradient = _variable(self.rows, q)
-        off = (value[:, None] - self.centres) / self.width
-        bump = np.exp(-(off**2) / 2)
-        return bump, -off * bump / self.width, gradient
+    @property
+    def number(self) -> int:
+        """Number V k of functions."""
+        return self.centres.size
+
+    def values(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values (N, V) at positions q (N, n), and their gradients by the images (N, V, d)."""
+        image = (q @ self.rows.reshape(-1, q.shape[1]).T).reshape(len(q), *self.rows.shape[:2])
+        if image.shape[2] == 1:
+            return image[..., 0], np.ones_like(image)
+        square = np.maximum(np.sum(image**2, axis=2), 1e-300)
+        return np.log(square) / 2, image / square[..., None]
+
+    def functions(self, q: np.ndarray) -> np.ndarray:
+        """Return the values (N, V k) of the functions at positions q (N, n)."""
+        off = (self.values(q)[0][..., None] - self.centres) / self.width[:, None]
+        return np.exp(-(off**2) / 2).reshape(len(q), -1)
+
+    def gradients(self, q: np.ndarray) -> np.ndarray:
+        """Return the gradients (N, V, k, n) of the functions at positions q (N, n)."""
+        slopes, inner = self._slopes(q)
+        return np.asarray((slopes / self.width[:, None])[..., None] * (inner[:, :, None] @ self.rows))
 
     def gradient(self, q: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return the gradient (N, n) of a weighted sum of the functions, for weights (k,)."""
-        _, slopes, gradient = self.functions(q)
-        return np.asarray((slopes @ weights)[:, None] * gradient)
+        """Return the gradient (N, n) of a weighted sum of the functions, for weights (V k,)."""
+        slopes, inner = self._slopes(q)
+        total = np.einsum("nvk,vk->nv", slopes, weights.reshape(self.centres.shape) / self.width[:, None])
+        return np.asarray((total[..., None] * inner).reshape(len(q), -1) @ self.rows.reshape(-1, q.shape[1]))
+
+    def _slopes(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the slopes (N, V, k) of the functions times the width, and the gradients of `values`."""
+        value, inner = self.values(q)
+        off = value[..., None] - self.centres
+        off /= self.width[:, None]
+        bump = off**2
+        bump *= -0.5
+        np.exp(bump, out=bump)
+        off *= bump
+        return np.negative(off, out=off), inner
 
 
 def _moves(rows: np.ndarray, q: np.ndarray, unit: np.ndarray) -> bool:
     """Return whether the positions of a variable move, each in its unit (n,)."""
     chosen = np.any(rows != 0, axis=0)
     return bool(np.any(np.std(q @ rows.T, axis=0) > _AT_REST * unit[chosen].max()))
-
-
-def _variable(rows: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values (N,) of a variable at positions q (N, n), and its gradients (N, n)."""
-    image = q @ rows.T
-    if len(rows) == 1:
-        return image[:, 0], np.broadcast_to(rows[0], q.shape)
-    square = np.maximum(np.sum(image**2, axis=1), 1e-300)
-    return np.log(square) / 2, (image / square[:, None]) @ rows
 
 
 class Features(NamedTuple):
@@ -93,7 +115,7 @@ class Features(NamedTuple):
         frame: map to data units, in which positions are combined to variables.
         degree: degree of the monomials.
         mean, scale: mean and standard deviation (M,) of the states, data units.
-        variables: variables of the functions.
+        variables: variables of the functions, those of one kind together.
         waves: wave vectors (W, M) for scaled states.
         phases: phases (W,) of the waves.
     """
@@ -102,7 +124,7 @@ class Features(NamedTuple):
     degree: int
     mean: np.ndarray
     scale: np.ndarray
-    variables: tuple[Variable, ...]
+    variables: tuple[Variables, ...]
     waves: np.ndarray
     phases: np.ndarray
 
@@ -125,7 +147,7 @@ class Features(NamedTuple):
             max(d for d in range(2, _DEGREE + 1) if d == 2 or number(dim, d) <= _MOST_MONOMIALS),
             observed.mean(axis=0),
             np.where(spread > _AT_REST * unit, spread, unit),
-            tuple(Variable.of(rows, q, count) for rows in moving),
+            tuple(Variables.of(np.stack(list(kind)), q, count) for _, kind in itertools.groupby(moving, len)),
             2.0 * draw.normal(size=(_WAVES, dim)) / heavy / np.sqrt(dim),
             draw.uniform(0.0, 2 * np.pi, size=_WAVES),
         )
@@ -135,7 +157,7 @@ class Features(NamedTuple):
         """Group (D,) of each feature: 0 monomials, 1 functions of a variable, 2 waves."""
         sizes = (
             number(len(self.mean), self.degree),
-            sum(len(one.centres) for one in self.variables),
+            sum(one.number for one in self.variables),
             len(self.waves),
         )
         return np.repeat([0, 1, 2], sizes)
@@ -144,23 +166,30 @@ class Features(NamedTuple):
         """Return values (N, D) at states (N, M) in the frame."""
         observed, scaled = self._into(states)
         q = observed[:, : states.shape[1] // 2]
-        functions = [one.functions(q)[0] for one in self.variables]
+        functions = [one.functions(q) for one in self.variables]
         waves = np.cos(scaled @ self.waves.T + self.phases)
         return np.concatenate([monomials_in_numpy(scaled, self.degree), *functions, waves], axis=1)
 
     def gradients(self, states: np.ndarray) -> np.ndarray:
         """Return gradients (N, D, M) in the frame at states (N, M) in the frame."""
+        return self.turned_gradients(states, self.frame.inverse)
+
+    def turned_gradients(self, states: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        """Return gradients (N, D, M) in data units, times a matrix (M, M), at states (N, M) in the frame."""
         observed, scaled = self._into(states)
-        half = states.shape[1] // 2
-        parts = [monomial_gradients_in_numpy(scaled, self.degree) / self.scale]
+        dim, half = states.shape[1], states.shape[1] // 2
+        out = np.empty((len(states), len(self.groups), dim))
+        end = number(dim, self.degree)
+        np.matmul(
+            monomial_gradients_in_numpy(scaled, self.degree), matrix / self.scale[:, None], out=out[:, :end]
+        )
         for one in self.variables:
-            _, slope, gradient = one.functions(observed[:, :half])
-            part = np.zeros((len(states), slope.shape[1], 2 * half))
-            part[..., :half] = slope[..., None] * gradient[:, None]
-            parts.append(part)
+            start, end = end, end + one.number
+            slopes = one.gradients(observed[:, :half]).reshape(len(states), -1, half)
+            np.matmul(slopes, matrix[:half], out=out[:, start:end])
         waves = -np.sin(scaled @ self.waves.T + self.phases)
-        parts.append(waves[..., None] * (self.waves / self.scale))
-        return np.concatenate(parts, axis=1) @ self.frame.inverse
+        np.multiply(waves[..., None], self.waves @ (matrix / self.scale[:, None]), out=out[:, end:])
+        return out
 
     def gradient(self, states: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return the gradient (N, M) of w . phi at states (N, M), for weights (D,)."""
@@ -170,7 +199,7 @@ class Features(NamedTuple):
         slopes = slopes_of_polynomial(weights[:count], dim, self.degree)
         total = (slopes[0] + monomials_in_numpy(scaled, self.degree - 1) @ slopes[1:]) / self.scale
         for one in self.variables:
-            end = count + len(one.centres)
+            end = count + one.number
             total[:, :half] += one.gradient(observed[:, :half], weights[count:end])
             count = end
         waves = np.sin(scaled @ self.waves.T + self.phases) * weights[count:]

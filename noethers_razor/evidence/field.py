@@ -97,7 +97,7 @@ class Model(NamedTuple):
 
     def fields(self, states: np.ndarray) -> np.ndarray:
         """Return the fields (N, D + E, M) at states (N, M)."""
-        own = apply_j_in_numpy(self.features.gradients(states))
+        own = self.features.turned_gradients(states, apply_j_in_numpy(self.features.frame.inverse))
         linear = np.tensordot(states, self.linear, axes=(1, 2)) + self.offset
         return np.concatenate([own, linear], axis=1)
 

@@ -149,15 +149,27 @@ class LinearisedFlow(NamedTuple):
 
     def changes(self, fields: np.ndarray) -> np.ndarray:
         """Return what fields (B, 2 L + 1, F, M), added at the nodes, make of the states (B, L + 1, M, F)."""
+        return self._changes(fields, np.eye(fields.shape[3]))
+
+    def _changes(self, fields: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """Return a matrix (M, M) times the changes of the states."""
         pulled = np.matmul(np.linalg.inv(self.by_start), np.swapaxes(fields, 2, 3))
-        step = np.diff(self.segments.time, axis=1)[:, :, None, None] / 6
-        integral = np.cumsum(step * (pulled[:, :-1:2] + 4 * pulled[:, 1::2] + pulled[:, 2::2]), axis=1)
-        integral = np.concatenate([np.zeros_like(integral[:, :1]), integral], axis=1)
-        return np.asarray(np.matmul(self.by_start[:, ::2], integral))
+        # Simpson's rule, in place: the arrays are large.
+        steps = pulled[:, 1::2]
+        steps *= 4
+        steps += pulled[:, :-1:2]
+        steps += pulled[:, 2::2]
+        steps *= np.diff(self.segments.time, axis=1)[:, :, None, None] / 6
+        out = np.empty((len(fields), steps.shape[1] + 1, *steps.shape[2:]))
+        out[:, 0] = 0.0
+        np.cumsum(steps, axis=1, out=steps)
+        np.matmul(unit @ self.by_start[:, 2::2], steps, out=out[:, 1:])
+        return out
 
     def rows(self, fields: np.ndarray) -> np.ndarray:
         """Return the rows (B, (L + 1) M, F) of the regression on fields, without what starts explain."""
-        return self._free(self._white(self.changes(fields)))
+        white = self._changes(fields, self.segments.unit)
+        return self._free(white.reshape(len(white), -1, white.shape[-1]))
 
     def residual(self) -> np.ndarray:
         """Return the residuals (B, (L + 1) M) of the paths in units of noise, without what starts explain."""
@@ -188,7 +200,8 @@ class LinearisedFlow(NamedTuple):
 
     def _free(self, columns: np.ndarray) -> np.ndarray:
         basis, _ = self._starts()
-        return np.asarray(columns - basis @ (np.swapaxes(basis, 1, 2) @ columns))
+        columns -= basis @ (np.swapaxes(basis, 1, 2) @ columns)
+        return columns
 
 
 def _by_start(nodes: np.ndarray, steps: np.ndarray, field: Field) -> np.ndarray:

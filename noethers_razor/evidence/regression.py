@@ -104,7 +104,9 @@ def _density(
 
 def _factor(matrix: np.ndarray) -> np.ndarray:
     """Return the Cholesky factor of a positive matrix, but for rounding."""
-    return np.linalg.cholesky(matrix + _JITTER * np.diag(np.diag(matrix)))
+    lifted = matrix.copy()
+    lifted.flat[:: len(matrix) + 1] *= 1.0 + _JITTER
+    return np.linalg.cholesky(lifted)
 
 
 def fitted(products: Products, groups: np.ndarray, least: float) -> Regression:
@@ -121,9 +123,9 @@ def fitted(products: Products, groups: np.ndarray, least: float) -> Regression:
     before = -np.inf
     for _ in range(_ROUNDS):
         factor = _factor(np.diag(precisions[groups]) + products.gram / variance)
-        inverse = scipy.linalg.solve_triangular(factor, np.eye(len(groups)), lower=True)
-        covariance = inverse.T @ inverse
-        mean = covariance @ products.cross / variance
+        # The rounds need only the diagonal of the covariance, root @ root.T.
+        root = scipy.linalg.lapack.dtrtri(factor.T)[0]
+        mean = root @ (root.T @ products.cross) / variance
         residual = max(products.square - 2 * mean @ products.cross + mean @ products.gram @ mean, 0.0)
         squares = np.bincount(groups, mean**2, count)
         penalty = residual / variance + precisions @ squares
@@ -132,10 +134,10 @@ def fitted(products: Products, groups: np.ndarray, least: float) -> Regression:
             break
         before = now
         known = np.bincount(groups, minlength=count) - precisions * np.bincount(
-            groups, np.diag(covariance), count
+            groups, np.sum(root**2, axis=1), count
         )
         known = np.maximum(known, 1e-6)
         precisions = np.minimum(known / np.maximum(squares, 1e-300), _LARGEST / level)
         variance = max(residual / max(products.number - known.sum(), 1.0), least)
     evidence = log_evidence(products, np.diag(precisions[groups]), variance)
-    return Regression(mean, covariance, precisions, float(variance), evidence)
+    return Regression(mean, root @ root.T, precisions, float(variance), evidence)
