@@ -50,7 +50,7 @@ def nested_evidence(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> n
     found, total = [], np.zeros((len(root), len(root)))
     for a, b in zip(form, linear, strict=True):
         gradient = states @ a + b
-        rates = np.einsum("nm,ndm->nd", gradient / natural_rate(gradient, velocity), fields) * root
+        rates = (fields @ (gradient / natural_rate(gradient, velocity))[..., None])[..., 0] * root
         total = total + rates.T @ rates / len(states)
         found.append(_log_evidence(unit, total, np.exp(_LOG_BETAS)).max() - none)
     return np.array(found)
@@ -76,7 +76,7 @@ def breakings(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> np.ndar
     found = []
     for a, b in zip(form, linear, strict=True):
         gradient = states @ a + b
-        rates = np.einsum("nm,ndm->nd", gradient, fields)
+        rates = (fields @ gradient[..., None])[..., 0]
         squares = (rates @ mean) ** 2
         product = rates.T @ rates / len(states) @ covariance
         along = rates.T @ (rates @ mean) / len(states)
@@ -130,7 +130,11 @@ def _log_evidence(products: Products, constraint: np.ndarray, betas: np.ndarray)
     found = []
     for beta in betas:
         width = 1.0 / np.sqrt(1.0 + beta * values)
-        factor = np.linalg.cholesky(np.eye(len(width)) + width[:, None] * gram * width)
-        explained = scipy.linalg.solve_triangular(factor, width * cross, lower=True)
+        matrix = gram * width
+        matrix *= width[:, None]
+        matrix.flat[:: len(width) + 1] += 1.0
+        # The matrix is symmetric, and LAPACK overwrites its transpose without a copy.
+        factor, _ = scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+        explained = scipy.linalg.solve_triangular(factor, width * cross, lower=True, check_finite=False)
         found.append(explained @ explained / 2 - np.sum(np.log(np.diag(factor))))
     return np.array(found)
