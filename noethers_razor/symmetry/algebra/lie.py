@@ -46,9 +46,13 @@ class _Stack:
 
     def bracket(self, a: np.ndarray, b: np.ndarray, what: str) -> np.ndarray:
         """Return bases of [A, B] for subspaces A and B with bases (S, r, k)."""
-        if not a.shape[2] or not b.shape[2]:
+        if not a.shape[2] or not b.shape[2] or (a is b and a.shape[2] == 1):
             return a[:, :, :0]
-        return image(rows(_contracted("sia,sjb,sijk->sabk", a, b, self.c), self.size), what, self.level)
+        brackets = _contracted("sia,sjb,sijk->sabk", a, b, self.c)
+        if a is b:
+            # [x, y] = -[y, x]: one of both, with the weight of two, has the same singular values.
+            brackets = np.sqrt(2.0) * brackets[:, *np.triu_indices(a.shape[2], 1)]
+        return image(rows(brackets, self.size), what, self.level)
 
     def centraliser(self, of: np.ndarray, what: str) -> np.ndarray:
         """Return bases of the centraliser of a subspace with bases (S, r, k)."""
@@ -60,10 +64,15 @@ class _Stack:
         """Return the subalgebra with bases (S, r, k)."""
         return _Stack(_contracted("sia,sjb,sijk,skc->sabc", basis, basis, self.c, basis), self.level)
 
+    @functools.cached_property
+    def derived(self) -> np.ndarray:
+        """Bases of the derived algebra, the second term of both series."""
+        return self.bracket(self.whole, self.whole, "the derived series")
+
     def series(self, both: bool, what: str) -> list[np.ndarray]:
         """Return bases of the derived (``both``) or lower central series, starting with the whole algebra."""
-        found = [self.whole]
-        while found[-1].shape[2] and (len(found) == 1 or found[-1].shape[2] < found[-2].shape[2]):
+        found = [self.whole, self.derived]
+        while found[-1].shape[2] and found[-1].shape[2] < found[-2].shape[2]:
             found.append(self.bracket(found[-1] if both else self.whole, found[-1], what))
         return found if found[-1].shape[2] < found[-2].shape[2] or len(found) == 2 else found[:-1]
 
