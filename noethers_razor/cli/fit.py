@@ -88,16 +88,16 @@ def fit(
     **settings: Any,
 ) -> None:
     """Fit a Hamiltonian and its conserved quantities to the trajectories in FILE."""
-    from noethers_razor.cli.jobs import RunTarget, fit_into_folder
-    from noethers_razor.cli.progress import Progress
-    from noethers_razor.conserved.quadratic import KnownQuadratic
-    from noethers_razor.storage.run_folder import is_done, is_finished, is_unfinished, require_target
-
     if answer_only:
         from noethers_razor.symmetry.answer_sheet import answer
 
         click.echo(answer(load_data(file, {name: settings[name] for name in LAYOUT})))
         return
+    from noethers_razor.cli.jobs import RunTarget, fit_into_folder
+    from noethers_razor.cli.progress import Progress
+    from noethers_razor.conserved.quadratic import KnownQuadratic
+    from noethers_razor.storage.run_folder import is_done, is_finished, is_unfinished, require_target
+
     if out is None:
         raise click.MissingParameter(ctx=context, param_hint="'--out'", param_type="option")
     require_target(out, overwrite=overwrite, resume=resume)

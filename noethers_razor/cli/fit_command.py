@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from typing import Any
@@ -62,7 +63,7 @@ def config_option(field: dataclasses.Field[Any]) -> click.Option:
 class FitCommand(click.Command):
     """A command with the flags of `FitConfig` and of the families in addition to its own.
 
-    The flags of the families load JAX. They are added when the command runs, and for `--help-all`.
+    The flags of the families load JAX. They are added when the command trains, and for `--help-all`.
     """
 
     # Whether the flags of the families are added.
@@ -72,6 +73,12 @@ class FitCommand(click.Command):
         """Replace flags of version 0.1, then parse."""
         args = [self._renamed(word) for word in args]
         self._complete = not {"-h", "--help"} & set(args)
+        if "--answer-only" in args and "--help-all" not in args:
+            # An answer has no family: load them only if a flag of one is given.
+            self._complete = False
+            with contextlib.suppress(click.NoSuchOption):
+                return super().parse_args(ctx, list(args))
+            self._complete = True
         return super().parse_args(ctx, args)
 
     def _renamed(self, word: str) -> str:
