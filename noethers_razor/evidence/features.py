@@ -91,7 +91,7 @@ class Variables(NamedTuple):
         return np.asarray((total[..., None] * inner).reshape(len(q), -1) @ self.rows.reshape(-1, q.shape[1]))
 
     def _slopes(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the slopes (N, V, k) of the functions times the width, and the gradients of `values`."""
+        """Return derivatives (N, V, k) of the functions, times their width, and the gradients of `values`."""
         value, inner = self.values(q)
         off = value[..., None] - self.centres
         off /= self.width[:, None]
@@ -174,11 +174,19 @@ class Features(NamedTuple):
         """Return gradients (N, D, M) in the frame at states (N, M) in the frame."""
         return self.turned_gradients(states, self.frame.inverse)
 
-    def turned_gradients(self, states: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        """Return gradients (N, D, M) in data units, times a matrix (M, M), at states (N, M) in the frame."""
+    def turned_gradients(self, states: np.ndarray, matrix: np.ndarray, room: int = 0) -> np.ndarray:
+        """Return gradients in data units, times a matrix.
+
+        Args:
+            states: states (N, M) in the frame.
+            matrix: matrix (M, M).
+            room: number E of rows that are left for the caller to fill.
+        Returns:
+            Rows (N, D + E, M).
+        """
         observed, scaled = self._into(states)
         dim, half = states.shape[1], states.shape[1] // 2
-        out = np.empty((len(states), len(self.groups), dim))
+        out = np.empty((len(states), len(self.groups) + room, dim))
         end = number(dim, self.degree)
         np.matmul(
             monomial_gradients_in_numpy(scaled, self.degree), matrix / self.scale[:, None], out=out[:, :end]
@@ -188,7 +196,8 @@ class Features(NamedTuple):
             slopes = one.gradients(observed[:, :half]).reshape(len(states), -1, half)
             np.matmul(slopes, matrix[:half], out=out[:, start:end])
         waves = -np.sin(scaled @ self.waves.T + self.phases)
-        np.multiply(waves[..., None], self.waves @ (matrix / self.scale[:, None]), out=out[:, end:])
+        turned = self.waves @ (matrix / self.scale[:, None])
+        np.multiply(waves[..., None], turned, out=out[:, end : end + len(turned)])
         return out
 
     def gradient(self, states: np.ndarray, weights: np.ndarray) -> np.ndarray:

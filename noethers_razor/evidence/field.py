@@ -97,9 +97,10 @@ class Model(NamedTuple):
 
     def fields(self, states: np.ndarray) -> np.ndarray:
         """Return the fields (N, D + E, M) at states (N, M)."""
-        own = self.features.turned_gradients(states, apply_j_in_numpy(self.features.frame.inverse))
-        linear = np.tensordot(states, self.linear, axes=(1, 2)) + self.offset
-        return np.concatenate([own, linear], axis=1)
+        count = len(self.linear)
+        out = self.features.turned_gradients(states, apply_j_in_numpy(self.features.frame.inverse), count)
+        np.add(np.tensordot(states, self.linear, axes=(1, 2)), self.offset, out=out[:, -count:])
+        return out
 
     def field(self, states: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return velocities (N, M) at states (N, M), for weights (D + E,)."""
@@ -181,7 +182,10 @@ def fitted_field(trajectories: FrameTrajectories, frame: Frame | None = None) ->
         found = _regressed(model, flow, best)
     if best is None:
         return None
-    flow = _followed(model, best, Segments.of(trajectories, max(most, _FEW)))
+    if most <= _FEW:
+        # More segments would be these.
+        return found
+    flow = _followed(model, best, Segments.of(trajectories, most))
     return None if flow is None else _regressed(model, flow, best)
 
 

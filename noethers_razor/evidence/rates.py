@@ -93,4 +93,4 @@ class Rates(NamedTuple):
         """Return the coefficients (K, D, F) of grad C . f, for fields (n, F, M) at n of the states."""
         inverse = np.linalg.pinv(self.values(states))
         near = np.swapaxes(self._sample(gradients), 0, 1)
-        return np.stack([inverse @ np.einsum("nm,nfm->nf", own, fields) for own in near])
+        return np.stack([inverse @ (fields @ own[..., None])[..., 0] for own in near])
