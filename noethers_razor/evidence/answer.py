@@ -135,7 +135,7 @@ def answer_with_field(trajectories: FrameTrajectories, frame: Frame | None = Non
         return answer_of(trajectories)
     diagnosed = diagnosis(fit, trajectories)
     found = answer_of(trajectories, closed=diagnosed.hamiltonian is True)
-    if diagnosed.hamiltonian is False and found.count:
+    if diagnosed.departure == "friction" and found.count:
         found = _without_changed(found, fit)
     shown = found.count + _MORE
     form = np.concatenate([found.form, found.next[0]])[:shown]
@@ -150,7 +150,7 @@ def answer_with_field(trajectories: FrameTrajectories, frame: Frame | None = Non
 
 
 def _without_changed(found: Answer, fit: FittedField) -> Answer:
-    """Return the answer with those exact quantities that fields of no Hamiltonian leave unchanged."""
+    """Return the answer with those exact quantities that the fitted friction leaves unchanged."""
     left, changed = unchanged(fit, found.form, found.linear)
     if not len(changed):
         return found

@@ -91,7 +91,7 @@ def breakings(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> np.ndar
 
 
 def unchanged(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Divide quantities by whether the fitted fields of no Hamiltonian change them.
+    """Divide quantities by whether the fitted friction changes them.
 
     Args:
         fit: the fitted field.
@@ -100,11 +100,11 @@ def unchanged(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> tuple[n
         Orthonormal combinations (r, K) with a rate within its error, and those (K - r, K) with a larger one.
     """
     states = np.asarray(thinned(fit.flow.path.reshape(-1, fit.flow.path.shape[2]), _STATES))
-    others = ~fit.model.hamiltonian
-    covariance = (fit.regression.covariance / np.outer(fit.size, fit.size))[np.ix_(others, others)]
+    friction = fit.model.friction
+    covariance = (fit.regression.covariance / np.outer(fit.size, fit.size))[np.ix_(friction, friction)]
     gradients = np.tensordot(states, form, axes=(1, 1)) + linear
-    rates = np.einsum("nkm,nem->kne", gradients, fit.model.fields(states)[:, others])
-    total = rates @ fit.weights[others]
+    rates = np.einsum("nkm,nem->kne", gradients, fit.model.fields(states)[:, friction])
+    total = rates @ fit.weights[friction]
     error = np.einsum("kne,ef,lnf->kl", rates, covariance, rates, optimize=True)
     ratio, vectors = scipy.linalg.eigh(
         total @ total.T, error + _ROUNDING * np.trace(error) * np.eye(len(error))

@@ -110,7 +110,7 @@ class Linear(Family):
 
     def propose(self, data, key, answer=None):
         params = self.init(key, data.states.shape[1])
-        return Proposal(params, np.zeros(self.size), data.deviation, np.ones(self.size))
+        return Proposal(params, np.ones(self.size))
 '''
 
 

@@ -124,7 +124,7 @@ def sparsest(row: np.ndarray, moments: Moments, off: np.ndarray, constant: np.nd
         else:
             drop //= 2
         drop = min(drop, len(support) // 2)
-    while True:
+    while found[1] > nothing:
         more = [np.union1d(support, [term]) for term in _missed(support, *found, moments)]
         tried = [(one, on(one, found[1] * (1 - price))) for one in more]
         better = [(one, own) for one, own in tried if own is not None]
