@@ -34,6 +34,8 @@ _DEPENDENT = 1e-8
 _DRAWS = 200
 """Largest number of draws of the noise."""
 _FEWEST_DRAWS = 60
+_TOGETHER = 10
+"""Number of draws that are made at a time."""
 _COSTLY = 1e9
 """Number of multiplications for the draws that is not exceeded, unless there were fewer than 60 draws."""
 
@@ -251,12 +253,13 @@ def _p_values(
     draw = np.random.default_rng(seed)
     number = int(np.clip(_COSTLY / seen.noise.size, _FEWEST_DRAWS, _DRAWS))
     drawn, own = [], []
-    for _ in range(number):
-        shaken = np.einsum("nkm,nm->nk", seen.noise, draw.normal(size=seen.noise.shape[::2]))
-        deviations = _without(seen.others, centred(shaken, trajectory))
-        values, variance = of(deviations)
-        drawn.append(values / variance[:, None])
-        own.append(np.mean(deviations**2, axis=0))
+    for part in np.array_split(np.arange(number), -(-number // _TOGETHER)):
+        noise = draw.normal(size=(len(part), *seen.noise.shape[::2]))
+        for shaken in np.moveaxis(seen.noise @ np.moveaxis(noise, 0, -1), -1, 0):
+            deviations = _without(seen.others, centred(shaken, trajectory))
+            values, variance = of(deviations)
+            drawn.append(values / variance[:, None])
+            own.append(np.mean(deviations**2, axis=0))
     mean, spread = np.mean(drawn, axis=0), np.maximum(np.var(drawn, axis=0), 1e-300)
     observed, variance = of(seen.values)
     ratio = observed / np.maximum(variance, _rounding(trajectories))[:, None]

@@ -11,6 +11,8 @@ false: for beta to infinity the evidence of true sets falls without bound.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.linalg
 
@@ -46,13 +48,14 @@ def nested_evidence(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> n
     root = 1.0 / np.sqrt(fit.regression.precisions[fit.model.groups])
     unit = fit.products.scaled(1.0 / root)
     unit = unit._replace(gram=unit.gram / fit.regression.variance, cross=unit.cross / fit.regression.variance)
-    none = _log_evidence(unit, np.zeros((len(root), len(root))), np.zeros(1))[0]
-    found, total = [], np.zeros((len(root), len(root)))
+    total = np.zeros((len(root), len(root)))
+    none, found, place = _log_evidence(unit, total)(0.0), [], len(_LOG_BETAS) // 2
     for a, b in zip(form, linear, strict=True):
         gradient = states @ a + b
         rates = (fields @ (gradient / natural_rate(gradient, velocity))[..., None])[..., 0] * root
         total = total + rates.T @ rates / len(states)
-        found.append(_log_evidence(unit, total, np.exp(_LOG_BETAS)).max() - none)
+        place, best = _highest(_log_evidence(unit, total), place)
+        found.append(best - none)
     return np.array(found)
 
 
@@ -114,21 +117,38 @@ def unchanged(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> tuple[n
     return basis[:, :count].T, basis[:, count:].T
 
 
-def _log_evidence(products: Products, constraint: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    """Return the log evidence for a prior precision 1 + beta B, up to a constant.
+def _highest(evidence: Callable[[float], float], place: int) -> tuple[int, float]:
+    """Return the place among the tried values of beta with a maximum near a place, and the maximum."""
+    known: dict[int, float] = {}
+
+    def of(place: int) -> float:
+        if not 0 <= place < len(_LOG_BETAS):
+            return -np.inf
+        if place not in known:
+            known[place] = evidence(float(np.exp(_LOG_BETAS[place])))
+        return known[place]
+
+    while True:
+        best = max((place, place + 1, place - 1), key=of)
+        if best == place:
+            return place, of(place)
+        place = best
+
+
+def _log_evidence(products: Products, constraint: np.ndarray) -> Callable[[float], float]:
+    """Return the log evidence for a prior precision 1 + beta B as a function of beta, up to a constant.
 
     In the eigenvectors of B the prior is diagonal, so no beta is too large.
 
     Args:
         products: products of the data, over the variance of the noise.
         constraint: B (D, D).
-        betas: values of beta.
     """
     values, vectors = np.linalg.eigh(constraint)
     values = np.where(values > _ROUNDING * values[-1], values, 0.0)
     gram, cross = vectors.T @ products.gram @ vectors, vectors.T @ products.cross
-    found = []
-    for beta in betas:
+
+    def of(beta: float) -> float:
         width = 1.0 / np.sqrt(1.0 + beta * values)
         matrix = gram * width
         matrix *= width[:, None]
@@ -136,5 +156,6 @@ def _log_evidence(products: Products, constraint: np.ndarray, betas: np.ndarray)
         # The matrix is symmetric, and LAPACK overwrites its transpose without a copy.
         factor, _ = scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
         explained = scipy.linalg.solve_triangular(factor, width * cross, lower=True, check_finite=False)
-        found.append(explained @ explained / 2 - np.sum(np.log(np.diag(factor))))
-    return np.array(found)
+        return float(explained @ explained / 2 - np.sum(np.log(np.diag(factor))))
+
+    return of
