@@ -13,7 +13,14 @@ import numpy as np
 
 from noethers_razor._types import Array, Key, Params
 from noethers_razor.conserved.base import Block, Family, FunctionTest, Proposal, flagged
-from noethers_razor.conserved.features import WEIGHTS, FeatureBlock, gradients_of_combinations, sampled
+from noethers_razor.conserved.features import (
+    REACH,
+    SHARED,
+    WEIGHTS,
+    FeatureBlock,
+    gradients_of_combinations,
+    sampled,
+)
 from noethers_razor.conserved.proposal.constancy import folds
 from noethers_razor.conserved.proposal.independence import (
     balanced,
@@ -55,6 +62,7 @@ class Expansion(Family):
         quadratic: whether the family has quadratic quantities.
         non_quadratic: before `fitted_to`, the largest number of non-quadratic quantities, if it differs; at
             most 2 n - 2. After it, how many of the K quantities, the last ones, are not quadratic.
+        reach: flow times of non-quadratic quantities relative to those of quadratic ones.
         averaged: whether the orbit average uses the flows of non-quadratic quantities; the bound decides.
     Raises:
         ValueError: for a count below 1 or an unknown start.
@@ -68,6 +76,7 @@ class Expansion(Family):
         "non-quadratic",
         "Largest number of non-quadratic quantities; that of --conserved if unset, at most 2 n - 2.",
     )
+    reach: float = REACH
     averaged: bool = True
     name = "expansion"
     sparse = False
@@ -109,9 +118,10 @@ class Expansion(Family):
     @classmethod
     def restored(cls, settings: dict[str, Any], params: Params) -> Self:
         """Return the family of `settings`."""
-        # Run folders of version 0.1 have the old names.
+        # Run folders of version 0.1 have the old names, and flow times in two factors.
         renamed = {"forms": "quadratic", "functions": "non_quadratic"}
-        fields = {renamed.get(name, name): value for name, value in settings.items() if name != "reach"}
+        fields = {renamed.get(name, name): value for name, value in settings.items()}
+        fields["reach"] = fields.get("reach", 1.0) * float(params.get(f"{SHARED}length", 1.0))
         return cls(**fields)
 
     def in_phase_space(self, dim: int) -> Self:
@@ -144,13 +154,18 @@ class Expansion(Family):
     @functools.cached_property
     def _features(self) -> FeatureBlock:
         return FeatureBlock(
-            self.non_quadratic, self.features, self.sparse, self.averaged, splits=self.splits_features
+            self.non_quadratic,
+            self.features,
+            self.sparse,
+            self.reach,
+            self.averaged,
+            splits=self.splits_features,
         )
 
     @property
     def signature(self) -> str:
         """Text that differs between families with different programs."""
-        return f"{super().signature} {self.averaged}"
+        return f"{super().signature} {self.reach} {self.averaged}"
 
     def exact_part(self) -> Self:
         """Return the family of the quadratic quantities alone."""

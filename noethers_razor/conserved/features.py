@@ -26,6 +26,8 @@ from noethers_razor.mechanics.orbits import RADIUS, Orbit
 # Full paths of Toda's quantity run away, and those of the Laplace-Runge-Lenz vector cost the bound.
 REACH = 0.125
 """Flow times relative to those of exact flows: paths stay where the data are."""
+_LONG = 0.5
+"""Reach above which two Runge-Kutta steps, and not one, lead from one orbit point to the next."""
 SPEED = 4.0
 """Multiple of the root-mean-square speed that limits flows: quantities may grow where there are no data."""
 SHARED = "shared/"
@@ -51,6 +53,7 @@ class FeatureBlock(Block):
         count: number of quantities.
         features: phi.
         sparse: whether a weight of zero stays zero.
+        reach: flow times relative to those of exact flows.
         averaged: whether orbits move states along the flows; if not, they leave states where they are.
         splits: whether a training step gains when it is split over the processors.
     """
@@ -58,6 +61,7 @@ class FeatureBlock(Block):
     count: int
     features: FeatureMap
     sparse: bool = False
+    reach: float = REACH
     averaged: bool = True
     splits: bool = True
     flow: ClassVar[str] = INTEGRATED
@@ -84,13 +88,13 @@ class FeatureBlock(Block):
         if not self.averaged:
             return lambda x: jnp.broadcast_to(x, (*tau.shape[:-1], *x.shape))
         samples = tau.shape[-2]
-        times = REACH * tau.reshape(-1, samples, self.count)
+        times = self.reach * tau.reshape(-1, samples, self.count)
         weights = self._weights(params)
         paths = _within(weights, times)
 
         def points(x: Array) -> Array:
             # A step at full speed over one of the intervals, times the limit.
-            limit = SPEED * math.sqrt(x.shape[-1]) * 2 * RADIUS * REACH / samples
+            limit = SPEED * math.sqrt(x.shape[-1]) * 2 * RADIUS * self.reach / samples
 
             def path(times: Array) -> Array:
                 along = times @ times[jnp.argmax(jnp.sum(times**2, axis=-1))]
@@ -99,7 +103,7 @@ class FeatureBlock(Block):
                     lambda y: self.features(params, y),
                     times[order] @ weights,
                     x,
-                    substeps=1,
+                    substeps=2 if self.reach > _LONG else 1,
                     limit=limit,
                 )
                 return moved[jnp.argsort(order)]

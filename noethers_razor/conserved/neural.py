@@ -65,7 +65,7 @@ class Neural(Expansion):
     """Quadratic quantities, and combinations of shared tanh units and of monomials up to degree 2.
 
     Args:
-        count, start, quadratic, non_quadratic, averaged: see `Expansion`.
+        count, start, quadratic, non_quadratic, reach, averaged: see `Expansion`.
         width: units of a layer.
         depth: number of layers.
     Raises:

@@ -62,7 +62,7 @@ class Polynomial(Expansion):
     """Quadratic quantities, and polynomials in the coordinates and in terms of them.
 
     Args:
-        count, start, quadratic, non_quadratic, averaged: see `Expansion`.
+        count, start, quadratic, non_quadratic, reach, averaged: see `Expansion`.
         degree: largest degree of a monomial.
         terms: formulas in the names of the data's coordinates, used as further variables, see `expressions`.
         chart: coordinates of the monomials; set by the data.

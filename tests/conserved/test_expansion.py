@@ -284,6 +284,16 @@ def test_settings_survive_json():
     np.testing.assert_array_equal(again.value(params, x), family.value(params, x))
 
 
+def test_families_of_version_0_1_keep_their_flow_times(x64):
+    family = Polynomial(2, degree=2).in_phase_space(4)
+    params = family.init(jax.random.key(0), 4)
+    settings = {**family.settings(), "reach": 0.5, "forms": True, "functions": 2}
+    for name in ("quadratic", "non_quadratic", "averaged"):
+        del settings[name]
+    old = Polynomial.restored(settings, {**params, "shared/length": np.float32(0.25)})
+    assert (old.reach, old.count, old.non_quadratic, old.averaged) == (0.125, 4, 2, True)
+
+
 @pytest.mark.parametrize(
     ("given", "forms", "functions"),
     [
