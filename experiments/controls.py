@@ -134,7 +134,6 @@ def one_fit(case: Case, seed: int) -> dict[str, Any]:
         "found": _near(rows, truth),
         "trusted": len(trusted),
         "trusted_found": _near(trusted, truth),
-        "deviation": [] if unsure is None else unsure.deviation.tolist(),
         "algebra": report.algebra,
         "warnings": report.warnings,
         "bounds": report.bounds,
@@ -168,7 +167,7 @@ def main() -> None:
             print(
                 name,
                 seed,
-                {k: v for k, v in done[-1].items() if k not in ("bounds", "deviation")},
+                {k: v for k, v in done[-1].items() if k != "bounds"},
                 flush=True,
             )
         true, found = (sum(run[key] for run in done) for key in ("true", "found"))
