@@ -52,6 +52,7 @@ class FunctionTest(NamedTuple):
         p_value: p-value for "all of these are exact"; None without one.
         resolution: smallest relative rate that would show with 90 %; None if no rate would show.
         accuracy: deviation, relative to the spread of the states, that passes as an error of the features.
+        tells: whether a rate of a tenth would have shown, and noise changes these functions linearly.
     """
 
     close: int = 0
@@ -59,6 +60,7 @@ class FunctionTest(NamedTuple):
     p_value: float | None = None
     resolution: float | None = None
     accuracy: float = 0.0
+    tells: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Proposal:
         params: parameters as returned by ``init``.
         length: (K,) 1 for the quantities that the trajectories conserve and 0 for the others; nan after a
             random start.
-        test: of functions that are not quadratic; None without such a test.
+        test: of functions that are not quadratic; None if none were tested.
     """
 
     params: Params

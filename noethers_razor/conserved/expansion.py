@@ -46,7 +46,7 @@ from noethers_razor.evidence.candidates import Observed
 from noethers_razor.evidence.drift import drift
 
 _BENT = 0.1
-"""Largest share of the squared changes by noise that is not linear in it, of functions that are tested."""
+"""Largest share of the squared changes by noise that is not linear in it: the tests neglect it."""
 _STATES = 2048
 """States at which known gradients are compared with those of candidates."""
 
@@ -207,8 +207,7 @@ class Expansion(Family):
             return Proposal(params, length)
         known = self._known(data, params, length)
         rows, shared, tested = self._proposed(data, known, key)
-        unknown = answer is not None and answer.cannot_tell
-        if unknown or tested.resolution is None or tested.resolution > TELLING:
+        if answer is not None and answer.cannot_tell:
             # What the data cannot tell is not offered.
             rows = rows[:0]
         empty = self.non_quadratic - len(rows)
@@ -227,13 +226,13 @@ class Expansion(Family):
 
     def _proposed(
         self, data: FrameTrajectories, known: np.ndarray, key: Key
-    ) -> tuple[np.ndarray, Params, FunctionTest]:
-        """Weights (k, D) of exact quantities independent of known ones, shared parameters, and their test."""
+    ) -> tuple[np.ndarray, Params, FunctionTest | None]:
+        """Weights (k, D) of exact quantities independent of known ones, shared parameters, and the test."""
         unit_key, noise_key = jax.random.split(key)
         dim = data.states.shape[1]
         if independent_rank(thinned(known, _STATES)) >= dim - 1:
             # There are no more integrals than that.
-            return np.zeros((0, self.feature_count(dim))), self.shared(unit_key, dim), FunctionTest()
+            return np.zeros((0, self.feature_count(dim))), self.shared(unit_key, dim), None
         data = data.blurred(self.accuracy)
         parts = np.unique(fold := folds(data.trajectory)).tolist()
         seen = fold != parts[0]
@@ -248,20 +247,11 @@ class Expansion(Family):
         values = (features.values / factor[:, None])[test] @ rows.T
         tested = drift(Observed(values, gradients, factor[test] ** 2), data.where(test))
         count = passing(tested)[0]
-        if features.share_bent(tested.rows[:count] @ rows[:close]) > _BENT:
-            # The tests hold for functions that are linear over the noise.
-            count = 0
         exact = orthonormal_in_displacement(tested.rows[:count] @ rows[:close], moments)
-        near = thinned(known, _STATES)
-        found = independent_functions(features, moments, exact, near, self.non_quadratic, sparse=self.sparse)
-        return (
-            found,
-            shared,
-            FunctionTest(
-                close,
-                count,
-                float(tested.p[count - 1]) if count else None,
-                resolution_of(tested, data.where(test)) if count else None,
-                self.accuracy,
-            ),
-        )
+        resolution = resolution_of(tested, data.where(test)) if count else None
+        tells = resolution is not None and resolution <= TELLING and features.share_bent(exact) <= _BENT
+        p_value = float(tested.p[count - 1]) if count else None
+        result = FunctionTest(close, count, p_value, resolution, self.accuracy, tells)
+        near, most = thinned(known, _STATES), self.non_quadratic if tells else 0
+        found = independent_functions(features, moments, exact, near, most, sparse=self.sparse)
+        return found, shared, result

@@ -70,14 +70,6 @@ def with_estimated_noise(
     return data._replace(noise=root @ root.T)
 
 
-def energy_of(problem: Problem, params: FlatParams) -> Callable[[Array], Array]:
-    """Return the network's mean energy at params: states (..., M) -> (...)."""
-    model = problem.model_without_symmetry
-    keys = jax.random.split(problem.key_for("slopes"), _DRAWS)
-    average = _averaged(model, model.network.apply)
-    return lambda x: average(params, keys, x)
-
-
 def with_gradients(
     problem: Problem, runtime: Runtime, data: FrameTrajectories, params: FlatParams
 ) -> FrameTrajectories:

@@ -75,8 +75,8 @@ def function_line(tested: Mapping[str, Any]) -> str:
     """Return what the tests of drift say of functions that are not quadratic, in one line."""
     if not tested["exact"]:
         return "no combination of the features is exactly conserved"
-    if tested["resolution"] is None:
-        return "cannot tell: no rate of change would show"
+    if not tested["tells"]:
+        return "cannot tell: less noise is needed, or more or longer trajectories"
     text = f"conserved to {tested['resolution']:.1g} of a free rate (p = {tested['p_value']:.2g})"
     if tested["accuracy"]:
         text += f", with errors of features up to {100 * tested['accuracy']:g} % of the spread"
