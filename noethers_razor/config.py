@@ -152,7 +152,7 @@ class FitConfig(_Group):
         _SHARE,
     )
     selection: bool = _setting(
-        True, "Compare doubtful sets of quantities by the bound after training.", _SWITCH
+        True, "After a random start, compare doubtful sets of quantities by the bound.", _SWITCH
     )
     chunk: int = _setting(
         200, "Steps per compiled call. Progress, history and checks happen once a chunk.", _COUNT

@@ -207,9 +207,10 @@ class Expansion(Family):
             return Proposal(params, length)
         known = self._known(data, params, length)
         rows, shared, tested = self._proposed(data, known, key)
-        if answer is not None and answer.cannot_tell:
-            # What the data cannot tell is not offered.
+        if answer is not None and (answer.cannot_tell or answer.departs):
+            # What the data cannot tell, or where quantities generate no symmetry, nothing is offered.
             rows = rows[:0]
+        tested = None if tested is None else tested._replace(offered=len(rows))
         empty = self.non_quadratic - len(rows)
         params |= {WEIGHTS: jnp.asarray(np.pad(rows, [(0, empty), (0, 0)])), **shared}
         length = np.concatenate([length, np.ones(len(rows)), np.zeros(empty)])
@@ -233,7 +234,7 @@ class Expansion(Family):
         if independent_rank(thinned(known, _STATES)) >= dim - 1:
             # There are no more integrals than that.
             return np.zeros((0, self.feature_count(dim))), self.shared(unit_key, dim), None
-        data = data.blurred(self.accuracy)
+        sharp, data = data, data.blurred(self.accuracy)
         parts = np.unique(fold := folds(data.trajectory)).tolist()
         seen = fold != parts[0]
         shared = self.shared_of(data.where(seen), known[seen], unit_key)
@@ -248,7 +249,7 @@ class Expansion(Family):
         tested = drift(Observed(values, gradients, factor[test] ** 2), data.where(test))
         count = passing(tested)[0]
         exact = orthonormal_in_displacement(tested.rows[:count] @ rows[:close], moments)
-        resolution = resolution_of(tested, data.where(test)) if count else None
+        resolution = resolution_of(tested, sharp.where(test)) if count else None
         tells = resolution is not None and resolution <= TELLING and features.share_bent(exact) <= _BENT
         p_value = float(tested.p[count - 1]) if count else None
         result = FunctionTest(close, count, p_value, resolution, self.accuracy, tells)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
+from scipy.special import chdtri
 
 from noethers_razor.data.frame_trajectories import thinned
 from noethers_razor.evidence.field import FittedField
@@ -27,8 +28,8 @@ _STATES = 4000
 """States that sizes of rates are averaged over."""
 _QUANTILE = 1.6448536269514722
 """Normal quantile of intervals with 90 %."""
-_ERRORS = 2.0
-"""Standard errors within which a rate is zero."""
+_LEVEL = 0.05
+"""Probability with which friction that is not there changes a quantity."""
 _ROUNDING = 1e-13
 """Eigenvalue of a constraint, relative to the largest, below which it is none."""
 
@@ -109,10 +110,13 @@ def unchanged(fit: FittedField, form: np.ndarray, linear: np.ndarray) -> tuple[n
     rates = np.einsum("nkm,nem->kne", gradients, fit.model.fields(states)[:, friction])
     total = rates @ fit.weights[friction]
     error = np.einsum("kne,ef,lnf->kl", rates, covariance, rates, optimize=True)
+    if not np.trace(error) > 0:
+        return np.eye(len(form)), np.zeros((0, len(form)))
     ratio, vectors = scipy.linalg.eigh(
         total @ total.T, error + _ROUNDING * np.trace(error) * np.eye(len(error))
     )
-    count = int(np.sum(ratio < _ERRORS**2))
+    # Combinations are chosen, so the largest ratio has several degrees of freedom.
+    count = int(np.sum(ratio < chdtri(min(len(form), friction.sum()), _LEVEL)))
     basis, _ = np.linalg.qr(vectors)
     return basis[:, :count].T, basis[:, count:].T
 

@@ -101,7 +101,7 @@ class Runtime:
         trainer, key = self.trainer(problem, family), problem.key_for(schedule.stream or schedule.stage)
         at, call = trainer.start(params), None
         if self.journal is not None:
-            settings = np.array([*schedule.rates, schedule.steps, schedule.stop_when_slow])
+            settings = np.array([*schedule.rates, schedule.steps, schedule.stop_when_slow, family.averaged])
             mask = schedule.mask_of(family.count)
             call = self._call(schedule.stage, params, key, {"rates": settings, "active": mask})
             if (found := call.found()) is not None:

@@ -144,6 +144,8 @@ def _restored(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> FitResul
         }
         saved = record["family"]
         family = family_class(saved["name"]).restored(saved["settings"], conserved_of(params))
+        # Of version 0.1; it is part of the family now.
+        params.pop("conserved/shared/length", None)
         model = build_model(
             config,
             family,

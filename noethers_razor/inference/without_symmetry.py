@@ -1,4 +1,4 @@
-"""What a network without symmetry says of the data: noise, gradients, energies."""
+"""What a network without symmetry says of the data: noise and gradients."""
 
 from __future__ import annotations
 

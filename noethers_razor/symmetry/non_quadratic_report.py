@@ -14,6 +14,7 @@ from noethers_razor.conserved.proposal.independence import independent_rank, off
 from noethers_razor.errors import UsageError
 from noethers_razor.mechanics.phase_space import bracket_defect
 from noethers_razor.mechanics.quadratic_form import QuadraticForm, quadratic_value
+from noethers_razor.symmetry.answer_sheet import departs
 from noethers_razor.symmetry.dictionary import constant_along, dictionary_of, formulas_in_span
 from noethers_razor.symmetry.fitted import Fitted
 from noethers_razor.symmetry.report import SymmetryReport, TruthComparison
@@ -84,7 +85,7 @@ def _unsure(evidence: Mapping[str, Any], used: int) -> Uncertainty | None:
     tested, answer = evidence.get("functions"), evidence.get("answer")
     if tested is None or answer is None or not used:
         return None
-    known = not answer["cannot_tell"] and tested["moved"] is not None
+    known = not answer["cannot_tell"] and not departs(answer) and tested["moved"] is not None
     return Uncertainty(0, np.full(used, known and np.sin(np.radians(tested["moved"])) <= IN_USE))
 
 

@@ -77,6 +77,8 @@ def function_line(tested: Mapping[str, Any]) -> str:
         return "no combination of the features is exactly conserved"
     if not tested["tells"]:
         return "cannot tell: less noise is needed, or more or longer trajectories"
+    if not tested["offered"]:
+        return "none is offered in addition to H and the quadratic quantities"
     text = f"conserved to {tested['resolution']:.1g} of a free rate (p = {tested['p_value']:.2g})"
     if tested["accuracy"]:
         text += f", with errors of features up to {100 * tested['accuracy']:g} % of the spread"

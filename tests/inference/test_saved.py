@@ -16,7 +16,7 @@ OLD = Path(__file__).parent / "run_0_1_0"
 """Folder of a brief fit of Kepler's problem with one non-quadratic quantity, saved by version 0.1.0."""
 
 
-def test_a_run_folder_of_version_0_1_0_gives_the_same_numbers():
+def test_a_run_folder_of_version_0_1_0_gives_the_same_numbers(tmp_path):
     expected = json.loads((OLD / "expected.json").read_text())
     result = nr.load_result(OLD)
     family = result.model.family
@@ -31,6 +31,8 @@ def test_a_run_folder_of_version_0_1_0_gives_the_same_numbers():
     np.testing.assert_allclose(result.conserved(states), expected["conserved"], rtol=1e-4, atol=1e-6)
     assert result.elbo == expected["elbo"]
     assert nr.find_symmetries(result).formulas == expected["formulas"]
+    again = nr.load_result(result.save(tmp_path / "again"))
+    np.testing.assert_array_equal(again.field(states), result.field(states))
 
 
 @pytest.fixture(scope="module")

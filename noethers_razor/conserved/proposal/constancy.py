@@ -1,4 +1,4 @@
-"""Variation of quantities along trajectories: folds, scatter, test of constancy, quadratic observables.
+"""Variation of quantities along trajectories: folds, scatter, quadratic observables.
 
 The defect of a quantity is the noise of the states that would make it vary as much as it does.
 """

@@ -16,8 +16,10 @@ from noethers_razor.conserved.proposal.constancy import folds, scatter
 from noethers_razor.data.frame_trajectories import FrameTrajectories
 from noethers_razor.evidence.candidates import CLOSE
 
-INDEPENDENT = 0.1
+INDEPENDENT = 0.05
 """Smallest share of the mean squared gradient off the gradients of others, for an independent function."""
+_OFFERED = 0.1
+"""The same for a combination of features that is proposed: errors of its coefficients look independent."""
 _PARALLEL = 0.2
 """Smallest singular value of known gradients, relative to the largest, that counts as a direction.
 
@@ -229,7 +231,7 @@ def most_independent(rows: np.ndarray, moments: Moments, off: np.ndarray) -> np.
         moments: moments of the features.
         off: moments (D, D) of the parts of gradients off the known gradients, see `moments_off`.
     Returns:
-        Coefficients (D,), or None if no combination is independent, see `INDEPENDENT`.
+        Coefficients (D,), or None if no combination is independent, see `_OFFERED`.
     """
     if not len(rows):
         return None
@@ -238,7 +240,7 @@ def most_independent(rows: np.ndarray, moments: Moments, off: np.ndarray) -> np.
     new = rows @ off @ rows.T
     picked = np.linalg.eigh(root @ new @ root.T)[1][:, -1] @ root
     picked = picked / np.linalg.norm(picked)
-    return picked @ rows if picked @ new @ picked >= INDEPENDENT else None
+    return picked @ rows if picked @ new @ picked >= _OFFERED else None
 
 
 def moments_off(features: Features, known: np.ndarray) -> np.ndarray:
