@@ -51,9 +51,9 @@ class FunctionTest(NamedTuple):
         exact: number of combinations that are exactly conserved; functions of others are among them.
         p_value: p-value for "all of these are exact"; None without one.
         resolution: smallest relative rate that would show with 90 %; None if no rate would show.
-        offered: number of independent functions, in addition to H and the quadratic quantities.
         accuracy: deviation, relative to the spread of the states, that passes as an error of the features.
         tells: whether a rate of a tenth would have shown, and noise changes these functions linearly.
+        offered: number of independent functions, in addition to H and the quadratic quantities.
     """
 
     close: int = 0

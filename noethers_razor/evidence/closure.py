@@ -11,8 +11,8 @@ import numpy as np
 from noethers_razor.mechanics.quadratic_form import (
     basis,
     embed,
+    embedded_brackets,
     moving_combinations,
-    poisson_brackets,
     second_moment,
 )
 
@@ -46,13 +46,9 @@ def open_part(form: np.ndarray, linear: np.ndarray, states: np.ndarray) -> float
     rows = unit @ embed(every_form, every_linear, moment)
     unit = np.linalg.solve(np.linalg.cholesky(rows @ rows.T), unit)
     every_form = np.concatenate([form, np.tensordot(unit, every_form, axes=1)])
-    bracket_form, bracket_linear = poisson_brackets(
-        every_form, np.concatenate([linear, unit @ every_linear]), count
-    )
-    dim = form.shape[-1]
-    flat = embed(bracket_form.reshape(-1, dim, dim), bracket_linear.reshape(-1, dim), moment)
-    flat = flat.reshape(count, len(every_form), flat.shape[-1])
-    own, others = flat[:, :count].reshape(count**2, -1), flat[:, count:]
+    every_linear = np.concatenate([linear, unit @ every_linear])
+    brackets = embedded_brackets(every_form, every_linear, moment, count)
+    own, others = brackets[:, :count].reshape(count**2, -1), brackets[:, count:]
     inside, _ = np.linalg.qr(embed(form, linear, moment).T)
     outside = own - (own @ inside) @ inside.T
     return float(np.linalg.norm(outside, 2) / np.sqrt(np.mean(np.sum(others**2, axis=-1))))

@@ -157,6 +157,16 @@ def poisson_brackets(
     return brackets, shifts - back
 
 
+def embedded_brackets(
+    form: np.ndarray, linear: np.ndarray, moment: np.ndarray, first: int | None = None
+) -> np.ndarray:
+    """Return the brackets of `poisson_brackets` as embedded vectors (k, K, E), see `embed`."""
+    bracket_form, bracket_linear = poisson_brackets(form, linear, first)
+    count, total, dim = bracket_linear.shape
+    flat = embed(bracket_form.reshape(-1, dim, dim), bracket_linear.reshape(-1, dim), moment)
+    return flat.reshape(count, total, -1)
+
+
 def product_form(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the symmetric matrix A (M, M) with (a.x)(b.x) = x'Ax/2, for vectors a, b (M,)."""
     return np.outer(a, b) + np.outer(b, a)

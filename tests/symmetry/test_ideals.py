@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from experiments.algebras import ALGEBRAS, euclidean, special_unitary, trial, unitary
-from noethers_razor.mechanics.quadratic_form import basis
+from noethers_razor.mechanics.quadratic_form import basis, poisson_brackets
 from noethers_razor.symmetry.algebra import lie
 from noethers_razor.symmetry.algebra.ideals import _MOST_IDEALS, _eigenspaces, ideals
 from noethers_razor.symmetry.algebra.ranks import Level, nonzero
-from noethers_razor.symmetry.algebra.structure import poisson_brackets
 from tests.symmetry.test_algebra import named, side_by_side
 
 

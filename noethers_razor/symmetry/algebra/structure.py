@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from noethers_razor.mechanics.phase_space import symplectic_form
-from noethers_razor.mechanics.quadratic_form import basis, embed, moving_combinations, poisson_brackets
+from noethers_razor.mechanics.quadratic_form import basis, embed, embedded_brackets, moving_combinations
 from noethers_razor.symmetry.algebra.invariants import Invariants, abelian
 from noethers_razor.symmetry.algebra.lie import identify
 
@@ -67,10 +67,7 @@ def _brackets(
         Structure constants (K, K, K), embedded brackets (K^2, E), and their parts outside the span (K^2, E).
     """
     rows, count = embed(form, linear, moment), len(form)
-    bracket_form, bracket_linear = poisson_brackets(form, linear)
-    flat = embed(
-        bracket_form.reshape(-1, *form.shape[1:]), bracket_linear.reshape(-1, form.shape[-1]), moment
-    )
+    flat = embedded_brackets(form, linear, moment).reshape(count**2, -1)
     weights = flat @ np.linalg.pinv(rows)
     structure = weights.reshape(count, count, count)
     structure = 0.5 * (structure - structure.transpose(1, 0, 2))
